@@ -1,0 +1,62 @@
+// Kernel family: exact attention of a rank's queries against one shard of keys, as part of a longer softmax.
+//
+// Forward carries the state (O, LSE) from shard to shard (Milakov and Gimelshein 2018; Dao et al. 2022): LSE in natural log,
+// identity (0, -inf), merging two empty states gives an empty state:
+//   l = log(exp(l1) + exp(l2)),  O = exp(l1 - l) O1 + exp(l2 - l) O2.
+// Backward needs only the final LSE and delta = rowsum(dO * O): with s = scale q k^T over the keys the query sees,
+//   p = exp(s - LSE), ds = p (dO v^T - delta) scale;  dq += ds k,  dk += ds^T q,  dv += p^T dO.
+// A query that sees nothing has O = 0, LSE = -inf and no gradient. Scores never exist beyond one tile.
+// Grouped queries: query head h uses key head h / (num_heads / num_kv_heads).
+#pragma once
+
+#include "attention/kernels/key_intervals.h"
+#include "core/runtime/context.h"
+
+namespace longspan {
+
+struct AttentionBlock {
+  Tensor q;  // [queries, num_heads, head_dim], compute dtype
+  Tensor k;  // [keys, num_kv_heads, head_dim]
+  Tensor v;  // [keys, num_kv_heads, head_dim]
+  const KeyIntervals* visible = nullptr;  // of exactly these queries and keys
+  double scale = 0;
+};
+
+struct AttentionState {
+  Tensor output;  // [queries, num_heads, head_dim], accumulator
+  Tensor lse;     // [num_heads, queries], accumulator
+};
+
+struct AttentionGradient {
+  Tensor doutput;  // [queries, num_heads, head_dim], compute dtype
+  Tensor lse;      // [num_heads, queries], accumulator: the final one
+  Tensor delta;    // [num_heads, queries], accumulator
+  Tensor dq;       // [queries, num_heads, head_dim], accumulator, accumulated
+  Tensor dk, dv;   // [keys, num_kv_heads, head_dim], accumulator, accumulated
+};
+
+class BlockAttention {
+ public:
+  static constexpr const char* kName = "block attention";
+  virtual ~BlockAttention() = default;
+
+  // The empty state for these queries.
+  AttentionState initial_state(const Context& context, int64_t num_queries, int64_t num_heads, int64_t head_dim) const;
+  // state = state merged with this block.
+  void forward(const Context& context, const AttentionBlock& block, const AttentionState& state) const;
+  // delta[h, i] = sum over d of doutput[i, h, d] * output[i, h, d]; output in the compute dtype or the accumulator.
+  void delta(const Context& context, const Tensor& output, const Tensor& doutput, const Tensor& delta) const;
+  // The same bits for any thread count.
+  void backward(const Context& context, const AttentionBlock& block, const AttentionGradient& gradient) const;
+
+ private:
+  virtual void do_forward(const Context&, const AttentionBlock&, const AttentionState&) const = 0;
+  virtual void do_delta(const Context&, const Tensor& output, const Tensor& doutput, const Tensor& delta) const = 0;
+  virtual void do_backward(const Context&, const AttentionBlock&, const AttentionGradient&) const = 0;
+};
+
+// float64 only, plain loops: the oracle. / float32 and bfloat16, tiled and vectorised.
+void add_reference_attention(KernelSet& kernels);
+void add_cpu_attention(KernelSet& kernels);
+
+}  // namespace longspan

@@ -1,0 +1,33 @@
+// SequenceLayout: which indices of a batch each rank of the context axis holds.
+//
+// A batch of B sequences of N tokens is one row of B N indices; each sequence is laid out alike. No length has to divide:
+//   contiguous  rank r holds a run of ceil or floor(N / P) tokens
+//   zigzag      2 P chunks; rank r holds chunks r and 2P - 1 - r, so that causal work is even (Zhu 2023)
+//   striped     rank r holds r, r + P, r + 2P, ... (Brandon et al. 2023)
+#pragma once
+
+#include <string_view>
+
+#include "attention/kernels/index_range.h"
+
+namespace longspan {
+
+enum class LayoutType { kContiguous, kZigzag, kStriped };
+std::string_view name(LayoutType type);
+
+class SequenceLayout {
+ public:
+  SequenceLayout(LayoutType type, int num_ranks, int64_t sequence_length, int64_t num_sequences);
+
+  int num_ranks() const { return num_ranks_; }
+  int64_t total_tokens() const { return sequence_length_ * num_sequences_; }
+  IndexRanges ranges(int rank) const;     // increasing indices; empty ranges left out
+  int64_t num_tokens(int rank) const;
+
+ private:
+  LayoutType type_;
+  int num_ranks_;
+  int64_t sequence_length_, num_sequences_;
+};
+
+}  // namespace longspan

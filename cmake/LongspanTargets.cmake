@@ -1,0 +1,48 @@
+# Helpers that every room's CMakeLists.txt uses, and the compiler flags of the whole house.
+
+option(LONGSPAN_BUILD_TESTS "Build the tests" ON)
+set(LONGSPAN_SANITIZER "" CACHE STRING "Empty, thread, or address,undefined")
+
+set(CMAKE_CXX_STANDARD 20)
+set(CMAKE_CXX_STANDARD_REQUIRED ON)
+set(CMAKE_CXX_EXTENSIONS OFF)
+set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
+if(NOT CMAKE_BUILD_TYPE)
+  set(CMAKE_BUILD_TYPE Release)
+endif()
+set(CMAKE_CXX_FLAGS_RELEASE "-O3 -g1")
+
+add_compile_options(-Wall -Wextra -Wpedantic -Wshadow -Wno-psabi -Werror)
+if(LONGSPAN_SANITIZER)
+  add_compile_options(-fsanitize=${LONGSPAN_SANITIZER} -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${LONGSPAN_SANITIZER})
+endif()
+
+# longspan_library(name SOURCES a.cc ... DEPENDS target ...): one room, as longspan::name.
+function(longspan_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS" ${ARGN})
+  add_library(longspan_${name} STATIC ${ARG_SOURCES})
+  add_library(longspan::${name} ALIAS longspan_${name})
+  target_include_directories(longspan_${name} PUBLIC ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
+  target_link_libraries(longspan_${name} PUBLIC ${ARG_DEPENDS})
+endfunction()
+
+# longspan_cpu_kernels(target source ...): compiles each source once per instruction set, in the namespace that
+# LS_CPU_LEVEL names; cpu_level.h picks one at run time.
+function(longspan_cpu_kernels target)
+  set(flags_portable "")
+  set(flags_avx2 -mavx2 -mfma -mf16c)
+  set(flags_avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c -mprefer-vector-width=512)
+  set(levels portable)
+  if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+    list(APPEND levels avx2 avx512)
+  endif()
+  foreach(level ${levels})
+    add_library(${target}_${level} OBJECT ${ARGN})
+    target_compile_definitions(${target}_${level} PRIVATE LS_CPU_LEVEL=${level})
+    target_compile_options(${target}_${level} PRIVATE ${flags_${level}} -fno-math-errno -ffp-contract=fast)
+    target_include_directories(${target}_${level} PRIVATE ${PROJECT_SOURCE_DIR})
+    target_link_libraries(${target}_${level} PRIVATE fmt::fmt)
+    target_sources(${target} PRIVATE $<TARGET_OBJECTS:${target}_${level}>)
+  endforeach()
+endfunction()

@@ -1,0 +1,13 @@
+// The backends of the families in this folder. Each adds all of them to a set.
+#pragma once
+
+#include "core/runtime/kernel_set.h"
+
+namespace longspan {
+
+// Plain loops in double precision (float64 tensors only): the oracle every other backend is tested against.
+void add_reference_kernels(KernelSet& kernels);
+// float32 and bfloat16 on the host. bfloat16 is rounded to and from float32 around fp32 arithmetic; products come from oneDNN.
+void add_cpu_kernels(KernelSet& kernels);
+
+}  // namespace longspan

@@ -1,0 +1,67 @@
+// Context: what one rank computes with: device, compute stream, threads, memory, kernels. The first argument of every
+// layer and kernel; never global. A context belongs to one thread (the rank's); its kernels may use more of their own.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "core/runtime/device.h"
+#include "core/runtime/kernel_set.h"
+#include "core/runtime/memory_resource.h"
+#include "core/runtime/stream.h"
+#include "core/tensor/tensor.h"
+
+namespace longspan {
+
+class Context {
+ public:
+  struct Options {
+    Device device;
+    DType compute_dtype = DType::kFloat32;  // of activations and of the weights in products
+    int num_threads = 1;
+    std::shared_ptr<MemoryResource> memory;      // default: HostResource
+    std::shared_ptr<const KernelSet> kernels;    // needed before the first kernel
+  };
+  explicit Context(Options options);
+
+  Device device() const { return options_.device; }
+  DType compute_dtype() const { return options_.compute_dtype; }
+  DType accumulator_dtype() const { return accumulator(options_.compute_dtype); }
+  int num_threads() const { return options_.num_threads; }
+  Stream& stream() const { return *stream_; }
+  const std::shared_ptr<MemoryResource>& memory() const { return options_.memory; }
+
+  template <class Family>
+  const Family& kernels() const {
+    check(options_.kernels != nullptr, "this context has no kernels");
+    return options_.kernels->get<Family>();
+  }
+
+  Tensor empty(const Shape& shape, DType dtype, MemoryTag tag = MemoryTag::kActivations) const;  // not initialised
+  Tensor zeros(const Shape& shape, DType dtype, MemoryTag tag = MemoryTag::kActivations) const;
+
+  // Long kernels call `progress()` between tiles, on the rank's own thread: MPI moves bytes only inside its calls.
+  // Hooks nest; the guard removes its hook.
+  class ProgressGuard {
+   public:
+    ProgressGuard(Context& context, std::function<void()> hook);
+    ~ProgressGuard();
+    ProgressGuard(const ProgressGuard&) = delete;
+    ProgressGuard& operator=(const ProgressGuard&) = delete;
+
+   private:
+    Context& context_;
+    std::function<void()> outer_;
+  };
+  void progress() const {
+    if (progress_) progress_();
+  }
+
+ private:
+  Options options_;
+  std::shared_ptr<Stream> stream_;
+  std::function<void()> progress_;
+};
+
+}  // namespace longspan

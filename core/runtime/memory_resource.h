@@ -1,0 +1,99 @@
+// Memory resources: where the bytes of tensors come from. They compose: backing, caching, statistics, limiting.
+// All are safe to call from several threads. Every allocation names a stream, so that a device resource can order reuse.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string_view>
+#include <vector>
+
+namespace longspan {
+
+class Stream;
+
+// What an allocation is for; statistics are kept apart for each.
+enum class MemoryTag : uint8_t { kWeights, kGradients, kOptimizer, kActivations, kWorkspace, kCommunication };
+constexpr int kNumMemoryTags = 6;
+std::string_view name(MemoryTag tag);
+
+class MemoryResource {
+ public:
+  virtual ~MemoryResource() = default;
+  // At least `num_bytes` bytes aligned to 64, never null; raises Error(kResource) when there are none.
+  void* allocate(size_t num_bytes, Stream& stream, MemoryTag tag) { return do_allocate(num_bytes, stream, tag); }
+  void deallocate(void* pointer, size_t num_bytes, Stream& stream, MemoryTag tag) noexcept {
+    do_deallocate(pointer, num_bytes, stream, tag);
+  }
+
+ private:
+  virtual void* do_allocate(size_t num_bytes, Stream& stream, MemoryTag tag) = 0;
+  virtual void do_deallocate(void* pointer, size_t num_bytes, Stream& stream, MemoryTag tag) noexcept = 0;
+};
+
+// The host's own memory; large blocks ask for huge pages.
+class HostResource final : public MemoryResource {
+ private:
+  void* do_allocate(size_t num_bytes, Stream& stream, MemoryTag tag) override;
+  void do_deallocate(void* pointer, size_t num_bytes, Stream& stream, MemoryTag tag) noexcept override;
+};
+
+// Keeps freed blocks for the next allocation of about that size, so that a step does not fault its pages in again.
+class CachingResource final : public MemoryResource {
+ public:
+  explicit CachingResource(std::shared_ptr<MemoryResource> upstream);
+  ~CachingResource() override;
+  size_t cached_bytes() const;
+
+ private:
+  void* do_allocate(size_t num_bytes, Stream& stream, MemoryTag tag) override;
+  void do_deallocate(void* pointer, size_t num_bytes, Stream& stream, MemoryTag tag) noexcept override;
+
+  std::shared_ptr<MemoryResource> upstream_;
+  std::shared_ptr<Stream> stream_;  // for giving blocks back at the end
+  mutable std::mutex mutex_;
+  std::map<size_t, std::vector<void*>> free_;  // by rounded size
+  size_t cached_bytes_ = 0;
+};
+
+struct MemoryStatistics {
+  size_t current_bytes = 0, peak_bytes = 0;
+  std::array<size_t, kNumMemoryTags> current_by_tag{}, peak_by_tag{};
+  uint64_t num_allocations = 0;
+};
+
+class StatisticsResource final : public MemoryResource {
+ public:
+  explicit StatisticsResource(std::shared_ptr<MemoryResource> upstream) : upstream_(std::move(upstream)) {}
+  MemoryStatistics statistics() const;
+  void reset_peaks();  // peaks start again from what is allocated now
+
+ private:
+  void* do_allocate(size_t num_bytes, Stream& stream, MemoryTag tag) override;
+  void do_deallocate(void* pointer, size_t num_bytes, Stream& stream, MemoryTag tag) noexcept override;
+
+  std::shared_ptr<MemoryResource> upstream_;
+  mutable std::mutex mutex_;
+  MemoryStatistics statistics_;
+};
+
+// Raises Error(kResource), naming both numbers, where the sum of what is allocated would pass `limit_bytes`.
+class LimitingResource final : public MemoryResource {
+ public:
+  LimitingResource(std::shared_ptr<MemoryResource> upstream, size_t limit_bytes)
+      : upstream_(std::move(upstream)), limit_bytes_(limit_bytes) {}
+
+ private:
+  void* do_allocate(size_t num_bytes, Stream& stream, MemoryTag tag) override;
+  void do_deallocate(void* pointer, size_t num_bytes, Stream& stream, MemoryTag tag) noexcept override;
+
+  std::shared_ptr<MemoryResource> upstream_;
+  size_t limit_bytes_;
+  std::mutex mutex_;
+  size_t used_bytes_ = 0;
+};
+
+}  // namespace longspan

@@ -1,0 +1,62 @@
+#include "core/runtime/parallel.h"
+
+#include <omp.h>
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <mutex>
+
+namespace longspan {
+
+namespace {
+
+// Runs body(thread) on `num_threads` threads. OpenMP because oneDNN brings its threads: one pool, not two. With one
+// thread OpenMP is not entered at all (ThreadSanitizer cannot see into it).
+void on_threads(int num_threads, const std::function<void(int thread)>& body) {
+  if (num_threads == 1) {
+    body(0);
+    return;
+  }
+  std::exception_ptr failure;
+  std::mutex mutex;
+#pragma omp parallel num_threads(num_threads)
+  {
+    try {
+      body(omp_get_thread_num());
+    } catch (...) {
+      std::lock_guard lock(mutex);
+      if (!failure) failure = std::current_exception();
+    }
+  }
+  if (failure) std::rethrow_exception(failure);
+}
+
+}  // namespace
+
+void parallel_for(const Context& context, int64_t count, int64_t grain,
+                  const std::function<void(int64_t, int64_t)>& body) {
+  if (count <= 0) return;
+  const int64_t most = std::max<int64_t>(1, count / std::max<int64_t>(1, grain));
+  const int num_pieces = static_cast<int>(std::min<int64_t>(context.num_threads(), most));
+  on_threads(num_pieces, [&](int thread) {
+    const int64_t begin = count * thread / num_pieces, end = count * (thread + 1) / num_pieces;
+    if (begin < end) body(begin, end);
+  });
+}
+
+void parallel_tasks(const Context& context, int64_t count, const std::function<void(int64_t, int)>& body) {
+  if (count <= 0) return;
+  std::atomic<int64_t> next{0};
+  const int num_threads = static_cast<int>(std::min<int64_t>(context.num_threads(), count));
+  on_threads(num_threads, [&](int thread) {
+    while (true) {
+      const int64_t task = next.fetch_add(1, std::memory_order_relaxed);
+      if (task >= count) return;
+      body(task, thread);
+      if (thread == 0) context.progress();
+    }
+  });
+}
+
+}  // namespace longspan

@@ -1,0 +1,48 @@
+#include "core/tensor/tensor.h"
+
+namespace longspan {
+
+Tensor::Tensor(std::shared_ptr<void> storage, size_t storage_bytes, const Shape& shape, DType dtype)
+    : storage_(std::move(storage)), storage_bytes_(storage_bytes), layout_(Layout::contiguous(shape)), dtype_(dtype) {
+  check(num_bytes() <= storage_bytes, "shape {} of {} needs {} bytes, the storage has {}", shape.to_string(),
+        name(dtype), num_bytes(), storage_bytes);
+}
+
+Tensor Tensor::slice(int dim, int64_t begin, int64_t end) const {
+  Tensor t = *this;
+  t.layout_ = layout_.slice(dim, begin, end);
+  return t;
+}
+
+Tensor Tensor::select(int dim, int64_t index) const {
+  Tensor t = *this;
+  t.layout_ = layout_.select(dim, index);
+  return t;
+}
+
+Tensor Tensor::reshape(const Shape& shape) const {
+  Tensor t = *this;
+  t.layout_ = layout_.reshape(shape);
+  return t;
+}
+
+void* Tensor::raw() const {
+  check(defined(), "a tensor without storage was read");
+  return static_cast<std::byte*>(storage_.get()) + static_cast<size_t>(layout_.offset()) * size_bytes(dtype_);
+}
+
+void Tensor::expect(DType dtype, int rank) const {
+  check(dtype == dtype_, "a {} tensor was read as {}", name(dtype_), name(dtype));
+  check(rank == this->rank(), "a tensor of shape {} was read with {} dims", shape().to_string(), rank);
+}
+
+void expect_shape(const Tensor& tensor, const Shape& shape, const char* what) {
+  check(tensor.defined(), "{} is missing; its shape should be {}", what, shape.to_string());
+  check(tensor.shape() == shape, "{} has shape {}, not {}", what, tensor.shape().to_string(), shape.to_string());
+}
+
+void expect_dtype(const Tensor& tensor, DType dtype, const char* what) {
+  check(tensor.dtype() == dtype, "{} is {}, not {}", what, name(tensor.dtype()), name(dtype));
+}
+
+}  // namespace longspan

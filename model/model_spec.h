@@ -1,0 +1,42 @@
+// ModelSpec: the shape of a decoder of the Llama family (Llama, Mistral, Qwen2, Qwen3), as plain data.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace longspan {
+
+enum class RopeScalingType { kNone, kLinear, kNtk, kYarn, kLlama3 };
+
+// Frequencies of the rotary embedding and how they are stretched for longer contexts; model/rope.h has the formulas.
+struct RopeSpec {
+  double theta = 10000;
+  RopeScalingType scaling = RopeScalingType::kNone;
+  double factor = 1;
+  int64_t original_max_positions = 4096;
+  // YARN
+  double beta_fast = 32, beta_slow = 1;
+  double attention_factor = 0;  // multiplies cos and sin; 0: 0.1 ln(factor) + 1
+  // LLAMA3
+  double low_frequency_factor = 1, high_frequency_factor = 4;
+};
+
+struct ModelSpec {
+  int64_t vocabulary_size = 256, hidden_size = 256, num_layers = 4, num_heads = 4, num_kv_heads = 4, head_dim = 64,
+          mlp_size = 688;
+  double norm_epsilon = 1e-5;
+  double initializer_range = 0.02;
+  enum class Tie { kNo, kYes } tie_embeddings = Tie::kNo;
+  enum class Bias { kNone, kQkv } bias = Bias::kNone;
+  enum class QkNorm { kNo, kYes } qk_norm = QkNorm::kNo;
+  RopeSpec rope;
+};
+
+// Raises Error(kConfiguration) naming the field (as the configuration spells it) and its value.
+void validate(const ModelSpec& spec);
+
+// Parameters in all, and those that multiply each token (without the embedding table, unless it is also the head).
+int64_t num_parameters(const ModelSpec& spec);
+int64_t num_multiplying_parameters(const ModelSpec& spec);
+
+}  // namespace longspan

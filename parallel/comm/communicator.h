@@ -1,0 +1,89 @@
+// Communicator: a group of ranks that move bytes among themselves. Passed, never fetched; there is no global group.
+//
+// Public calls check and trace, private virtuals transport. Every rank of the group makes the same calls in the same order.
+// Every blocking wait has a timeout, after which CommError names the group, the call and the peers. Tensors are contiguous.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "core/runtime/stream.h"
+#include "core/tensor/tensor.h"
+
+namespace longspan {
+
+enum class ReduceOp { kSum, kMax };
+
+// An operation under way. Holds its buffers until it is waited for; waiting twice is allowed. Dropping an unfinished
+// Work without waiting is a bug of the caller, except while an exception unwinds.
+class Work {
+ public:
+  class State {
+   public:
+    virtual ~State() = default;
+    virtual bool test() = 0;  // moves bytes along; true when done
+    virtual void wait() = 0;  // raises CommError after the group's timeout
+  };
+  Work() = default;  // already done
+  explicit Work(std::shared_ptr<State> state) : state_(std::move(state)) {}
+  bool test() { return !state_ || state_->test(); }
+  void wait() {
+    if (state_) state_->wait();
+    state_.reset();
+  }
+
+ private:
+  std::shared_ptr<State> state_;
+};
+
+struct SendRecv {
+  Tensor send;  // may be empty (zero elements)
+  int to = 0;
+  Tensor receive;  // never overlaps send
+  int from = 0;
+};
+
+class Communicator {
+ public:
+  virtual ~Communicator() = default;
+  Communicator(const Communicator&) = delete;
+  Communicator& operator=(const Communicator&) = delete;
+
+  int rank() const { return rank_; }
+  int size() const { return size_; }
+  const std::string& name() const { return name_; }
+  std::chrono::milliseconds timeout() const { return timeout_; }
+
+  // In place; float64, float32, int64. The order of summation is fixed for a group size, so results repeat to the bit.
+  void all_reduce(Stream& stream, const Tensor& data, ReduceOp op);
+  void broadcast(Stream& stream, const Tensor& data, int root);
+  // output [size, ...]: the inputs by rank. All inputs of one shape.
+  void all_gather(Stream& stream, const Tensor& input, const Tensor& output);
+  // One call for both directions, so that a ring hop cannot deadlock. Messages between two ranks keep their order.
+  [[nodiscard]] Work send_recv(Stream& stream, const SendRecv& message);
+  void barrier(Stream& stream);
+  // Ranks of one color form a group, ordered by (key, rank). Collective over this group.
+  std::unique_ptr<Communicator> split(int color, int key, const std::string& name);
+  // Moves bytes of operations under way along, where the backend needs to be called for that. Cheap; never blocks.
+  void progress() { do_progress(); }
+
+ protected:
+  Communicator(int rank, int size, std::string name, std::chrono::milliseconds timeout);
+
+ private:
+  virtual void do_all_reduce(Stream&, const Tensor& data, ReduceOp op) = 0;
+  virtual void do_broadcast(Stream&, const Tensor& data, int root) = 0;
+  virtual void do_all_gather(Stream&, const Tensor& input, const Tensor& output) = 0;
+  virtual Work do_send_recv(Stream&, const SendRecv& message) = 0;
+  virtual void do_barrier(Stream&) = 0;
+  virtual std::unique_ptr<Communicator> do_split(int color, int key, const std::string& name) = 0;
+  virtual void do_progress() {}
+
+  int rank_, size_;
+  std::string name_;
+  std::chrono::milliseconds timeout_;
+};
+
+}  // namespace longspan

@@ -1,0 +1,83 @@
+// Passing tensors round a ring of P ranks, rank r sending to r + 1, with the transfer under way while the caller computes.
+#pragma once
+
+#include <functional>
+#include <iterator>
+#include <vector>
+
+#include "core/runtime/context.h"
+#include "parallel/comm/communicator.h"
+
+namespace longspan {
+
+struct RingHop {
+  int index = 0;                // 0 .. P-1
+  int owner = 0;                // whose tensors these are: (rank - index) mod P
+  std::vector<Tensor> tensors;  // hop 0: this rank's own. Valid until the next hop.
+};
+
+// A range over P hops. Before hop i is handed out, the transfer that brings hop i + 1 has been posted (P - 1 transfers in
+// all), and while the range lives the context's progress hook moves it along. Use:
+//   RingPass ring(context, communicator, {k, v}, shapes_of);
+//   for (const RingHop& hop : ring) { ... }
+// One range over a RingPass; the communicator carries nothing else of this ring meanwhile.
+class RingPass {
+ public:
+  // shapes_of(owner): the shapes of that rank's tensors, known on every rank; shards may be uneven or empty.
+  RingPass(Context& context, Communicator& communicator, std::vector<Tensor> own,
+           std::function<std::vector<Shape>(int owner)> shapes_of);
+  ~RingPass();
+
+  class Iterator {
+   public:
+    explicit Iterator(RingPass* ring) : ring_(ring) {}
+    const RingHop& operator*() const { return ring_->hop_; }
+    Iterator& operator++() {
+      ring_->advance();
+      return *this;
+    }
+    bool operator!=(std::default_sentinel_t) const { return ring_->hop_.index < ring_->communicator_.size(); }
+
+   private:
+    RingPass* ring_;
+  };
+  Iterator begin() { return Iterator(this); }
+  std::default_sentinel_t end() const { return {}; }
+
+ private:
+  void post();     // the transfer that brings the hop after hop_
+  void advance();  // waits for it and makes it hop_
+
+  Context& context_;
+  Communicator& communicator_;
+  std::function<std::vector<Shape>(int)> shapes_of_;
+  RingHop hop_;
+  std::vector<Tensor> incoming_;
+  std::vector<Work> works_;
+  Context::ProgressGuard progress_;
+};
+
+// The way home of gradients: sums that travel the same ring one hop behind the tensors they belong to. At hop i this rank
+// adds its contribution for owner (rank - i) mod P to what arrived for that owner and sends the sum on; after the last hop
+// each sum is home (P transfers in all; none for P = 1). A sum travels while the caller computes its next contribution.
+class TravellingSum {
+ public:
+  using Accumulate = std::function<void(const Tensor& from, const Tensor& into)>;
+  TravellingSum(Context& context, Communicator& communicator,
+                std::function<std::vector<Shape>(int owner)> shapes_of, Accumulate accumulate);
+  // Once per hop, in order. Takes the tensors (accumulator dtype), which must not be used afterwards.
+  void add(std::vector<Tensor> contribution);
+  // After the P-th add: the sums of all ranks' contributions for this rank's own tensors.
+  std::vector<Tensor> finish();
+
+ private:
+  Context& context_;
+  Communicator& communicator_;
+  std::function<std::vector<Shape>(int)> shapes_of_;
+  Accumulate accumulate_;
+  int hop_ = 0;
+  std::vector<Tensor> sending_, arriving_;
+  std::vector<Work> works_;
+};
+
+}  // namespace longspan

@@ -1,0 +1,94 @@
+// RunSpec: everything a run was asked to do, as plain data. The launcher makes it from the configuration file (the names
+// are those of configs/schema/run.proto); nothing below the launcher reads files of settings, flags or the environment.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "attention/sequence_layout.h"
+#include "core/tensor/dtype.h"
+#include "model/model_spec.h"
+#include "parallel/comm/process_mesh.h"
+
+namespace longspan {
+
+enum class DataFormat { kText, kTokensU16, kTokensU32, kMegatron };
+
+struct DataSource {
+  std::vector<std::string> files;  // files, folders (recursively), globs; MEGATRON: prefixes of .bin and .idx
+  double weight = 1;               // share of the sequences, relative to the other sources
+};
+
+enum class Packing {
+  kStream,     // one stream of text: every token attends to all before it in its sequence
+  kDocuments,  // documents never attend to each other, positions restart, labels do not cross
+};
+
+// Which documents of the sources: with holdout_every = n > 0, every n-th document (by path) is held out for evaluation.
+enum class DataPart { kAll, kTraining, kHeldOut };
+
+struct DataSpec {
+  DataFormat format = DataFormat::kText;
+  std::vector<DataSource> sources;
+  int64_t sequence_length = 2048;
+  Packing packing = Packing::kDocuments;
+  int64_t holdout_every = 0;
+  DataPart part = DataPart::kAll;
+};
+
+struct EvaluationSpec {
+  std::optional<DataSpec> data;  // absent: nothing is held out
+  int64_t interval_steps = 0;    // 0: not while training
+  int64_t max_sequences = 0;     // 0: all
+};
+
+enum class ScheduleType { kCosine, kLinear, kConstant };
+
+struct OptimizerSpec {
+  double learning_rate = 1e-3, minimum_learning_rate = 0;
+  int64_t warmup_steps = 0;
+  ScheduleType schedule = ScheduleType::kCosine;
+  double beta1 = 0.9, beta2 = 0.95, epsilon = 1e-8, weight_decay = 0.1;
+  enum class Decay { kMatrices, kAll } decay = Decay::kMatrices;  // kMatrices: norms and biases do not decay
+  double gradient_clip = 1;  // global norm; 0: no clipping
+};
+
+struct CheckpointSpec {
+  int64_t interval_steps = 0;  // 0: only at the end and on a signal
+  int64_t keep = 2;            // newest checkpoints kept; 0: all
+  enum class Resume { kLatest, kNone, kStep } resume = Resume::kLatest;
+  int64_t resume_step = 0;  // for kStep
+};
+
+struct GenerationSpec {
+  std::string prompt;                  // text for byte models
+  std::vector<int32_t> prompt_tokens;  // token ids otherwise
+  int64_t max_tokens = 256;
+  double temperature = 0;  // 0: the likeliest token each time
+  int64_t top_k = 0;       // 0: all tokens
+};
+
+struct RunSpec {
+  std::string name = "run", output_directory;
+  uint64_t seed = 1;
+  DType compute_dtype = DType::kFloat32;
+  ModelSpec model;
+  std::string model_folder;  // a Hugging Face folder the weights come from; empty: random weights
+  DataSpec data;
+  EvaluationSpec evaluation;
+  MeshShape mesh;
+  LayoutType layout = LayoutType::kZigzag;
+  OptimizerSpec optimizer;
+  int64_t num_steps = 100;
+  int64_t global_batch_sequences = 1, micro_batch_sequences = 1;
+  std::string dump_gradients;  // file; empty: none
+  int64_t loss_tile_tokens = 1024;
+  CheckpointSpec checkpoint;
+  GenerationSpec generation;
+  enum class TensorBoard { kOff, kOn } tensorboard = TensorBoard::kOn;
+  std::string resolved_configuration;  // the text the launcher printed; stored in every checkpoint
+};
+
+}  // namespace longspan
