@@ -5,6 +5,10 @@
 
 namespace longspan {
 
+namespace {
+__extension__ using Wide = unsigned __int128;
+}
+
 std::array<uint32_t, 4> philox4x32(uint64_t key, uint64_t counter_low, uint64_t counter_high) {
   constexpr uint32_t kMul0 = 0xD2511F53u, kMul1 = 0xCD9E8D57u, kWeyl0 = 0x9E3779B9u, kWeyl1 = 0xBB67AE85u;
   uint32_t k0 = static_cast<uint32_t>(key), k1 = static_cast<uint32_t>(key >> 32);
@@ -42,7 +46,7 @@ double RandomStream::normal(uint64_t index) const {
 }
 
 uint64_t RandomStream::below(uint64_t index, uint64_t bound) const {
-  return static_cast<uint64_t>((static_cast<unsigned __int128>(bits(index)) * bound) >> 64);
+  return static_cast<uint64_t>((static_cast<Wide>(bits(index)) * bound) >> 64);
 }
 
 }  // namespace longspan
