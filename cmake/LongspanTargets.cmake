@@ -46,3 +46,22 @@ function(longspan_cpu_kernels target)
     target_sources(${target} PRIVATE $<TARGET_OBJECTS:${target}_${level}>)
   endforeach()
 endfunction()
+
+# longspan_proto(target path/to/file.proto): the schema's C++ as a library; included as "path/to/file.pb.h".
+function(longspan_proto target proto)
+  set(directory ${PROJECT_BINARY_DIR}/proto)
+  string(REGEX REPLACE "\\.proto$" "" stem ${proto})
+  set(outputs ${directory}/${stem}.pb.cc ${directory}/${stem}.pb.h)
+  add_custom_command(OUTPUT ${outputs}
+    COMMAND ${CMAKE_COMMAND} -E make_directory ${directory}
+    COMMAND protobuf::protoc --proto_path=${PROJECT_SOURCE_DIR} --cpp_out=${directory} ${proto}
+    WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
+    DEPENDS ${PROJECT_SOURCE_DIR}/${proto}
+    VERBATIM)
+  # Generated code is held to protobuf's rules, not to ours.
+  add_library(${target} STATIC ${outputs})
+  target_include_directories(${target} SYSTEM PUBLIC ${directory})
+  target_link_libraries(${target} PUBLIC protobuf::libprotobuf)
+  target_compile_options(${target} PRIVATE -w)
+  set_target_properties(${target} PROPERTIES UNITY_BUILD OFF)
+endfunction()

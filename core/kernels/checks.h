@@ -1,0 +1,35 @@
+// What the families' public wrappers check before a backend sees a tensor, and how a backend refuses a dtype.
+#pragma once
+
+#include <initializer_list>
+
+#include "core/tensor/tensor.h"
+
+namespace longspan {
+
+bool is_floating(DType dtype);
+
+// Raise unless the tensor, which `what` names, is as said.
+void expect_floating(const Tensor& tensor, const char* what);
+void expect_rank(const Tensor& tensor, int rank, const char* what);
+void expect_contiguous(const Tensor& tensor, const char* what);
+// [rows, n], floating and contiguous.
+void expect_rows(const Tensor& tensor, const char* what);
+// Shape, dtype and contiguity in one.
+void expect_dense(const Tensor& tensor, const Shape& shape, DType dtype, const char* what);
+
+// Raises Error(kConfiguration), naming dtype, backend and family, unless the backend has the dtype.
+void expect_supported(DType dtype, std::initializer_list<DType> supported, const char* backend,
+                      const char* family);
+
+// Raise Error(kData), naming place and value, unless token `place` of a kernel's input is in [0, vocabulary), or, for
+// a target, no target at all. Inline for their loops.
+[[noreturn]] void refuse_token(int32_t token, int64_t place, int64_t vocabulary, const char* what);
+inline void expect_token(int32_t token, int64_t place, int64_t vocabulary) {
+  if (token < 0 || token >= vocabulary) [[unlikely]] refuse_token(token, place, vocabulary, "token");
+}
+inline void expect_target(int32_t target, int64_t place, int64_t vocabulary) {
+  if (target < -1 || target >= vocabulary) [[unlikely]] refuse_token(target, place, vocabulary, "target");
+}
+
+}  // namespace longspan

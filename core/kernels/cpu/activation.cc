@@ -1,0 +1,41 @@
+#include "core/kernels/cpu/cpu.h"
+
+namespace longspan::cpu {
+
+namespace {
+
+class CpuActivation final : public Activation {
+ public:
+  explicit CpuActivation(CpuLevel level) : level_(level) {}
+
+ private:
+  void do_swiglu_forward(const Context& context, const Tensor& gate, const Tensor& up,
+                         const Tensor& y) const override {
+    with_element_type<Activation>(y.dtype(), [&]<class T>(std::type_identity<T>) {
+      const T *gates = gate.data<T>(), *ups = up.data<T>();
+      T* ys = y.data<T>();
+      for_elements(context, y.num_elements(), [&](int64_t i, int64_t count) {
+        vector_loops<T>(level_).swiglu(count, gates + i, ups + i, ys + i);
+      });
+    });
+  }
+
+  void do_swiglu_backward(const Context& context, const Tensor& dy, const Tensor& gate, const Tensor& up,
+                          const Tensor& dgate, const Tensor& dup) const override {
+    with_element_type<Activation>(dy.dtype(), [&]<class T>(std::type_identity<T>) {
+      const T *dys = dy.data<T>(), *gates = gate.data<T>(), *ups = up.data<T>();
+      T *dgates = dgate.data<T>(), *dups = dup.data<T>();
+      for_elements(context, dy.num_elements(), [&](int64_t i, int64_t count) {
+        vector_loops<T>(level_).swiglu_gradient({count, dys + i, gates + i, ups + i, dgates + i, dups + i});
+      });
+    });
+  }
+
+  CpuLevel level_;
+};
+
+}  // namespace
+
+std::shared_ptr<const Activation> make_activation(CpuLevel level) { return std::make_shared<CpuActivation>(level); }
+
+}  // namespace longspan::cpu

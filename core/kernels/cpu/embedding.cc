@@ -1,0 +1,55 @@
+#include <cstring>
+
+#include "core/kernels/cpu/cpu.h"
+
+namespace longspan::cpu {
+
+namespace {
+
+class CpuEmbedding final : public Embedding {
+ public:
+  explicit CpuEmbedding(CpuLevel level) : level_(level) {}
+
+ private:
+  void do_gather(const Context& context, const Tensor& tokens, const Tensor& table, const Tensor& y) const override {
+    with_element_type<Embedding>(table.dtype(), [&]<class T>(std::type_identity<T>) {
+      const int32_t* token = tokens.data<int32_t>();
+      const T* rows = table.data<T>();
+      T* ys = y.data<T>();
+      const int64_t n = table.size(1), vocabulary = table.size(0);
+      for_rows(context, tokens.size(0), n, [&](int64_t begin, int64_t count) {
+        for (int64_t t = begin; t < begin + count; ++t) {
+          expect_token(token[t], t, vocabulary);
+          std::memcpy(ys + t * n, rows + token[t] * n, static_cast<size_t>(n) * sizeof(T));
+        }
+      });
+    });
+  }
+
+  // Each thread owns columns of the table and goes through all tokens in order.
+  void do_scatter_add(const Context& context, const Tensor& tokens, const Tensor& dy,
+                      const Tensor& dtable) const override {
+    with_element_type<Embedding>(dy.dtype(), [&]<class T>(std::type_identity<T>) {
+      const int32_t* token = tokens.data<int32_t>();
+      const T* dys = dy.data<T>();
+      float* rows = dtable.data<float>();
+      const int64_t num_tokens = tokens.size(0), n = dtable.size(1), vocabulary = dtable.size(0);
+      // all before any: a refused call must leave the table as it was
+      for (int64_t t = 0; t < num_tokens; ++t) expect_token(token[t], t, vocabulary);
+      for_columns(context, num_tokens, n, [&](int64_t begin, int64_t count) {
+        const VectorLoops<T>& loops = vector_loops<T>(level_);
+        for (int64_t t = 0; t < num_tokens; ++t) {
+          loops.accumulate(count, dys + t * n + begin, rows + token[t] * n + begin);
+        }
+      });
+    });
+  }
+
+  CpuLevel level_;
+};
+
+}  // namespace
+
+std::shared_ptr<const Embedding> make_embedding(CpuLevel level) { return std::make_shared<CpuEmbedding>(level); }
+
+}  // namespace longspan::cpu

@@ -1,0 +1,88 @@
+#include "core/nn/parameter.h"
+
+#include <cstring>
+
+#include "core/base/random.h"
+#include "core/kernels/elementwise.h"
+#include "core/runtime/parallel.h"
+
+namespace longspan {
+
+namespace {
+
+// Each parameter begins on a cache line.
+int64_t padded(int64_t num_elements) { return (num_elements + 15) / 16 * 16; }
+
+template <class T>
+void fill(const Context& context, const Parameter& parameter, uint64_t seed, double standard_deviation) {
+  const RandomStream random(seed, parameter.name);
+  T* data = parameter.master.data<T>();
+  parallel_for(context, parameter.shape.num_elements(), 4096, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      switch (parameter.initialization) {
+        case Initialization::kNormal:
+          data[i] = static_cast<T>(standard_deviation * random.normal(static_cast<uint64_t>(i)));
+          break;
+        case Initialization::kOnes:
+          data[i] = T{1};
+          break;
+        case Initialization::kZeros:
+          data[i] = T{0};
+          break;
+      }
+    }
+  });
+}
+
+}  // namespace
+
+Parameter& ParameterSet::add(std::string name, const Shape& shape, Initialization initialization) {
+  check(!masters_.defined(), "parameter {} was added after the storage was made", name);
+  for (const auto& p : parameters_) check(p->name != name, "two parameters are called {}", name);
+  parameters_.push_back(std::make_unique<Parameter>(Parameter{std::move(name), shape, initialization, {}, {}, {}}));
+  return *parameters_.back();
+}
+
+int64_t ParameterSet::num_elements() const {
+  int64_t n = 0;
+  for (const auto& p : parameters_) n += p->shape.num_elements();
+  return n;
+}
+
+void ParameterSet::materialize(const Context& context, Purpose purpose) {
+  int64_t total = 0;
+  for (const auto& p : parameters_) total += padded(p->shape.num_elements());
+  const DType accumulator = context.accumulator_dtype();
+  masters_ = context.zeros({total}, accumulator, MemoryTag::kWeights);
+  values_ = context.compute_dtype() == accumulator
+                ? masters_
+                : context.zeros({total}, context.compute_dtype(), MemoryTag::kWeights);
+  if (purpose == Purpose::kTraining) gradients_ = context.zeros({total}, accumulator, MemoryTag::kGradients);
+  int64_t begin = 0;
+  for (const auto& p : parameters_) {
+    const int64_t end = begin + p->shape.num_elements();
+    p->master = masters_.slice(0, begin, end).reshape(p->shape);
+    p->value = values_.slice(0, begin, end).reshape(p->shape);
+    if (gradients_.defined()) p->gradient = gradients_.slice(0, begin, end).reshape(p->shape);
+    begin += padded(p->shape.num_elements());
+  }
+}
+
+void ParameterSet::initialize(const Context& context, uint64_t seed, double standard_deviation) {
+  for (const auto& p : parameters_) {
+    if (p->master.dtype() == DType::kFloat64) {
+      fill<double>(context, *p, seed, standard_deviation);
+    } else {
+      fill<float>(context, *p, seed, standard_deviation);
+    }
+  }
+  refresh_values(context);
+}
+
+void ParameterSet::refresh_values(const Context& context) {
+  if (values_.dtype() != masters_.dtype()) context.kernels<Elementwise>().convert(context, masters_, values_);
+}
+
+void ParameterSet::zero_gradients() { std::memset(gradients_.raw(), 0, gradients_.num_bytes()); }
+
+}  // namespace longspan

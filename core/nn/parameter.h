@@ -1,0 +1,48 @@
+// Parameter: a tensor that is learned. ParameterSet: those of a model, in one flat buffer each for values, master weights
+// and gradients, so that a reduction or a norm is one call.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/runtime/context.h"
+
+namespace longspan {
+
+enum class Initialization { kNormal, kOnes, kZeros };
+
+struct Parameter {
+  std::string name;  // as Hugging Face checkpoints spell it
+  Shape shape;
+  Initialization initialization = Initialization::kNormal;
+
+  Tensor value;     // compute dtype: what products read
+  Tensor master;    // accumulator dtype: what the optimizer updates; the same storage where the dtypes agree
+  Tensor gradient;  // accumulator dtype; backward accumulates into it; absent when nothing is learned
+};
+
+class ParameterSet {
+ public:
+  enum class Purpose { kInference, kTraining };
+
+  // Before materialize. The reference stays valid. Names are unique.
+  Parameter& add(std::string name, const Shape& shape, Initialization initialization);
+  // Gives every parameter its storage. Gradients are zeroed, values are not set.
+  void materialize(const Context& context, Purpose purpose);
+  // Draws values from (seed, name, element): the same for any sharding. Normal ones have this standard deviation.
+  void initialize(const Context& context, uint64_t seed, double standard_deviation);
+  // value = master, rounded. After master weights were loaded.
+  void refresh_values(const Context& context);
+  void zero_gradients();
+
+  const std::vector<std::unique_ptr<Parameter>>& all() const { return parameters_; }
+  int64_t num_elements() const;
+  const Tensor& gradients() const { return gradients_; }  // flat; gaps between parameters are zero
+
+ private:
+  std::vector<std::unique_ptr<Parameter>> parameters_;
+  Tensor values_, masters_, gradients_;
+};
+
+}  // namespace longspan

@@ -1,0 +1,26 @@
+// Filling in what a configuration leaves open, so that what is printed and stored says everything that was chosen.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "configs/schema/run.pb.h"
+#include "launcher/config_origins.h"
+#include "launcher/config_support.h"
+#include "model/model_spec.h"
+
+namespace longspan {
+
+// What the configuration is resolved for.
+struct ConfigTarget {
+  Command command = Command::kTrain;
+  int num_ranks = 1;
+  // Reads the shapes of an imported model (train/formats/huggingface.h).
+  std::function<ModelSpec(const std::string& folder)> read_model;
+};
+
+// Writes every choice into `config`. With model.from_huggingface, shapes come from there, and a field that says otherwise
+// is a problem naming both values; so is a mesh that does not multiply to the ranks.
+void fill_defaults(config::RunConfig& config, const ConfigTarget& target, ConfigProblems& problems);
+
+}  // namespace longspan

@@ -1,0 +1,186 @@
+#include "launcher/config_support.h"
+
+namespace longspan {
+namespace {
+
+using namespace config;
+
+void check_mesh_support(const RunConfig& c, ConfigProblems& problems) {
+  const auto scheme = c.context().scheme();
+  if (scheme != Context::AUTO && scheme != Context::RING) {
+    problems.add("context.scheme", "{} does not exist yet; this program has RING", Context::Scheme_Name(scheme));
+  }
+  if (c.pipeline().schedule() != Pipeline::AUTO) {
+    problems.add("pipeline.schedule", "{} does not exist yet; this program has no pipeline",
+                 Pipeline::Schedule_Name(c.pipeline().schedule()));
+  }
+  if (c.pipeline().chunks_per_stage() > 1) {
+    problems.add("pipeline.chunks_per_stage", "is {}; this program has no pipeline, so 1 is all it can do",
+                 c.pipeline().chunks_per_stage());
+  }
+  if (c.pipeline().sequence_chunks() > 1) {
+    problems.add("pipeline.sequence_chunks", "is {}; this program has no pipeline, so 1 is all it can do",
+                 c.pipeline().sequence_chunks());
+  }
+  if (c.sharding().state() != Sharding::NONE) {
+    problems.add("sharding.state", "{} does not exist yet; this program has NONE",
+                 Sharding::State_Name(c.sharding().state()));
+  }
+}
+
+void check_memory_support(const RunConfig& c, ConfigProblems& problems) {
+  if (c.memory().recompute() != Recompute::NONE) {
+    problems.add("memory.recompute", "{} does not exist yet; this program has NONE",
+                 Recompute::Policy_Name(c.memory().recompute()));
+  }
+  if (c.memory().offload() != Offload::NONE) {
+    problems.add("memory.offload", "{} does not exist yet; this program has NONE",
+                 Offload::Policy_Name(c.memory().offload()));
+  }
+  if (c.memory().mlp_tile_tokens() > 0) {
+    problems.add("memory.mlp_tile_tokens", "is {}; tiles of the MLP do not exist yet, leave it at 0",
+                 c.memory().mlp_tile_tokens());
+  }
+  if (c.recurrence().mode() != Recurrence::NONE) {
+    problems.add("recurrence.mode", "{} does not exist yet; this program has NONE",
+                 Recurrence::Mode_Name(c.recurrence().mode()));
+  }
+  if (c.recurrence().segment_tokens() > 0) {
+    problems.add("recurrence.segment_tokens", "is {}; recurrence does not exist yet, leave it at 0",
+                 c.recurrence().segment_tokens());
+  }
+  if (c.recurrence().memory_tokens() > 0) {
+    problems.add("recurrence.memory_tokens", "is {}; recurrence does not exist yet, leave it at 0",
+                 c.recurrence().memory_tokens());
+  }
+}
+
+void check_model(const RunConfig& c, ConfigProblems& problems) {
+  const Model& m = c.model();
+  if (m.num_heads() % m.num_kv_heads() != 0) {
+    problems.add("model.num_kv_heads", "is {}, which does not divide model.num_heads {}", m.num_kv_heads(), m.num_heads());
+  }
+  if (m.head_dim() % 2 != 0) {
+    problems.add("model.head_dim", "is {}; the rotary embedding turns pairs, so it must be even", m.head_dim());
+  }
+  const RopeScaling& scaling = m.rope().scaling();
+  if (scaling.type() == RopeScaling::YARN && scaling.beta_fast() <= scaling.beta_slow()) {
+    problems.add("model.rope.scaling.beta_fast", "is {}, not above beta_slow {}", scaling.beta_fast(), scaling.beta_slow());
+  }
+  if (scaling.type() == RopeScaling::LLAMA3 && scaling.high_frequency_factor() <= scaling.low_frequency_factor()) {
+    problems.add("model.rope.scaling.high_frequency_factor", "is {}, not above low_frequency_factor {}",
+                 scaling.high_frequency_factor(), scaling.low_frequency_factor());
+  }
+}
+
+void check_data(const RunConfig& c, ConfigProblems& problems) {
+  const Data& data = c.data();
+  if (data.files_size() > 0 && data.blend_size() > 0) {
+    problems.add("data.blend", "data.files is set as well; name the sources in one of the two");
+  }
+  for (int i = 0; i < data.blend_size(); ++i) {
+    if (data.blend(i).files_size() == 0) {
+      problems.add("data.blend[" + std::to_string(i) + "]", "has no files");
+    }
+  }
+  if (data.holdout_every() == 1) {
+    problems.add("data.holdout_every", "is 1, which keeps every document for evaluation; use 0 for none, or 2 and more");
+  }
+  if (data.holdout_every() > 0 && c.evaluation().files_size() > 0) {
+    problems.add("evaluation.files", "data.holdout_every is {} as well; held-out data comes from one of the two",
+                 data.holdout_every());
+  }
+  if (data.format() == Data::TEXT && c.model().vocabulary_size() < 256) {
+    problems.add("model.vocabulary_size", "is {}; data.format TEXT has bytes, which need 256",
+                 c.model().vocabulary_size());
+  }
+}
+
+bool has_held_out_data(const RunConfig& c) {
+  return c.evaluation().files_size() > 0 || c.data().holdout_every() > 0;
+}
+
+void check_needs(const RunConfig& c, Command command, ConfigProblems& problems) {
+  if (command == Command::kBench) return;
+  const bool imported = !c.model().from_huggingface().empty();
+  if (c.output_directory().empty() && (command == Command::kTrain || !imported)) {
+    problems.add("output_directory", "is not set; name the folder of the run, such as \"runs/first\"");
+  }
+  const bool has_data = c.data().files_size() > 0 || c.data().blend_size() > 0;
+  if (!has_data && (command == Command::kTrain || (command == Command::kEvaluate && c.data().holdout_every() > 0))) {
+    problems.add("data.files", "is not set; name the files, folders or globs to train on");
+  }
+  if (command == Command::kEvaluate && !has_held_out_data(c)) {
+    problems.add("evaluation.files", "is not set, nor is data.holdout_every: there is nothing to evaluate");
+  }
+  if (c.evaluation().interval_steps() > 0 && !has_held_out_data(c)) {
+    problems.add("evaluation.interval_steps", "is {}, but neither evaluation.files nor data.holdout_every names held-out data",
+                 c.evaluation().interval_steps());
+  }
+}
+
+void check_training(const RunConfig& c, ConfigProblems& problems) {
+  const Training& t = c.training();
+  const int64_t at_once = t.micro_batch_sequences() * c.mesh().data();
+  if (at_once > 0 && t.global_batch_sequences() % at_once != 0) {
+    problems.add("training.global_batch_sequences",
+                 "is {}, not a multiple of mesh.data {} x training.micro_batch_sequences {}",
+                 t.global_batch_sequences(), c.mesh().data(), t.micro_batch_sequences());
+  }
+  if (c.optimizer().minimum_learning_rate() > c.optimizer().learning_rate()) {
+    problems.add("optimizer.minimum_learning_rate", "is {}, above optimizer.learning_rate {}",
+                 c.optimizer().minimum_learning_rate(), c.optimizer().learning_rate());
+  }
+}
+
+void check_generation(const RunConfig& c, ConfigProblems& problems) {
+  const Generation& g = c.generation();
+  if (!g.prompt().empty() && g.prompt_tokens_size() > 0) {
+    problems.add("generation.prompt_tokens", "generation.prompt is set as well; give one of the two");
+  } else if (g.prompt().empty() && g.prompt_tokens_size() == 0) {
+    problems.add("generation.prompt", "is empty; give the text to continue, or generation.prompt_tokens");
+  }
+  if (!g.prompt().empty() && c.data().format() != Data::TEXT) {
+    problems.add("generation.prompt", "is text, but data.format is {}; give generation.prompt_tokens",
+                 Data::Format_Name(c.data().format()));
+  }
+  for (int i = 0; i < g.prompt_tokens_size(); ++i) {
+    if (g.prompt_tokens(i) >= c.model().vocabulary_size()) {
+      problems.add("generation.prompt_tokens[" + std::to_string(i) + "]", "is {}; the vocabulary has {} tokens",
+                   g.prompt_tokens(i), c.model().vocabulary_size());
+    }
+  }
+}
+
+}  // namespace
+
+void check_support(const RunConfig& c, ConfigProblems& problems) {
+  if (c.device() == RunConfig::CUDA) {
+    problems.add("device", "CUDA: this build has no CUDA; use CPU or AUTO");
+  }
+  if (c.data().format() == Data::LLMC) {
+    problems.add("data.format", "LLMC does not exist yet; this program reads TEXT, TOKENS_U16, TOKENS_U32 and MEGATRON");
+  }
+  if (c.metrics().trace_steps() > 0) {
+    problems.add("metrics.trace_steps", "is {}; traces do not exist yet, leave it at 0", c.metrics().trace_steps());
+  }
+  if (c.checkpoint().has_resume()) {
+    const int resume = c.checkpoint().resume();
+    if (resume == Checkpoint::AT_STEP || resume < Checkpoint::NONE) {
+      problems.add("checkpoint.resume", "is {}; allowed are LATEST, NONE or the number of a step, from 1", resume);
+    }
+  }
+  check_mesh_support(c, problems);
+  check_memory_support(c, problems);
+}
+
+void check_consistency(const RunConfig& c, Command command, ConfigProblems& problems) {
+  check_needs(c, command, problems);
+  check_model(c, problems);
+  if (command == Command::kBench) return;
+  check_data(c, problems);
+  check_training(c, problems);
+  if (command == Command::kGenerate) check_generation(c, problems);
+}
+
+}  // namespace longspan

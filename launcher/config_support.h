@@ -1,0 +1,17 @@
+// What this program cannot do yet, and what contradicts itself: refused by name before anything runs.
+#pragma once
+
+#include "configs/schema/run.pb.h"
+#include "launcher/config_origins.h"
+
+namespace longspan {
+
+enum class Command { kTrain, kEvaluate, kGenerate, kBench };
+
+// Values that no part of this program serves. Nothing is ignored silently.
+void check_support(const config::RunConfig& config, ConfigProblems& problems);
+
+// Fields that contradict each other, or that the command needs and does not have. `config` is resolved.
+void check_consistency(const config::RunConfig& config, Command command, ConfigProblems& problems);
+
+}  // namespace longspan

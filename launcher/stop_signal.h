@@ -1,0 +1,13 @@
+// SIGINT, SIGTERM and SIGUSR1 ask the run to stop: it finishes its step, writes a checkpoint and ends with code 85.
+//
+// A second SIGINT or SIGTERM, a second or more after the first, ends the process at once; sooner it is the same request
+// arriving twice (a terminal signals the whole group and the launcher passes it on). SIGUSR1, which Slurm sends ahead of
+// a time limit, never ends it.
+#pragma once
+
+namespace longspan {
+
+void install_stop_signals();
+bool stop_requested();
+
+}  // namespace longspan

@@ -1,0 +1,114 @@
+#include "model/attention_layer.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "core/kernels/elementwise.h"
+#include "core/kernels/rotary.h"
+
+namespace longspan {
+
+namespace {
+
+double score_scale(const ModelSpec& spec) { return 1 / std::sqrt(static_cast<double>(spec.head_dim)); }
+
+// Per head: [tokens, heads, head_dim] as rows of head_dim.
+Tensor by_rows(const Tensor& x) { return x.reshape({x.size(0) * x.size(1), x.size(2)}); }
+
+}  // namespace
+
+AttentionLayer::AttentionLayer(const ModelSpec& spec, const AttentionParameters& p, Communicator& ring)
+    : spec_(spec),
+      q_(*p.q, p.q_bias),
+      k_(*p.k, p.k_bias),
+      v_(*p.v, p.v_bias),
+      o_(*p.o, nullptr),
+      attention_(ring, score_scale(spec)) {
+  if (p.q_norm) q_norm_.emplace(*p.q_norm, spec.norm_epsilon);
+  if (p.k_norm) k_norm_.emplace(*p.k_norm, spec.norm_epsilon);
+}
+
+AttentionLayer::Qkv AttentionLayer::project(Context& context, const Tensor& x, const RotaryTable& rotary,
+                                            Stash* stash) const {
+  const int64_t num_tokens = x.size(0);
+  const auto heads = [&](const Tensor& y, int64_t n) { return y.reshape({num_tokens, n, spec_.head_dim}); };
+  Qkv out;
+  out.q = heads(q_.forward(context, x, stash ? &stash->q : nullptr), spec_.num_heads);
+  out.k = heads(k_.forward(context, x, stash ? &stash->k : nullptr), spec_.num_kv_heads);
+  out.v = heads(v_.forward(context, x, stash ? &stash->v : nullptr), spec_.num_kv_heads);
+  if (q_norm_) {
+    out.q = q_norm_->forward(context, by_rows(out.q), stash ? &stash->q_norm : nullptr).reshape(out.q.shape());
+  }
+  if (k_norm_) {
+    out.k = k_norm_->forward(context, by_rows(out.k), stash ? &stash->k_norm : nullptr).reshape(out.k.shape());
+  }
+  const auto& kernel = context.kernels<Rotary>();
+  kernel.rotate(context, RotaryDirection::kForward, rotary.cosine, rotary.sine, out.q);
+  kernel.rotate(context, RotaryDirection::kForward, rotary.cosine, rotary.sine, out.k);
+  return out;
+}
+
+Tensor AttentionLayer::forward(Context& context, const Tensor& x, const SequenceShard& shard, Stash* stash) const {
+  const Qkv in = project(context, x, shard.rotary, stash);
+  const Tensor y = attention_.forward(context, in.q, in.k, in.v, shard.tiles, stash ? &stash->attention : nullptr);
+  return o_.forward(context, y.reshape({x.size(0), spec_.num_heads * spec_.head_dim}), stash ? &stash->o : nullptr);
+}
+
+Tensor AttentionLayer::backward_input(Context& context, const Tensor& dy, const SequenceShard& shard,
+                                      Stash& stash) const {
+  const int64_t num_tokens = dy.size(0);
+  const Tensor doutput =
+      o_.backward_input(context, dy, stash.o).reshape({num_tokens, spec_.num_heads, spec_.head_dim});
+  QkvGradient d = attention_.backward(context, doutput, shard.tiles, stash.attention);
+  const auto& kernel = context.kernels<Rotary>();
+  kernel.rotate(context, RotaryDirection::kInverse, shard.rotary.cosine, shard.rotary.sine, d.dq);
+  kernel.rotate(context, RotaryDirection::kInverse, shard.rotary.cosine, shard.rotary.sine, d.dk);
+  if (q_norm_) d.dq = q_norm_->backward_input(context, by_rows(d.dq), stash.q_norm);
+  if (k_norm_) d.dk = k_norm_->backward_input(context, by_rows(d.dk), stash.k_norm);
+  const auto flat = [&](const Tensor& t, int64_t num_heads) { return t.reshape({num_tokens, num_heads * spec_.head_dim}); };
+  Tensor dx = q_.backward_input(context, flat(d.dq, spec_.num_heads), stash.q);
+  k_.add_backward_input(context, flat(d.dk, spec_.num_kv_heads), stash.k, dx);
+  v_.add_backward_input(context, flat(d.dv, spec_.num_kv_heads), stash.v, dx);
+  return dx;
+}
+
+void AttentionLayer::backward_weight(Context& context, Stash& stash) const {
+  q_.backward_weight(context, stash.q);
+  k_.backward_weight(context, stash.k);
+  v_.backward_weight(context, stash.v);
+  o_.backward_weight(context, stash.o);
+  if (q_norm_) q_norm_->backward_weight(context, stash.q_norm);
+  if (k_norm_) k_norm_->backward_weight(context, stash.k_norm);
+  stash = {};
+}
+
+Tensor AttentionLayer::continue_from(Context& context, const Tensor& x, const RotaryTable& rotary,
+                                     SegmentMemory& memory) const {
+  const Qkv in = project(context, x, rotary, nullptr);
+  const int64_t before = memory.num_tokens, after = before + x.size(0);
+  check(after <= memory.k.size(0), "{} tokens do not fit into a memory of {}", after, memory.k.size(0));
+  std::memcpy(memory.k.slice(0, before, after).raw(), in.k.raw(), in.k.num_bytes());
+  std::memcpy(memory.v.slice(0, before, after).raw(), in.v.raw(), in.v.num_bytes());
+  memory.num_tokens = after;
+
+  std::vector<IndexInterval> visible;
+  for (int64_t i = before; i < after; ++i) visible.push_back({.begin = 0, .end = i + 1});
+  const KeyIntervals intervals(visible, {{.start = 0, .stride = 1, .length = after}});
+  const auto& kernel = context.kernels<BlockAttention>();
+  const AttentionState state = kernel.initial_state(context, x.size(0), spec_.num_heads, spec_.head_dim);
+  kernel.forward(context,
+                 {.q = in.q,
+                  .k = memory.k.slice(0, 0, after),
+                  .v = memory.v.slice(0, 0, after),
+                  .visible = &intervals,
+                  .scale = score_scale(spec_)},
+                 state);
+  Tensor output = state.output;
+  if (output.dtype() != context.compute_dtype()) {
+    output = context.empty(output.shape(), context.compute_dtype());
+    context.kernels<Elementwise>().convert(context, state.output, output);
+  }
+  return o_.forward(context, output.reshape({x.size(0), spec_.num_heads * spec_.head_dim}), nullptr);
+}
+
+}  // namespace longspan

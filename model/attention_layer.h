@@ -1,0 +1,67 @@
+// AttentionLayer: projections, q/k norm (Qwen3), rotary embedding, attention across the ring, output projection.
+#pragma once
+
+#include <optional>
+
+#include "attention/ring_attention.h"
+#include "core/nn/linear.h"
+#include "core/nn/rms_norm.h"
+#include "model/model_spec.h"
+#include "model/rope.h"
+
+namespace longspan {
+
+// What all layers need to know of one rank's share of a batch; made once per step.
+struct SequenceShard {
+  RotaryTable rotary;  // of this rank's tokens
+  TileMap tiles;
+};
+
+// What a layer carries from one segment to the next: here the keys (rotated) and values of everything before.
+struct SegmentMemory {
+  Tensor k, v;             // [capacity, num_kv_heads, head_dim]
+  int64_t num_tokens = 0;  // of them filled
+};
+
+struct AttentionParameters {
+  const Parameter *q = nullptr, *k = nullptr, *v = nullptr, *o = nullptr;
+  const Parameter *q_bias = nullptr, *k_bias = nullptr, *v_bias = nullptr;  // null: no bias
+  const Parameter *q_norm = nullptr, *k_norm = nullptr;                     // null: no norm
+};
+
+class AttentionLayer {
+ public:
+  struct Stash {
+    Linear::Stash q, k, v, o;
+    RmsNorm::Stash q_norm, k_norm;
+    AttentionStash attention;
+    template <class F>
+    void for_each_storage(F visit) {
+      for (Linear::Stash* s : {&q, &k, &v, &o}) s->for_each_storage(visit);
+      for (RmsNorm::Stash* s : {&q_norm, &k_norm}) s->for_each_storage(visit);
+      attention.for_each_storage(visit);
+    }
+  };
+  AttentionLayer(const ModelSpec& spec, const AttentionParameters& parameters, Communicator& ring);
+
+  // x [tokens, hidden] -> [tokens, hidden]. Collective over the ring.
+  Tensor forward(Context& context, const Tensor& x, const SequenceShard& shard, Stash* stash) const;
+  Tensor backward_input(Context& context, const Tensor& dy, const SequenceShard& shard, Stash& stash) const;
+  void backward_weight(Context& context, Stash& stash) const;
+
+  // x: the tokens right after those in `memory`, which takes them in. One rank; nothing is kept for a backward.
+  Tensor continue_from(Context& context, const Tensor& x, const RotaryTable& rotary, SegmentMemory& memory) const;
+
+ private:
+  struct Qkv {
+    Tensor q, k, v;
+  };
+  Qkv project(Context& context, const Tensor& x, const RotaryTable& rotary, Stash* stash) const;
+
+  ModelSpec spec_;
+  Linear q_, k_, v_, o_;
+  std::optional<RmsNorm> q_norm_, k_norm_;
+  RingAttention attention_;
+};
+
+}  // namespace longspan

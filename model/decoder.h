@@ -1,0 +1,58 @@
+// Decoder: the whole model: parameters under their Hugging Face names, and the stage (embedding, blocks, head) that the
+// executor runs. Microbatches are handed in before a step; their losses are read from them after.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "core/nn/tiled_loss.h"
+#include "core/nn/token_embedding.h"
+#include "model/decoder_block.h"
+#include "parallel/pipeline/stage_block.h"
+
+namespace longspan {
+
+// One rank's share of a microbatch.
+struct Microbatch {
+  Tensor tokens;   // int32 [tokens]
+  Tensor targets;  // int32 [tokens]; kNoTarget where nothing is predicted
+  SequenceShard shard;
+  double gradient_scale = 0;  // 1 / predicted tokens of the global batch
+  Tensor losses;   // [tokens], accumulator; written by forward
+};
+
+class Decoder {
+ public:
+  Decoder(const ModelSpec& spec, Communicator& ring, int64_t loss_tile_tokens);
+  Decoder(const Decoder&) = delete;  // the stage refers to the members
+  Decoder& operator=(const Decoder&) = delete;
+
+  const ModelSpec& spec() const { return spec_; }
+  ParameterSet& parameters() { return parameters_; }
+  // Blocks read the microbatches by number.
+  std::vector<Microbatch>& microbatches() { return microbatches_; }
+  Stage& stage() { return stage_; }
+
+  // The losses of one microbatch, without gradients. Collective over the ring.
+  Tensor losses(Context& context, const Microbatch& batch) const;
+
+  // Tokens after those in the memories (one per layer), on one rank; returns the logits after the last one,
+  // [vocabulary], accumulator.
+  std::vector<SegmentMemory> empty_memories(const Context& context, int64_t capacity_tokens) const;
+  Tensor continue_from(Context& context, const Tensor& tokens, std::vector<SegmentMemory>& memories) const;
+
+ private:
+  DecoderBlockParameters add_block_parameters(int64_t layer);
+
+  ModelSpec spec_;
+  ParameterSet parameters_;
+  std::vector<Microbatch> microbatches_;
+  std::unique_ptr<TokenEmbedding> embedding_;
+  std::vector<DecoderBlock> blocks_;
+  std::unique_ptr<RmsNorm> final_norm_;
+  std::unique_ptr<TiledLoss> head_;
+  Stage stage_;
+};
+
+}  // namespace longspan

@@ -1,0 +1,87 @@
+#include "parallel/comm/communicator.h"
+
+#include <functional>
+
+namespace longspan {
+
+namespace {
+
+void check_tensor(const Communicator& group, const char* call, const char* what, const Tensor& tensor) {
+  check(tensor.defined(), "{} in group '{}': {} holds no tensor", call, group.name(), what);
+  check(tensor.layout().is_contiguous(), "{} in group '{}': {} of shape {} is not contiguous", call, group.name(), what,
+        tensor.shape().to_string());
+}
+
+void check_rank(const Communicator& group, const char* call, const char* what, int rank) {
+  check(0 <= rank && rank < group.size(), "{} in group '{}': {} is rank {}, the group has ranks 0 to {}", call,
+        group.name(), what, rank, group.size() - 1);
+}
+
+void check_disjoint(const Communicator& group, const char* call, const Tensor& from, const Tensor& into) {
+  if (from.num_bytes() == 0 || into.num_bytes() == 0) return;
+  const auto* a = static_cast<const std::byte*>(from.raw());
+  const auto* b = static_cast<const std::byte*>(into.raw());
+  const std::less_equal<const std::byte*> not_after;  // a total order, for pointers into different storage, too
+  check(not_after(a + from.num_bytes(), b) || not_after(b + into.num_bytes(), a),
+        "{} in group '{}': the tensor of shape {} that is read and that of shape {} that is written overlap", call,
+        group.name(), from.shape().to_string(), into.shape().to_string());
+}
+
+Shape gathered_shape(const Shape& input, int size) {
+  Shape shape = {size};
+  for (int dim = 0; dim < input.rank(); ++dim) shape.append(input[dim]);
+  return shape;
+}
+
+}  // namespace
+
+Communicator::Communicator(int rank, int size, std::string name, std::chrono::milliseconds timeout)
+    : rank_(rank), size_(size), name_(std::move(name)), timeout_(timeout) {
+  check(0 <= rank && rank < size, "rank {} does not exist in group '{}' of {}", rank, name_, size);
+}
+
+void Communicator::all_reduce(Stream& stream, const Tensor& data, ReduceOp op) {
+  check_tensor(*this, "all_reduce", "data", data);
+  check(data.dtype() == DType::kFloat64 || data.dtype() == DType::kFloat32 || data.dtype() == DType::kInt64,
+        "all_reduce in group '{}' takes float64, float32 or int64, not {}", name_, longspan::name(data.dtype()));
+  if (size_ == 1 || data.num_elements() == 0) return;
+  do_all_reduce(stream, data, op);
+}
+
+void Communicator::broadcast(Stream& stream, const Tensor& data, int root) {
+  check_tensor(*this, "broadcast", "data", data);
+  check_rank(*this, "broadcast", "the root", root);
+  if (size_ == 1 || data.num_elements() == 0) return;
+  do_broadcast(stream, data, root);
+}
+
+void Communicator::all_gather(Stream& stream, const Tensor& input, const Tensor& output) {
+  check_tensor(*this, "all_gather", "input", input);
+  check_tensor(*this, "all_gather", "output", output);
+  expect_shape(output, gathered_shape(input.shape(), size_), "the output of all_gather");
+  expect_dtype(output, input.dtype(), "the output of all_gather");
+  check_disjoint(*this, "all_gather", input, output);
+  if (input.num_elements() == 0) return;
+  do_all_gather(stream, input, output);
+}
+
+Work Communicator::send_recv(Stream& stream, const SendRecv& message) {
+  check_tensor(*this, "send_recv", "send", message.send);
+  check_tensor(*this, "send_recv", "receive", message.receive);
+  check_rank(*this, "send_recv", "to", message.to);
+  check_rank(*this, "send_recv", "from", message.from);
+  check_disjoint(*this, "send_recv", message.send, message.receive);
+  return do_send_recv(stream, message);
+}
+
+void Communicator::barrier(Stream& stream) {
+  if (size_ == 1) return;
+  do_barrier(stream);
+}
+
+std::unique_ptr<Communicator> Communicator::split(int color, int key, const std::string& name) {
+  check(color >= 0, "split of group '{}' into '{}': color {} is negative", name_, name, color);
+  return do_split(color, key, name);
+}
+
+}  // namespace longspan

@@ -1,0 +1,261 @@
+// Ring attention in double precision on 1 to 8 ranks against one rank: outputs and all gradients.
+#include "attention/ring_attention.h"
+
+#include <gtest/gtest.h>
+
+#include <mutex>
+
+#include "parallel/comm/backends.h"
+#include "tests/support/reference_context.h"
+#include "tests/support/sequences.h"
+#include "tests/support/tensors.h"
+
+namespace longspan {
+namespace {
+
+using test::values;
+
+struct Case {
+  LayoutType layout;
+  Masking masking;
+  int64_t length, num_sequences, num_documents, num_heads, num_kv_heads, head_dim;
+};
+
+struct Result {
+  std::vector<double> output, dq, dk, dv;  // by index, whatever rank held it
+};
+
+// Rows of a global tensor that a rank holds, and back.
+Tensor rows_of(const Context& context, const Tensor& all, const std::vector<int64_t>& places) {
+  Tensor mine = context.empty({static_cast<int64_t>(places.size()), all.size(1), all.size(2)}, all.dtype());
+  const int64_t n = all.size(1) * all.size(2);
+  for (size_t i = 0; i < places.size(); ++i) {
+    std::copy_n(all.data<double>() + places[i] * n, n, mine.data<double>() + static_cast<int64_t>(i) * n);
+  }
+  return mine;
+}
+
+void place_rows(const Tensor& mine, const std::vector<int64_t>& places, std::vector<double>& all) {
+  const int64_t n = mine.size(1) * mine.size(2);
+  for (size_t i = 0; i < places.size(); ++i) {
+    std::copy_n(mine.data<double>() + static_cast<int64_t>(i) * n, n, all.data() + places[i] * n);
+  }
+}
+
+std::vector<int64_t> document_begins(const Case& c, uint64_t seed) {
+  std::vector<int64_t> begins;
+  for (int64_t s = 0; s < c.num_sequences; ++s) {
+    const RandomStream random(seed, fmt::format("documents {}", s));
+    for (const int64_t b : test::random_document_begins(random, c.length, c.num_documents)) begins.push_back(s * c.length + b);
+  }
+  return begins;
+}
+
+Result attend(const Case& c, int num_ranks, uint64_t seed) {
+  const int64_t total = c.length * c.num_sequences;
+  const auto begins = document_begins(c, seed);
+  Result result;
+  for (auto* v : {&result.output, &result.dq}) v->resize(static_cast<size_t>(total * c.num_heads * c.head_dim));
+  for (auto* v : {&result.dk, &result.dv}) v->resize(static_cast<size_t>(total * c.num_kv_heads * c.head_dim));
+  std::mutex mutex;
+  run_in_process(num_ranks, [&](Communicator& ring) {
+    Context context = test::make_context(DType::kFloat64);
+    const SequenceLayout layout(c.layout, num_ranks, c.length, c.num_sequences);
+    const TileMap tiles(c.masking, layout, ring.rank(), begins);
+    const auto mine = indices(layout.ranges(ring.rank()));
+    const auto make = [&](const char* name, int64_t heads) {
+      return rows_of(context, test::random_tensor(context, {total, heads, c.head_dim}, DType::kFloat64, seed, name), mine);
+    };
+    const Tensor q = make("q", c.num_heads), k = make("k", c.num_kv_heads), v = make("v", c.num_kv_heads);
+    const RingAttention attention(ring, 0.3);
+    AttentionStash stash;
+    const Tensor output = attention.forward(context, q, k, v, tiles, &stash);
+    const QkvGradient d = attention.backward(context, make("dy", c.num_heads), tiles, stash);
+    const std::lock_guard lock(mutex);
+    place_rows(output, mine, result.output);
+    place_rows(d.dq, mine, result.dq);
+    place_rows(d.dk, mine, result.dk);
+    place_rows(d.dv, mine, result.dv);
+  });
+  return result;
+}
+
+void expect_same(const Case& c, uint64_t seed) {
+  const Result one = attend(c, 1, seed);
+  for (int num_ranks = 2; num_ranks <= 8; ++num_ranks) {
+    SCOPED_TRACE(fmt::format("{} ranks, {} of {} x {} tokens, {} documents, heads {}/{} x {}", num_ranks, name(c.layout),
+                             c.num_sequences, c.length, c.num_documents, c.num_heads, c.num_kv_heads, c.head_dim));
+    const Result many = attend(c, num_ranks, seed);
+    EXPECT_LT(test::relative_error(many.output, one.output), 1e-12);
+    EXPECT_LT(test::relative_error(many.dq, one.dq), 1e-12);
+    EXPECT_LT(test::relative_error(many.dk, one.dk), 1e-12);
+    EXPECT_LT(test::relative_error(many.dv, one.dv), 1e-12);
+  }
+}
+
+class RingAttentionTest : public testing::TestWithParam<LayoutType> {};
+
+TEST_P(RingAttentionTest, EqualsOneRank) {
+  const LayoutType layout = GetParam();
+  expect_same({layout, Masking::kCausal, 61, 1, 1, 4, 2, 5}, 1);  // a prime length
+  expect_same({layout, Masking::kCausal, 64, 1, 1, 2, 2, 8}, 2);
+  expect_same({layout, Masking::kFull, 37, 1, 1, 3, 1, 4}, 3);
+  expect_same({layout, Masking::kCausal, 97, 1, 9, 6, 2, 3}, 4);  // documents that begin and end anywhere
+  expect_same({layout, Masking::kFull, 53, 1, 6, 2, 1, 6}, 5);
+  expect_same({layout, Masking::kCausal, 29, 3, 4, 2, 1, 4}, 6);  // a batch of packed sequences
+}
+
+TEST_P(RingAttentionTest, ShorterThanTheRing) {
+  for (const int64_t length : {1, 2, 3, 5, 7}) {
+    expect_same({GetParam(), Masking::kCausal, length, 1, 1, 2, 1, 3}, static_cast<uint64_t>(10 + length));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Layouts, RingAttentionTest,
+                         testing::Values(LayoutType::kContiguous, LayoutType::kZigzag, LayoutType::kStriped),
+                         [](const auto& i) { return std::string(name(i.param)); });
+
+TEST(SequenceLayout, EveryIndexHasOneRankWhateverTheLength) {
+  for (const auto type : {LayoutType::kContiguous, LayoutType::kZigzag, LayoutType::kStriped}) {
+    for (int num_ranks = 1; num_ranks <= 8; ++num_ranks) {
+      for (const int64_t length : {0, 1, 2, 7, 16, 31, 100}) {
+        const SequenceLayout layout(type, num_ranks, length, 2);
+        std::vector<int> owners(static_cast<size_t>(2 * length), 0);
+        for (int r = 0; r < num_ranks; ++r) {
+          const auto mine = indices(layout.ranges(r));
+          EXPECT_TRUE(std::is_sorted(mine.begin(), mine.end()));
+          EXPECT_EQ(static_cast<int64_t>(mine.size()), layout.num_tokens(r));
+          EXPECT_LE(std::abs(layout.num_tokens(r) * num_ranks - 2 * length), 4 * num_ranks) << "shares are nearly even";
+          for (const int64_t i : mine) ++owners.at(static_cast<size_t>(i));
+        }
+        EXPECT_EQ(std::count(owners.begin(), owners.end(), 1), 2 * length);
+      }
+    }
+  }
+}
+
+TEST(SequenceLayout, ZigzagEvensOutCausalWork) {
+  const int num_ranks = 4;
+  const SequenceLayout layout(LayoutType::kZigzag, num_ranks, 512, 1);
+  std::vector<int64_t> pairs;
+  for (int r = 0; r < num_ranks; ++r) {
+    const TileMap tiles(Masking::kCausal, layout, r, {0});
+    int64_t sum = 0;
+    for (int owner = 0; owner < num_ranks; ++owner) sum += tiles.keys_of(owner).num_pairs();
+    pairs.push_back(sum);
+  }
+  EXPECT_EQ(*std::min_element(pairs.begin(), pairs.end()), *std::max_element(pairs.begin(), pairs.end()));
+  EXPECT_EQ(pairs[0] * num_ranks, 512 * 513 / 2);
+}
+
+// Marks each call of the block kernel in the log of transfers.
+class MarkedAttention final : public BlockAttention {
+ public:
+  MarkedAttention(const BlockAttention& inner, std::shared_ptr<CommLog> log) : inner_(inner), log_(std::move(log)) {}
+
+ private:
+  void do_forward(const Context& context, const AttentionBlock& block, const AttentionState& state) const override {
+    log_->mark("compute");
+    inner_.forward(context, block, state);
+  }
+  void do_delta(const Context& context, const Tensor& output, const Tensor& doutput, const Tensor& delta) const override {
+    inner_.delta(context, output, doutput, delta);
+  }
+  void do_backward(const Context& context, const AttentionBlock& block, const AttentionGradient& g) const override {
+    log_->mark("compute");
+    inner_.backward(context, block, g);
+  }
+  const BlockAttention& inner_;
+  std::shared_ptr<CommLog> log_;
+};
+
+Context marked_context(const Context& plain, const std::shared_ptr<CommLog>& log) {
+  auto kernels = std::make_shared<KernelSet>("marked reference");
+  add_reference_kernels(*kernels);
+  kernels->add<BlockAttention>(std::make_shared<MarkedAttention>(plain.kernels<BlockAttention>(), log));
+  return Context({.device = {}, .compute_dtype = DType::kFloat64, .num_threads = 1, .memory = nullptr, .kernels = kernels});
+}
+
+// Before each compute, how many messages were posted and how many waited for.
+struct Seen {
+  int posted = 0, waited = 0;
+};
+std::vector<Seen> seen_at_computes(const CommLog& log) {
+  std::vector<Seen> computes;
+  Seen now;
+  for (const CommRecord& r : log.records()) {
+    now.posted += r.kind == CommRecord::Kind::kSendRecvPosted;
+    now.waited += r.kind == CommRecord::Kind::kSendRecvWaited;
+    if (r.kind == CommRecord::Kind::kMark) computes.push_back(now);
+  }
+  return computes;
+}
+
+TEST(RingAttention, PostsEachHopBeforeTheComputeThatHidesIt) {
+  const int num_ranks = 4;
+  const SequenceLayout layout(LayoutType::kZigzag, num_ranks, 64, 1);
+  run_in_process(num_ranks, [&](Communicator& world) {
+    const auto log = std::make_shared<CommLog>();
+    const auto ring = make_recording_communicator(world, log);
+    const Context plain = test::make_context(DType::kFloat64);
+    Context context = marked_context(plain, log);
+    const TileMap tiles(Masking::kCausal, layout, world.rank(), {0});
+    const auto make = [&](const char* name) {
+      return test::random_tensor(context, {layout.num_tokens(world.rank()), 2, 4}, DType::kFloat64, 1, name);
+    };
+    const RingAttention attention(*ring, 0.5);
+    AttentionStash stash;
+    log->clear();
+    attention.forward(context, make("q"), make("k"), make("v"), tiles, &stash);
+    const auto forward = seen_at_computes(*log);
+    ASSERT_EQ(forward.size(), static_cast<size_t>(num_ranks)) << "under zigzag every rank computes at every hop";
+    for (int hop = 0; hop < num_ranks; ++hop) {
+      const Seen at = forward[static_cast<size_t>(hop)];
+      EXPECT_EQ(at.posted, 2 * std::min(hop + 1, num_ranks - 1)) << "K and V of hop " << hop + 1 << " are under way";
+      EXPECT_EQ(at.waited, 2 * hop) << "only what this compute needs was waited for";
+    }
+    log->clear();
+    attention.backward(context, make("dy"), tiles, stash);
+    const auto backward = seen_at_computes(*log);
+    ASSERT_EQ(backward.size(), static_cast<size_t>(num_ranks));
+    for (int hop = 0; hop < num_ranks; ++hop) {
+      // Keys as in forward; the sums of dK and dV that were posted after each earlier compute are still under way while
+      // this one runs, except for those of before that, which the one before had to take in.
+      const Seen at = backward[static_cast<size_t>(hop)];
+      EXPECT_EQ(at.posted, 2 * std::min(hop + 1, num_ranks - 1) + 2 * hop);
+      EXPECT_EQ(at.waited, 2 * hop + 2 * std::max(0, hop - 1));
+    }
+  });
+}
+
+TEST(RingAttention, MovesItsBytesAndNoMore) {
+  const int num_ranks = 4;
+  const int64_t length = 67, kv_heads = 2, head_dim = 4;
+  const SequenceLayout layout(LayoutType::kZigzag, num_ranks, length, 1);
+  run_in_process(num_ranks, [&](Communicator& world) {
+    const auto log = std::make_shared<CommLog>();
+    const auto ring = make_recording_communicator(world, log);
+    Context context = test::make_context(DType::kFloat64);
+    const int rank = world.rank();
+    const TileMap tiles(Masking::kCausal, layout, rank, {0});
+    const auto make = [&](const char* name, int64_t heads) {
+      return test::random_tensor(context, {layout.num_tokens(rank), heads, head_dim}, DType::kFloat64, 1, name);
+    };
+    const auto shard_bytes = [&](int owner) {
+      return static_cast<size_t>(2 * layout.num_tokens(owner) * kv_heads * head_dim) * sizeof(double);
+    };
+    const RingAttention attention(*ring, 0.5);
+    AttentionStash stash;
+    attention.forward(context, make("q", 4), make("k", kv_heads), make("v", kv_heads), tiles, &stash);
+    size_t keys = 0, sums = 0;
+    for (int hop = 1; hop < num_ranks; ++hop) keys += shard_bytes((rank - hop + num_ranks) % num_ranks);
+    for (int hop = 1; hop <= num_ranks; ++hop) sums += shard_bytes((rank - hop + num_ranks) % num_ranks);
+    EXPECT_EQ(log->bytes_received(), keys);
+    log->clear();
+    attention.backward(context, make("dy", 4), tiles, stash);
+    EXPECT_EQ(log->bytes_received(), keys + sums);
+  });
+}
+
+}  // namespace
+}  // namespace longspan

@@ -1,0 +1,73 @@
+#include "parallel/comm/process_mesh.h"
+
+#include "tests/parallel/comm_support.h"
+
+namespace longspan::test {
+namespace {
+
+// The ranks of the world that are in a group, by their rank in it.
+std::vector<int64_t> members(const Context& context, Communicator& world, Communicator& group) {
+  const Tensor mine = filled<int64_t>(context, {1}, [&](int64_t) { return world.rank(); });
+  const Tensor all = context.zeros({group.size(), 1}, DType::kInt64);
+  group.all_gather(context.stream(), mine, all);
+  return {all.data<int64_t>(), all.data<int64_t>() + group.size()};
+}
+
+void check_mesh(int data, int context_degree) {
+  run_in_process(data * context_degree, [&](Communicator& world) {
+    const Context context = make_context();
+    const ProcessMesh mesh(world, {.data = data, .context = context_degree});
+    const int row = world.rank() / context_degree, column = world.rank() % context_degree;
+    EXPECT_EQ(mesh.coordinate(Axis::kPipeline), 0);
+    EXPECT_EQ(mesh.coordinate(Axis::kData), row);
+    EXPECT_EQ(mesh.coordinate(Axis::kContext), column);
+    EXPECT_EQ(mesh.coordinate(Axis::kTensor), 0);
+    EXPECT_EQ(mesh.axis(Axis::kPipeline).size(), 1);
+    EXPECT_EQ(mesh.axis(Axis::kTensor).size(), 1);
+    EXPECT_EQ(mesh.axis(Axis::kData).rank(), row);
+    EXPECT_EQ(mesh.axis(Axis::kContext).rank(), column);
+    EXPECT_EQ(mesh.axis(Axis::kContext).name(), "context");
+    std::vector<int64_t> in_row, in_column, all;
+    for (int c = 0; c < context_degree; ++c) in_row.push_back(row * context_degree + c);
+    for (int d = 0; d < data; ++d) in_column.push_back(d * context_degree + column);
+    for (int r = 0; r < world.size(); ++r) all.push_back(r);
+    EXPECT_EQ(members(context, world, mesh.axis(Axis::kContext)), in_row);
+    EXPECT_EQ(members(context, world, mesh.axis(Axis::kData)), in_column);
+    EXPECT_EQ(members(context, world, mesh.replicas()), all);
+    EXPECT_EQ(&mesh.world(), &world);
+  });
+}
+
+TEST(ProcessMesh, CoordinatesAndGroupsOfManyShapes) {
+  for (int data = 1; data <= 4; ++data) {
+    for (int context = 1; data * context <= 8; ++context) check_mesh(data, context);
+  }
+  check_mesh(8, 1);
+}
+
+std::string refusal(int size, const MeshShape& shape) {
+  return message_of<Error>([&] {
+    run_in_process(size, [&](Communicator& world) {
+      try {
+        const ProcessMesh mesh(world, shape);
+      } catch (const Error& error) {
+        EXPECT_EQ(error.kind(), ErrorKind::kConfiguration);
+        throw;
+      }
+    });
+  });
+}
+
+TEST(ProcessMesh, RefusesWhatDoesNotFit) {
+  EXPECT_EQ(refusal(3, {.data = 2, .context = 2}),
+            "mesh pipeline 1 x data 2 x context 2 x tensor 1 has 4 ranks, but this run has 3: start it with 4 ranks or "
+            "change mesh");
+  EXPECT_EQ(refusal(1, {.data = 65536, .context = 65536}).substr(0, 72),
+            "mesh pipeline 1 x data 65536 x context 65536 x tensor 1 has 4294967296 r");
+  EXPECT_EQ(refusal(2, {.tensor = 2}), "mesh.tensor: 2 is not available yet; use 1");
+  EXPECT_EQ(refusal(2, {.pipeline = 2}), "mesh.pipeline: 2 is not available yet; use 1");
+  EXPECT_EQ(refusal(1, {.context = 0}), "mesh.context: 0 is not a number of ranks; use 1 or more");
+}
+
+}  // namespace
+}  // namespace longspan::test

@@ -1,0 +1,211 @@
+#include "train/checkpoint.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+
+#include "train/formats/atomic_file.h"
+#include "train/formats/crc32c.h"
+#include "train/formats/manifest.pb.h"
+
+namespace longspan {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int kFormatVersion = 1;
+constexpr char kManifestName[] = "manifest.pb";
+constexpr char kTensorFile[] = "tensors_00000.bin";
+constexpr std::streamsize kMostManifestBytes = std::streamsize{256} << 20;
+
+std::string folder_name(int64_t step) { return fmt::format("step_{:08}", step); }
+
+// The step of a finished checkpoint's folder name, or -1.
+int64_t step_of(const std::string& name) {
+  constexpr std::string_view kPrefix = "step_";
+  if (name.size() < kPrefix.size() + 8 || name.compare(0, kPrefix.size(), kPrefix) != 0) return -1;
+  const std::string digits = name.substr(kPrefix.size());
+  if (digits.size() > 18 || digits.find_first_not_of("0123456789") != std::string::npos) return -1;
+  return std::stoll(digits);
+}
+
+[[noreturn]] void fail(const std::string& path, const std::string& why) {
+  raise(ErrorKind::kCheckpoint, "checkpoint {}: {}", path, why);
+}
+
+std::span<const std::byte> bytes_of(const Tensor& tensor) {
+  check(tensor.layout().is_contiguous(), "a checkpoint takes contiguous tensors");
+  return {static_cast<const std::byte*>(tensor.raw()), tensor.num_bytes()};
+}
+
+formats::TensorEntry entry_for(const NamedTensor& named, uint64_t offset) {
+  formats::TensorEntry entry;
+  entry.set_name(named.name);
+  entry.set_dtype(std::string(name(named.tensor.dtype())));
+  formats::TensorSlice& slice = *entry.add_slices();
+  for (int d = 0; d < named.tensor.rank(); ++d) {
+    entry.add_shape(named.tensor.size(d));
+    slice.add_begin(0);
+    slice.add_extent(named.tensor.size(d));
+  }
+  slice.set_file(kTensorFile);
+  slice.set_offset(offset);
+  slice.set_num_bytes(named.tensor.num_bytes());
+  slice.set_crc32c(crc32c(bytes_of(named.tensor)));
+  return entry;
+}
+
+formats::Manifest manifest_for(const CheckpointFacts& facts, const std::vector<NamedTensor>& tensors) {
+  formats::Manifest manifest;
+  manifest.set_format_version(kFormatVersion);
+  manifest.set_software_version("longspan 0.1.0");
+  manifest.set_step(facts.step);
+  manifest.set_configuration(facts.configuration);
+  manifest.mutable_data()->set_next_sequence(facts.next_sequence);
+  manifest.mutable_data()->set_epoch_tokens(facts.epoch_tokens);
+  manifest.mutable_random()->set_seed(facts.seed);
+  uint64_t offset = 0;
+  for (const NamedTensor& named : tensors) {
+    *manifest.add_tensors() = entry_for(named, offset);
+    offset += named.tensor.num_bytes();
+  }
+  return manifest;
+}
+
+formats::Manifest read_manifest(const std::string& folder) {
+  const std::string path = folder + "/" + kManifestName;
+  std::ifstream file(path, std::ios::binary | std::ios::ate);
+  if (!file) fail(path, "it cannot be opened");
+  const std::streamsize size = file.tellg();
+  if (size < 4 || size > kMostManifestBytes) fail(path, fmt::format("{} bytes are no manifest", size));
+  std::string bytes(static_cast<size_t>(size), '\0');
+  file.seekg(0);
+  if (!file.read(bytes.data(), size)) fail(path, "it cannot be read");
+  uint32_t stored = 0;
+  std::memcpy(&stored, bytes.data(), 4);
+  const uint32_t computed = crc32c(std::as_bytes(std::span(bytes).subspan(4)));
+  if (stored != computed) fail(path, fmt::format("its checksum is {:08x}, its bytes give {:08x}", stored, computed));
+  formats::Manifest manifest;
+  if (!manifest.ParseFromArray(bytes.data() + 4, static_cast<int>(size - 4))) fail(path, "it cannot be parsed");
+  if (manifest.format_version() != kFormatVersion) {
+    fail(path, fmt::format("its format version is {}, this program reads {}", manifest.format_version(), kFormatVersion));
+  }
+  return manifest;
+}
+
+CheckpointFacts facts_of(const formats::Manifest& manifest) {
+  return {.step = manifest.step(),
+          .next_sequence = manifest.data().next_sequence(),
+          .epoch_tokens = manifest.data().epoch_tokens(),
+          .seed = manifest.random().seed(),
+          .configuration = manifest.configuration()};
+}
+
+void read_slice(const std::string& folder, const formats::TensorEntry& entry, const Tensor& tensor) {
+  if (entry.slices_size() != 1) fail(folder, fmt::format("{} is in {} slices, not 1", entry.name(), entry.slices_size()));
+  const formats::TensorSlice& slice = entry.slices(0);
+  if (slice.file().empty() || slice.file().find('/') != std::string::npos || slice.file().starts_with("..")) {
+    fail(folder, fmt::format("{} names '{}', which is no file of this folder", entry.name(), slice.file()));
+  }
+  if (slice.num_bytes() != tensor.num_bytes()) {
+    fail(folder, fmt::format("{} has {} bytes, not {}", entry.name(), slice.num_bytes(), tensor.num_bytes()));
+  }
+  const std::string path = folder + "/" + slice.file();
+  std::ifstream file(path, std::ios::binary);
+  if (!file) fail(path, "it cannot be opened");
+  file.seekg(static_cast<std::streamoff>(slice.offset()));
+  if (!file.read(static_cast<char*>(tensor.raw()), static_cast<std::streamsize>(slice.num_bytes()))) {
+    fail(path, fmt::format("it ends before {} bytes of {} at {}", slice.num_bytes(), entry.name(), slice.offset()));
+  }
+  const uint32_t computed = crc32c(bytes_of(tensor));
+  if (computed != slice.crc32c()) {
+    fail(path, fmt::format("the checksum of {} is {:08x}, its bytes give {:08x}", entry.name(), slice.crc32c(), computed));
+  }
+}
+
+void remove_old(const std::string& output_directory, int64_t keep) {
+  if (keep <= 0) return;
+  const auto folders = list_checkpoints(output_directory);
+  for (size_t i = static_cast<size_t>(keep); i < folders.size(); ++i) {
+    std::error_code ignored;  // an old checkpoint that cannot be removed is no reason to stop
+    fs::remove_all(folders[i].path, ignored);
+  }
+}
+
+}  // namespace
+
+std::vector<CheckpointFolder> list_checkpoints(const std::string& output_directory) {
+  std::vector<CheckpointFolder> folders;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(output_directory + "/checkpoints", error)) {
+    const int64_t step = step_of(entry.path().filename().string());
+    if (step >= 0) folders.push_back({step, entry.path().string()});
+  }
+  std::sort(folders.begin(), folders.end(), [](const auto& a, const auto& b) { return a.step > b.step; });
+  return folders;
+}
+
+std::string save_checkpoint(const std::string& output_directory, const CheckpointFacts& facts,
+                            const std::vector<NamedTensor>& tensors, int64_t keep) {
+  const std::string parent = output_directory + "/checkpoints";
+  const std::string final_path = parent + "/" + folder_name(facts.step);
+  const std::string aside = fmt::format("{}.tmp-{}", final_path, getpid());
+  try {
+    fs::create_directories(aside);
+    {
+      AtomicFile file(aside + "/" + kTensorFile);
+      for (const NamedTensor& named : tensors) file.write(bytes_of(named.tensor));
+      file.commit();
+    }
+    const std::string manifest = manifest_for(facts, tensors).SerializeAsString();
+    const uint32_t crc = crc32c(std::as_bytes(std::span(manifest)));
+    {
+      AtomicFile file(aside + "/" + kManifestName);
+      file.write(std::as_bytes(std::span(&crc, 1)));
+      file.write(std::as_bytes(std::span(manifest)));
+      file.commit();
+    }
+    fsync_directory(aside);
+    fs::remove_all(final_path);  // an unsound one of the same step; a sound one would have been resumed from
+    fs::rename(aside, final_path);
+    fsync_directory(parent);
+  } catch (const fs::filesystem_error& e) {
+    std::error_code ignored;
+    fs::remove_all(aside, ignored);
+    fail(final_path, e.what());
+  } catch (...) {
+    std::error_code ignored;
+    fs::remove_all(aside, ignored);
+    throw;
+  }
+  remove_old(output_directory, keep);
+  return final_path;
+}
+
+CheckpointFacts load_checkpoint(const std::string& folder, const std::vector<NamedTensor>& tensors) {
+  const formats::Manifest manifest = read_manifest(folder);
+  for (const NamedTensor& named : tensors) {
+    const auto it = std::find_if(manifest.tensors().begin(), manifest.tensors().end(),
+                                 [&](const auto& entry) { return entry.name() == named.name; });
+    if (it == manifest.tensors().end()) fail(folder, fmt::format("it has no tensor {}", named.name));
+    Shape shape;
+    for (const int64_t size : it->shape()) {
+      if (shape.rank() == kMaxRank) fail(folder, fmt::format("{} has more than {} dims", named.name, kMaxRank));
+      shape.append(size);
+    }
+    if (!(shape == named.tensor.shape()) || it->dtype() != name(named.tensor.dtype())) {
+      fail(folder, fmt::format("{} is {} {}, this model has {} {}", named.name, it->dtype(), shape.to_string(),
+                               name(named.tensor.dtype()), named.tensor.shape().to_string()));
+    }
+    read_slice(folder, *it, named.tensor);
+  }
+  return facts_of(manifest);
+}
+
+CheckpointFacts read_checkpoint_facts(const std::string& folder) { return facts_of(read_manifest(folder)); }
+
+}  // namespace longspan

@@ -1,0 +1,46 @@
+// Checkpoints: a folder step_00000100 with a manifest (train/formats/manifest.proto) and the tensors' bytes.
+//
+// Writing: into a sibling folder of another name, every file and the folder fsynced, then renamed, then the parent fsynced; a
+// crash leaves either the whole checkpoint or none. Older ones are removed only after that. Reading checks every length
+// against the file and every CRC32C. All errors are Error(kCheckpoint) and name the file.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "core/tensor/tensor.h"
+
+namespace longspan {
+
+struct NamedTensor {
+  std::string name;
+  Tensor tensor;  // contiguous, float32 or float64
+};
+
+struct CheckpointFacts {
+  int64_t step = 0;  // steps done
+  int64_t next_sequence = 0;
+  int64_t epoch_tokens = 0;
+  uint64_t seed = 0;
+  std::string configuration;
+};
+
+struct CheckpointFolder {
+  int64_t step = 0;
+  std::string path;
+};
+
+// Those of an output directory, newest first, whether valid or not; unfinished ones are not listed.
+std::vector<CheckpointFolder> list_checkpoints(const std::string& output_directory);
+
+// Returns the folder's path. Keeps the newest `keep` checkpoints (0: all).
+std::string save_checkpoint(const std::string& output_directory, const CheckpointFacts& facts,
+                            const std::vector<NamedTensor>& tensors, int64_t keep);
+
+// Reads the tensors, each of which must be there with just this dtype and shape; further ones are ignored. Either all are
+// filled from sound bytes, or an error is raised and their contents are void.
+CheckpointFacts load_checkpoint(const std::string& folder, const std::vector<NamedTensor>& tensors);
+CheckpointFacts read_checkpoint_facts(const std::string& folder);
+
+}  // namespace longspan

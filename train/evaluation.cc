@@ -1,0 +1,110 @@
+#include "train/evaluation.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+#include "core/kernels/loss.h"
+#include "train/batch.h"
+#include "train/model_state.h"
+#include "train/rank_context.h"
+
+namespace longspan {
+
+namespace {
+
+// By document, as doubles so that one reduction carries them: sum of losses, predicted tokens, tokens seen. Row 0 is for
+// what belongs to no one document (a stream), document d has row d + 1.
+class Sums {
+ public:
+  Sums(const Context& context, int64_t num_documents)
+      : tensor_(context.zeros({num_documents + 1, 3}, DType::kFloat64, MemoryTag::kWorkspace)) {}
+
+  void add(const TokenSequence& sequence, const std::vector<int64_t>& places, const Microbatch& batch,
+           const Tensor& losses) {
+    const auto view = tensor_.view<double, 2>();
+    const int32_t* targets = batch.targets.data<int32_t>();
+    for (size_t i = 0; i < places.size(); ++i) {
+      const auto next = std::upper_bound(sequence.documents.begin(), sequence.documents.end(), places[i],
+                                         [](int64_t place, const DocumentSpan& s) { return place < s.begin; });
+      const int64_t row = std::prev(next)->document + 1;
+      const bool doubles = losses.dtype() == DType::kFloat64;
+      view(row, 0) += doubles ? losses.data<double>()[i] : static_cast<double>(losses.data<float>()[i]);
+      view(row, 1) += targets[i] != kNoTarget;
+      view(row, 2) += 1;
+    }
+  }
+
+  const Tensor& tensor() const { return tensor_; }
+
+ private:
+  Tensor tensor_;
+};
+
+}  // namespace
+
+double DocumentLoss::bits_per_byte() const {
+  if (tokens == 0) return 0;
+  const double unpredicted = static_cast<double>(tokens - predicted_tokens);
+  return (loss_sum / std::numbers::ln2 + 8 * unpredicted) / static_cast<double>(tokens);
+}
+
+Evaluator::Evaluator(const RunSpec& spec, const ProcessMesh& mesh)
+    : spec_(spec),
+      mesh_(mesh),
+      data_(open_dataset(*spec.evaluation.data, spec.seed, spec.model.vocabulary_size, Order::kListed)) {}
+
+EvaluationResult Evaluator::run(Context& context, const Decoder& decoder) const {
+  const ContextShare share = {.layout = spec_.layout,
+                              .num_ranks = mesh_.shape().context,
+                              .rank = mesh_.coordinate(Axis::kContext)};
+  int64_t num_sequences = data_.num_sequences_per_epoch();
+  if (spec_.evaluation.max_sequences > 0) num_sequences = std::min(num_sequences, spec_.evaluation.max_sequences);
+  Sums sums(context, data_.num_documents());
+  for (int64_t n = mesh_.coordinate(Axis::kData); n < num_sequences; n += mesh_.shape().data) {
+    const TokenSequence sequence = data_.sequence(n);
+    const Microbatch batch = make_microbatch(context, spec_.model, share, {sequence});
+    const SequenceLayout layout(share.layout, share.num_ranks, static_cast<int64_t>(sequence.tokens.size()), 1);
+    sums.add(sequence, indices(layout.ranges(share.rank)), batch, decoder.losses(context, batch));
+  }
+  mesh_.replicas().all_reduce(context.stream(), sums.tensor(), ReduceOp::kSum);
+
+  EvaluationResult result;
+  DocumentLoss all;
+  const auto view = sums.tensor().view<double, 2>();
+  for (int64_t row = 0; row <= data_.num_documents(); ++row) {
+    if (view(row, 2) == 0) continue;
+    result.documents.push_back({.name = row == 0 ? "stream" : data_.document_name(row - 1),
+                                .tokens = static_cast<int64_t>(view(row, 2)),
+                                .predicted_tokens = static_cast<int64_t>(view(row, 1)),
+                                .loss_sum = view(row, 0)});
+    const DocumentLoss& document = result.documents.back();
+    all.tokens += document.tokens;
+    all.predicted_tokens += document.predicted_tokens;
+    all.loss_sum += document.loss_sum;
+  }
+  if (all.predicted_tokens == 0) raise(ErrorKind::kData, "the held-out data hold no token that could be predicted");
+  result.report.loss = all.loss_sum / static_cast<double>(all.predicted_tokens);
+  result.report.perplexity = std::exp(result.report.loss);
+  if (data_.bytes_per_token()) result.report.bits_per_byte = all.bits_per_byte();
+  result.report.tokens = all.tokens;
+  return result;
+}
+
+EvaluationResult evaluate(const RunSpec& spec, Communicator& world, const RankResources& resources,
+                          TrainObserver& observer) {
+  if (!spec.evaluation.data) {
+    raise(ErrorKind::kConfiguration, "evaluation.files: nothing is held out; name files, or set data.holdout_every");
+  }
+  RankContext rank(spec.compute_dtype, resources);
+  const ProcessMesh mesh(world, spec.mesh);
+  const Evaluator evaluator(spec, mesh);
+  Decoder decoder(spec.model, mesh.axis(Axis::kContext), spec.loss_tile_tokens);
+  decoder.parameters().materialize(rank.context(), ParameterSet::Purpose::kInference);
+  const int64_t step = load_for_inference(rank.context(), spec, world, decoder.parameters(), observer);
+  EvaluationResult result = evaluator.run(rank.context(), decoder);
+  result.report.step = step;
+  return result;
+}
+
+}  // namespace longspan

@@ -1,0 +1,68 @@
+#include "train/metrics.h"
+
+#include <filesystem>
+#include <limits>
+
+#include "core/base/error.h"
+
+namespace longspan {
+
+namespace {
+
+constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();  // null in JSON
+constexpr char kMfuConvention[] =
+    "causal-exact: 6 x parameters that multiply + causal attention, no recomputation, over the dense bf16 peak";
+
+std::unique_ptr<JsonLinesWriter> reopened(const std::string& path, int64_t steps_done) {
+  truncate_after_step(path, steps_done);
+  return std::make_unique<JsonLinesWriter>(path);
+}
+
+}  // namespace
+
+MetricsWriter::MetricsWriter(const RunSpec& spec, int64_t steps_done) {
+  const std::string& folder = spec.output_directory;
+  if (folder.empty()) return;
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) raise(ErrorKind::kResource, "output_directory {} cannot be made: {}", folder, error.message());
+  steps_ = reopened(folder + "/metrics.jsonl", steps_done);
+  if (spec.evaluation.data) evaluations_ = reopened(folder + "/evaluation.jsonl", steps_done);
+  if (spec.tensorboard == RunSpec::TensorBoard::kOn) {
+    events_ = std::make_unique<EventWriter>(folder + "/tensorboard", steps_done + 1);
+  }
+}
+
+void MetricsWriter::write(const StepReport& r) {
+  if (!steps_) return;
+  steps_->append({{"step", r.step},
+                  {"loss", r.loss},
+                  {"grad_norm", r.grad_norm},
+                  {"learning_rate", r.learning_rate},
+                  {"tokens", r.tokens},
+                  {"tokens_per_second", r.tokens_per_second()},
+                  {"step_seconds", r.step_seconds},
+                  {"mfu", kUnknown},  // no peak is known for CPUs
+                  {"mfu_convention", std::string(kMfuConvention)},
+                  {"peak_memory_bytes", r.peak_memory_bytes}});
+  if (!events_) return;
+  events_->add_scalars(r.step, {{"loss", r.loss},
+                                {"grad_norm", r.grad_norm},
+                                {"learning_rate", r.learning_rate},
+                                {"tokens_per_second", r.tokens_per_second()},
+                                {"memory/peak_bytes", static_cast<double>(r.peak_memory_bytes)}});
+}
+
+void MetricsWriter::write(const EvaluationReport& r) {
+  if (!evaluations_) return;
+  evaluations_->append({{"step", r.step},
+                        {"loss", r.loss},
+                        {"perplexity", r.perplexity},
+                        {"bits_per_byte", r.bits_per_byte < 0 ? kUnknown : r.bits_per_byte},
+                        {"tokens", r.tokens}});
+  if (events_) {
+    events_->add_scalars(r.step, {{"evaluation/loss", r.loss}, {"evaluation/bits_per_byte", r.bits_per_byte}});
+  }
+}
+
+}  // namespace longspan

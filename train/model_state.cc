@@ -1,0 +1,108 @@
+#include "train/model_state.h"
+
+#include "train/formats/huggingface.h"
+
+namespace longspan {
+
+namespace {
+
+void broadcast(Context& context, Communicator& world, const std::vector<NamedTensor>& tensors) {
+  for (const NamedTensor& named : tensors) world.broadcast(context.stream(), named.tensor, 0);
+}
+
+std::optional<CheckpointFacts> load_exactly(const RunSpec& spec, const std::vector<NamedTensor>& tensors) {
+  for (const CheckpointFolder& folder : list_checkpoints(spec.output_directory)) {
+    if (folder.step == spec.checkpoint.resume_step) return load_checkpoint(folder.path, tensors);
+  }
+  raise(ErrorKind::kCheckpoint, "checkpoint.resume: {} has no checkpoint of step {}", spec.output_directory,
+        spec.checkpoint.resume_step);
+}
+
+// On the rank that reads.
+std::optional<CheckpointFacts> load(const RunSpec& spec, const std::vector<NamedTensor>& tensors,
+                                    TrainObserver& observer) {
+  if (spec.checkpoint.resume == CheckpointSpec::Resume::kStep) return load_exactly(spec, tensors);
+  const auto folders = list_checkpoints(spec.output_directory);
+  if (folders.empty()) return std::nullopt;
+  if (spec.checkpoint.resume == CheckpointSpec::Resume::kNone) {
+    raise(ErrorKind::kCheckpoint,
+          "checkpoint.resume is NONE, but {} holds a checkpoint of step {}: name another output_directory, or remove it",
+          spec.output_directory, folders.front().step);
+  }
+  std::string first_reason;
+  for (const CheckpointFolder& folder : folders) {
+    try {
+      return load_checkpoint(folder.path, tensors);
+    } catch (const Error& e) {
+      if (first_reason.empty()) first_reason = e.what();
+      observer.on_note(fmt::format("{}; trying an older checkpoint", e.what()));
+    }
+  }
+  raise(ErrorKind::kCheckpoint, "none of the {} checkpoints in {} can be resumed; the newest: {}", folders.size(),
+        spec.output_directory, first_reason);
+}
+
+}  // namespace
+
+std::vector<NamedTensor> checkpoint_tensors(ParameterSet& parameters, const AdamW* optimizer) {
+  std::vector<NamedTensor> tensors;
+  for (const auto& p : parameters.all()) tensors.push_back({p->name, p->master});
+  if (optimizer) {
+    optimizer->for_each_state([&](const std::string& name, const Tensor& t) { tensors.push_back({name, t}); });
+  }
+  return tensors;
+}
+
+std::optional<CheckpointFacts> load_newest(Context& context, const RunSpec& spec, Communicator& world,
+                                           const std::vector<NamedTensor>& tensors, TrainObserver& observer) {
+  std::optional<CheckpointFacts> facts;
+  const Tensor numbers = context.zeros({5}, DType::kInt64, MemoryTag::kWorkspace);
+  auto* n = numbers.data<int64_t>();
+  if (world.rank() == 0) {
+    facts = load(spec, tensors, observer);
+    if (facts) {
+      n[0] = 1;
+      n[1] = facts->step;
+      n[2] = facts->next_sequence;
+      n[3] = facts->epoch_tokens;
+      n[4] = static_cast<int64_t>(facts->seed);
+    }
+  }
+  world.broadcast(context.stream(), numbers, 0);
+  if (n[0] == 0) return std::nullopt;
+  broadcast(context, world, tensors);
+  if (!facts) facts = {.step = n[1], .next_sequence = n[2], .epoch_tokens = n[3], .seed = static_cast<uint64_t>(n[4]), .configuration = {}};
+  return facts;
+}
+
+void initialize_weights(Context& context, const RunSpec& spec, Communicator& world, ParameterSet& parameters) {
+  if (spec.model_folder.empty()) {
+    parameters.initialize(context, spec.seed, spec.model.initializer_range);
+    return;
+  }
+  if (world.rank() == 0) {
+    HuggingFaceWeights weights(spec.model_folder);
+    for (const auto& p : parameters.all()) weights.read_into(p->name, p->master);
+  }
+  broadcast(context, world, checkpoint_tensors(parameters, nullptr));
+  parameters.refresh_values(context);
+}
+
+int64_t load_for_inference(Context& context, const RunSpec& spec, Communicator& world, ParameterSet& parameters,
+                           TrainObserver& observer) {
+  RunSpec any = spec;  // resume NONE is about where training begins
+  if (any.checkpoint.resume == CheckpointSpec::Resume::kNone) any.checkpoint.resume = CheckpointSpec::Resume::kLatest;
+  const auto facts = load_newest(context, any, world, checkpoint_tensors(parameters, nullptr), observer);
+  if (facts) {
+    parameters.refresh_values(context);
+    return facts->step;
+  }
+  if (spec.model_folder.empty()) {
+    raise(ErrorKind::kCheckpoint, "{} holds no checkpoint: train first, or name a model in model.from_huggingface",
+          spec.output_directory);
+  }
+  initialize_weights(context, spec, world, parameters);
+  return 0;
+}
+
+}  // namespace longspan

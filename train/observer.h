@@ -1,0 +1,45 @@
+// TrainObserver: how a run tells whoever watches. Called on every rank; `rank` 0 of the world is the one that prints.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace longspan {
+
+struct RunFacts {
+  int64_t first_step = 1, last_step = 0;  // the steps this process will do, counted from 1
+  int64_t tokens_per_step = 0;
+  int64_t num_parameters = 0;
+  int64_t data_tokens = 0, data_documents = 0;  // one epoch of the training data
+};
+
+struct StepReport {
+  int64_t step = 0;        // counts from 1
+  double loss = 0;         // mean over the predicted tokens of the global batch
+  double grad_norm = 0;    // global, before clipping
+  double learning_rate = 0;
+  int64_t tokens = 0;      // of this step, all ranks
+  double step_seconds = 0;
+  double exposed_wait_seconds = 0;  // this rank's waiting for the ring
+  int64_t peak_memory_bytes = 0;    // this rank's tensors
+  double tokens_per_second() const { return step_seconds > 0 ? static_cast<double>(tokens) / step_seconds : 0; }
+};
+
+struct EvaluationReport {
+  int64_t step = 0;
+  double loss = 0, perplexity = 0;
+  double bits_per_byte = -1;  // negative where the format does not know its bytes
+  int64_t tokens = 0;
+};
+
+class TrainObserver {
+ public:
+  virtual ~TrainObserver() = default;
+  virtual void on_start(const RunFacts&) {}
+  virtual void on_step(const StepReport&) {}
+  virtual void on_evaluation(const EvaluationReport&) {}
+  virtual void on_checkpoint(int64_t /*step*/, const std::string& /*folder*/, double /*seconds*/) {}
+  virtual void on_note(const std::string&) {}  // something the user should know
+};
+
+}  // namespace longspan

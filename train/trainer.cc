@@ -1,0 +1,163 @@
+#include "train/trainer.h"
+
+#include <chrono>
+#include <cmath>
+
+#include "train/formats/safetensors.h"
+#include "train/model_state.h"
+#include "train/schedule.h"
+
+namespace longspan {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
+
+double sum_of_losses(const Microbatch& batch) {
+  double sum = 0;
+  const bool doubles = batch.losses.dtype() == DType::kFloat64;
+  for (int64_t i = 0; i < batch.losses.size(0); ++i) {
+    sum += doubles ? batch.losses.data<double>()[i] : static_cast<double>(batch.losses.data<float>()[i]);
+  }
+  return sum;
+}
+
+}  // namespace
+
+Trainer::Trainer(const RunSpec& spec, Communicator& world, const RankResources& resources, TrainObserver& observer)
+    : spec_(spec),
+      world_(world),
+      observer_(observer),
+      rank_(spec.compute_dtype, resources),
+      mesh_(world, spec.mesh),
+      data_(open_dataset(spec.data, spec.seed, spec.model.vocabulary_size, Order::kShuffled)),
+      decoder_(spec.model, mesh_.axis(Axis::kContext), spec.loss_tile_tokens),
+      loader_(spec, data_, mesh_),
+      reducer_(mesh_.replicas(), decoder_.parameters()) {
+  if (spec.evaluation.data) evaluator_ = std::make_unique<Evaluator>(spec, mesh_);
+  const int num_blocks = static_cast<int>(decoder_.stage().size());
+  program_ = single_stage_program(loader_.num_microbatches(), num_blocks);
+  verify(program_, loader_.num_microbatches(), num_blocks);
+  decoder_.parameters().materialize(rank_.context(), ParameterSet::Purpose::kTraining);
+  optimizer_ = std::make_unique<AdamW>(rank_.context(), decoder_.parameters(), spec.optimizer);
+}
+
+void Trainer::note(const std::string& text) {
+  if (world_.rank() == 0) observer_.on_note(text);
+}
+
+void Trainer::resume() {
+  auto tensors = checkpoint_tensors(decoder_.parameters(), optimizer_.get());
+  const auto facts = load_newest(rank_.context(), spec_, world_, tensors, observer_);
+  if (!facts) {
+    initialize_weights(rank_.context(), spec_, world_, decoder_.parameters());
+    return;
+  }
+  decoder_.parameters().refresh_values(rank_.context());
+  steps_done_ = saved_step_ = facts->step;
+  note(fmt::format("continues after step {}", facts->step));
+  const int64_t expected = facts->step * spec_.global_batch_sequences;
+  if (facts->next_sequence != expected || facts->seed != spec_.seed || facts->epoch_tokens != data_.total_tokens()) {
+    note(fmt::format("the data are not those of the checkpoint (sequences done {} and {}, seed {} and {}, tokens {} and "
+                     "{}): their order starts anew",
+                     facts->next_sequence, expected, facts->seed, spec_.seed, facts->epoch_tokens,
+                     data_.total_tokens()));
+  }
+}
+
+TrainOutcome Trainer::run(const std::function<bool()>& stop_requested) {
+  resume();
+  if (world_.rank() == 0) metrics_ = std::make_unique<MetricsWriter>(spec_, steps_done_);
+  observer_.on_start({.first_step = steps_done_ + 1,
+                      .last_step = spec_.num_steps,
+                      .tokens_per_step = spec_.global_batch_sequences * spec_.data.sequence_length,
+                      .num_parameters = decoder_.parameters().num_elements(),
+                      .data_tokens = data_.total_tokens(),
+                      .data_documents = data_.num_documents()});
+  bool stop = false;
+  while (steps_done_ < spec_.num_steps && !stop) {
+    const StepResult result = step(steps_done_ + 1, stop_requested);
+    ++steps_done_;
+    stop = result.stop;
+    observer_.on_step(result.report);
+    if (metrics_) metrics_->write(result.report);
+    const bool last = steps_done_ == spec_.num_steps;
+    const auto due = [&](int64_t interval) { return interval > 0 && steps_done_ % interval == 0; };
+    if (evaluator_ && !stop && due(spec_.evaluation.interval_steps)) evaluate(steps_done_);
+    if (last || stop || due(spec_.checkpoint.interval_steps)) save(steps_done_);
+  }
+  return stop && steps_done_ < spec_.num_steps ? TrainOutcome::kStopped : TrainOutcome::kDone;
+}
+
+Trainer::StepResult Trainer::step(int64_t step, const std::function<bool()>& stop_requested) {
+  Context& context = rank_.context();
+  const auto begin = Clock::now();
+  decoder_.microbatches() = loader_.load(context, step);
+  decoder_.parameters().zero_gradients();
+  execute(context, program_, decoder_.stage(), [&] { reducer_.reduce(context); });
+
+  const Tensor sums = context.zeros({2}, DType::kFloat64, MemoryTag::kWorkspace);  // losses, ranks asked to stop
+  auto* s = sums.data<double>();
+  for (const Microbatch& batch : decoder_.microbatches()) s[0] += sum_of_losses(batch) * batch.gradient_scale;
+  s[1] = stop_requested() ? 1 : 0;
+  mesh_.replicas().all_reduce(context.stream(), sums, ReduceOp::kSum);
+  decoder_.microbatches().clear();
+
+  StepResult result{.report = {.step = step, .loss = s[0]}, .stop = s[1] > 0};
+  StepReport& report = result.report;
+  report.grad_norm = gradient_norm(context, decoder_.parameters());
+  report.learning_rate = learning_rate(spec_.optimizer, step, spec_.num_steps);
+  if (!std::isfinite(report.loss) || !std::isfinite(report.grad_norm)) {
+    raise(ErrorKind::kNumerical,
+          "step {}: the loss is {} and the gradient norm {}; the weights of the step before are unchanged. Lower "
+          "optimizer.learning_rate, or continue from an older checkpoint with other data",
+          step, report.loss, report.grad_norm);
+  }
+  if (step == 1 && !spec_.dump_gradients.empty()) dump_gradients();
+  optimizer_->step(context, step, report.learning_rate, report.grad_norm);
+  report.tokens = spec_.global_batch_sequences * spec_.data.sequence_length;
+  report.step_seconds = seconds_since(begin);
+  report.peak_memory_bytes = static_cast<int64_t>(rank_.memory().peak_bytes);
+  return result;
+}
+
+void Trainer::dump_gradients() {
+  if (world_.rank() != 0) return;
+  std::vector<SafetensorsEntry> entries;
+  for (const auto& p : decoder_.parameters().all()) entries.push_back(safetensors_entry(p->name, p->gradient));
+  write_safetensors(spec_.dump_gradients, entries);
+}
+
+void Trainer::save(int64_t step) {
+  if (spec_.output_directory.empty() || saved_step_ == step) return;
+  const auto begin = Clock::now();
+  if (world_.rank() == 0) {
+    const CheckpointFacts facts = {.step = step,
+                                   .next_sequence = step * spec_.global_batch_sequences,
+                                   .epoch_tokens = data_.total_tokens(),
+                                   .seed = spec_.seed,
+                                   .configuration = spec_.resolved_configuration};
+    const std::string folder =
+        save_checkpoint(spec_.output_directory, facts, checkpoint_tensors(decoder_.parameters(), optimizer_.get()),
+                        spec_.checkpoint.keep);
+    observer_.on_checkpoint(step, folder, seconds_since(begin));
+  }
+  saved_step_ = step;
+  world_.barrier(rank_.context().stream());
+}
+
+void Trainer::evaluate(int64_t step) {
+  EvaluationReport report = evaluator_->run(rank_.context(), decoder_).report;
+  report.step = step;
+  observer_.on_evaluation(report);
+  if (metrics_) metrics_->write(report);
+}
+
+TrainOutcome train(const RunSpec& spec, Communicator& world, const RankResources& resources, TrainObserver& observer,
+                   const std::function<bool()>& stop_requested) {
+  return Trainer(spec, world, resources, observer).run(stop_requested);
+}
+
+}  // namespace longspan

@@ -1,0 +1,51 @@
+// Trainer: next batch, execute the program, reduce, clip, step, log; checkpoints and evaluations between steps.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "parallel/data/gradient_reducer.h"
+#include "parallel/pipeline/executor.h"
+#include "train/adamw.h"
+#include "train/batch.h"
+#include "train/evaluation.h"
+#include "train/metrics.h"
+#include "train/rank_context.h"
+
+namespace longspan {
+
+class Trainer {
+ public:
+  Trainer(const RunSpec& spec, Communicator& world, const RankResources& resources, TrainObserver& observer);
+  TrainOutcome run(const std::function<bool()>& stop_requested);
+
+ private:
+  struct StepResult {
+    StepReport report;
+    bool stop = false;  // some rank was asked to stop
+  };
+  void resume();
+  StepResult step(int64_t step, const std::function<bool()>& stop_requested);
+  void dump_gradients();
+  void save(int64_t step);
+  void evaluate(int64_t step);
+  void note(const std::string& text);
+
+  const RunSpec& spec_;
+  Communicator& world_;
+  TrainObserver& observer_;
+  RankContext rank_;
+  ProcessMesh mesh_;
+  Dataset data_;
+  std::unique_ptr<Evaluator> evaluator_;  // absent: nothing is held out
+  Decoder decoder_;
+  std::unique_ptr<AdamW> optimizer_;
+  BatchLoader loader_;
+  GradientReducer reducer_;
+  Program program_;
+  std::unique_ptr<MetricsWriter> metrics_;  // rank 0 only
+  int64_t steps_done_ = 0;
+  int64_t saved_step_ = -1;
+};
+
+}  // namespace longspan
