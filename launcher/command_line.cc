@@ -46,7 +46,7 @@ CLI::App* add_command(CLI::App& app, CommandLine& line, const char* name, const 
 
 Parser::Parser(CommandLine& line) {
   app.set_help_flag("--help", "this text");
-  app.add_flag("--version", "the version of this program and of its libraries");
+  app.set_version_flag("--version", version_text(), "the version of this program and of its libraries");
   app.footer(kFooter);
   train = add_command(app, line, "train",
                       "train; resumes by itself from the newest valid checkpoint in output_directory");
@@ -120,19 +120,20 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
     line.text = chosen.empty() ? parser.app.help() : chosen.front()->help();
     line.action = CommandLine::Action::kPrint;
     return line;
+  } catch (const CLI::CallForVersion&) {
+    line.text = version_text();
+    line.action = CommandLine::Action::kPrint;
+    return line;
   } catch (const CLI::ExtrasError&) {
     refuse_extra(parser, first_extra(parser));
   } catch (const CLI::ParseError& error) {
     raise(ErrorKind::kConfiguration, "{}; see longspan --help", error.what());
   }
-  if (parser.app.count("--version") > 0) {
-    line.text = version_text();
-    line.action = CommandLine::Action::kPrint;
-    return line;
-  }
   const auto chosen = parser.app.get_subcommands();
   if (chosen.empty()) raise(ErrorKind::kConfiguration, "which command? See longspan --help");
-  if (chosen.size() > 1) raise(ErrorKind::kConfiguration, "one command at a time: {} or {}?", chosen[0]->get_name(), chosen[1]->get_name());
+  if (chosen.size() > 1) {
+    raise(ErrorKind::kConfiguration, "one command at a time: {} or {}?", chosen[0]->get_name(), chosen[1]->get_name());
+  }
   if (*parser.evaluate) line.command = Command::kEvaluate;
   if (*parser.generate) line.command = Command::kGenerate;
   if (*parser.bench) line.command = Command::kBench;

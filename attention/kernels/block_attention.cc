@@ -1,0 +1,85 @@
+#include "attention/kernels/block_attention.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace longspan {
+
+namespace {
+
+void check_block(const AttentionBlock& block) {
+  check(block.visible != nullptr, "a block needs to know what its queries may see");
+  check(block.q.rank() == 3 && block.k.rank() == 3, "q {} and k {} must have three dims", block.q.shape().to_string(),
+        block.k.shape().to_string());
+  expect_shape(block.q, {block.visible->num_queries(), block.q.size(1), block.q.size(2)}, "q");
+  expect_shape(block.k, {block.visible->num_keys(), block.k.size(1), block.q.size(2)}, "k");
+  expect_shape(block.v, block.k.shape(), "v");
+  expect_dtype(block.k, block.q.dtype(), "k");
+  expect_dtype(block.v, block.q.dtype(), "v");
+  check(block.k.size(1) > 0 && block.q.size(1) % block.k.size(1) == 0, "{} query heads do not divide over {} key heads",
+        block.q.size(1), block.k.size(1));
+  for (const Tensor* t : {&block.q, &block.k, &block.v}) {
+    check(t->size(2) == 0 || t->layout().strides()[2] == 1 || t->size(2) == 1, "the elements of a head must be adjacent");
+  }
+}
+
+void check_accumulator(const Tensor& tensor, const Shape& shape, DType compute, const char* what) {
+  expect_shape(tensor, shape, what);
+  expect_dtype(tensor, accumulator(compute), what);
+  check(tensor.layout().is_contiguous(), "{} must be contiguous", what);
+}
+
+}  // namespace
+
+AttentionState BlockAttention::initial_state(const Context& context, int64_t num_queries, int64_t num_heads,
+                                             int64_t head_dim) const {
+  const DType dtype = context.accumulator_dtype();
+  AttentionState state = {.output = context.zeros({num_queries, num_heads, head_dim}, dtype),
+                          .lse = context.empty({num_heads, num_queries}, dtype)};
+  const int64_t n = state.lse.num_elements();
+  if (dtype == DType::kFloat64) {
+    std::fill_n(state.lse.data<double>(), n, -std::numeric_limits<double>::infinity());
+  } else {
+    std::fill_n(state.lse.data<float>(), n, -std::numeric_limits<float>::infinity());
+  }
+  return state;
+}
+
+void BlockAttention::forward(const Context& context, const AttentionBlock& block, const AttentionState& state) const {
+  check_block(block);
+  const DType compute = block.q.dtype();
+  check_accumulator(state.output, block.q.shape(), compute, "output");
+  check_accumulator(state.lse, {block.q.size(1), block.q.size(0)}, compute, "lse");
+  if (block.visible->empty() || block.q.num_elements() == 0) return;
+  do_forward(context, block, state);
+}
+
+void BlockAttention::delta(const Context& context, const Tensor& output, const Tensor& doutput,
+                           const Tensor& delta) const {
+  expect_shape(doutput, output.shape(), "doutput");
+  check(output.dtype() == doutput.dtype() || output.dtype() == accumulator(doutput.dtype()),
+        "output is {}, doutput {}", name(output.dtype()), name(doutput.dtype()));
+  check(output.layout().is_contiguous() && doutput.layout().is_contiguous(), "output and doutput must be contiguous");
+  check_accumulator(delta, {output.size(1), output.size(0)}, doutput.dtype(), "delta");
+  if (delta.num_elements() == 0) return;
+  do_delta(context, output, doutput, delta);
+}
+
+void BlockAttention::backward(const Context& context, const AttentionBlock& block,
+                              const AttentionGradient& gradient) const {
+  check_block(block);
+  const DType compute = block.q.dtype();
+  const Shape by_head = {block.q.size(1), block.q.size(0)};
+  expect_shape(gradient.doutput, block.q.shape(), "doutput");
+  expect_dtype(gradient.doutput, compute, "doutput");
+  check(gradient.doutput.layout().is_contiguous(), "doutput must be contiguous");
+  check_accumulator(gradient.lse, by_head, compute, "lse");
+  check_accumulator(gradient.delta, by_head, compute, "delta");
+  check_accumulator(gradient.dq, block.q.shape(), compute, "dq");
+  check_accumulator(gradient.dk, block.k.shape(), compute, "dk");
+  check_accumulator(gradient.dv, block.v.shape(), compute, "dv");
+  if (block.visible->empty() || block.q.num_elements() == 0) return;
+  do_backward(context, block, gradient);
+}
+
+}  // namespace longspan

@@ -1,0 +1,301 @@
+#include "tests/core/kernel_cases.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "core/base/random.h"
+#include "core/kernels/activation.h"
+#include "core/kernels/backends.h"
+#include "core/kernels/elementwise.h"
+#include "core/kernels/embedding.h"
+#include "core/kernels/linear_algebra.h"
+#include "core/kernels/loss.h"
+#include "core/kernels/normalization.h"
+#include "core/kernels/optimizer.h"
+#include "core/kernels/rotary.h"
+
+namespace longspan::test {
+
+namespace {
+
+using Operands = const std::vector<Tensor>&;
+
+double round_to(DType dtype, double value) {
+  if (dtype == DType::kFloat64) return value;
+  if (dtype == DType::kFloat32) return static_cast<float>(value);
+  return static_cast<float>(bfloat16(static_cast<float>(value)));
+}
+
+// Calls visit(address of element i in row-major order, i).
+template <class Visit>
+void for_each_element(const Tensor& tensor, Visit visit) {
+  const int rank = tensor.rank();
+  const int64_t width = rank == 0 ? 1 : tensor.size(rank - 1);
+  const int64_t num_rows = width == 0 ? 0 : tensor.num_elements() / width;
+  for (int64_t row = 0; row < num_rows; ++row) {
+    int64_t offset = 0, rest = row;
+    for (int d = rank - 2; d >= 0; --d) {
+      offset += rest % tensor.size(d) * tensor.layout().strides()[d];
+      rest /= tensor.size(d);
+    }
+    auto* first = static_cast<std::byte*>(tensor.raw()) + static_cast<size_t>(offset) * size_bytes(tensor.dtype());
+    for (int64_t i = 0; i < width; ++i) {
+      visit(first + static_cast<size_t>(i) * size_bytes(tensor.dtype()), row * width + i);
+    }
+  }
+}
+
+void write(DType dtype, void* to, double value) {
+  switch (dtype) {
+    case DType::kFloat64:
+      *static_cast<double*>(to) = value;
+      break;
+    case DType::kFloat32:
+      *static_cast<float*>(to) = static_cast<float>(value);
+      break;
+    case DType::kBFloat16:
+      *static_cast<bfloat16*>(to) = bfloat16(static_cast<float>(value));
+      break;
+    case DType::kInt32:
+      *static_cast<int32_t*>(to) = static_cast<int32_t>(value);
+      break;
+    default:
+      raise(ErrorKind::kInternal, "no test operand is {}", name(dtype));
+  }
+}
+
+double read(DType dtype, const void* from) {
+  switch (dtype) {
+    case DType::kFloat64:
+      return *static_cast<const double*>(from);
+    case DType::kFloat32:
+      return *static_cast<const float*>(from);
+    case DType::kBFloat16:
+      return static_cast<float>(*static_cast<const bfloat16*>(from));
+    case DType::kInt32:
+      return *static_cast<const int32_t*>(from);
+    default:
+      raise(ErrorKind::kInternal, "no test operand is {}", name(dtype));
+  }
+}
+
+double draw(const Operand& operand, const RandomStream& random, uint64_t i, DType precision) {
+  if (operand.kind == Kind::kTargets && random.below(2 * i, 5) == 0) return -1;
+  if (operand.kind == Kind::kTokens || operand.kind == Kind::kTargets) {
+    return static_cast<double>(random.below(2 * i + 1, static_cast<uint64_t>(operand.bound)));
+  }
+  if (operand.fill == Fill::kNan) return std::numeric_limits<double>::quiet_NaN();
+  const double value = random.normal(i);
+  return round_to(operand.kind == Kind::kCompute ? precision : accumulator(precision),
+                  operand.fill == Fill::kPositive ? std::abs(value) + 0.01 : value);
+}
+
+DType dtype_for(const Context& context, Kind kind) {
+  if (kind == Kind::kCompute) return context.compute_dtype();
+  return kind == Kind::kAccumulator ? context.accumulator_dtype() : DType::kInt32;
+}
+
+Tensor make_operand(const Context& context, const Operand& operand, const RandomStream& random, DType precision) {
+  Shape padded = operand.shape;
+  const int last = padded.rank() - 1;
+  padded[last] += operand.padding;
+  const DType dtype = dtype_for(context, operand.kind);
+  const Tensor tensor = context.zeros(padded, dtype).slice(last, 0, operand.shape[last]);
+  for_each_element(tensor, [&](void* element, int64_t i) {
+    write(dtype, element, draw(operand, random, static_cast<uint64_t>(i), precision));
+  });
+  return tensor;
+}
+
+void add_row_cases(std::vector<KernelCase>& cases, int64_t rows, int64_t n) {
+  const Operand x{{rows, n}}, weight{{n}}, y{{rows, n}, Kind::kCompute, Fill::kNan};
+  const Operand inverse{{rows}, Kind::kAccumulator, Fill::kPositive}, sum{{n}, Kind::kAccumulator};
+  // without elements nothing is assigned, not even this
+  const Operand new_inverse{{rows}, Kind::kAccumulator, n == 0 ? Fill::kPositive : Fill::kNan};
+  cases.push_back({"normalization", "rms_norm_forward", {x, weight, y, new_inverse},
+                   [](const Context& c, Operands t) {
+                     c.kernels<Normalization>().rms_norm_forward(c, 1e-5, t[0], t[1], t[2], t[3]);
+                   }});
+  cases.push_back({"normalization", "rms_norm_backward_input", {x, x, weight, inverse, y},
+                   [](const Context& c, Operands t) {
+                     c.kernels<Normalization>().rms_norm_backward_input(c, t[0], t[1], t[2], t[3], t[4]);
+                   }});
+  cases.push_back({"normalization", "rms_norm_backward_weight", {x, x, inverse, sum},
+                   [](const Context& c, Operands t) {
+                     c.kernels<Normalization>().rms_norm_backward_weight(c, t[0], t[1], t[2], t[3]);
+                   }});
+  cases.push_back({"activation", "swiglu_forward", {x, x, y}, [](const Context& c, Operands t) {
+                     c.kernels<Activation>().swiglu_forward(c, t[0], t[1], t[2]);
+                   }});
+  cases.push_back({"activation", "swiglu_backward", {x, x, x, y, y}, [](const Context& c, Operands t) {
+                     c.kernels<Activation>().swiglu_backward(c, t[0], t[1], t[2], t[3], t[4]);
+                   }});
+}
+
+void add_elementwise_cases(std::vector<KernelCase>& cases, int64_t rows, int64_t n) {
+  const Operand x{{rows, n}}, wide{{rows, n}, Kind::kAccumulator};
+  cases.push_back({"elementwise", "add", {x, x, {{rows, n}, Kind::kCompute, Fill::kNan}},
+                   [](const Context& c, Operands t) { c.kernels<Elementwise>().add(c, t[0], t[1], t[2]); }});
+  cases.push_back({"elementwise", "add in place", {x, x},
+                   [](const Context& c, Operands t) { c.kernels<Elementwise>().add(c, t[0], t[1], t[1]); }});
+  cases.push_back({"elementwise", "accumulate", {x, wide},
+                   [](const Context& c, Operands t) { c.kernels<Elementwise>().accumulate(c, t[0], t[1]); }});
+  cases.push_back({"elementwise", "accumulate the accumulator", {wide, wide},
+                   [](const Context& c, Operands t) { c.kernels<Elementwise>().accumulate(c, t[0], t[1]); }});
+  cases.push_back({"elementwise", "convert to the accumulator", {x, {{rows, n}, Kind::kAccumulator, Fill::kNan}},
+                   [](const Context& c, Operands t) { c.kernels<Elementwise>().convert(c, t[0], t[1]); }});
+  cases.push_back({"elementwise", "convert from the accumulator", {wide, {{rows, n}, Kind::kCompute, Fill::kNan}},
+                   [](const Context& c, Operands t) { c.kernels<Elementwise>().convert(c, t[0], t[1]); }});
+  cases.push_back({"elementwise", "add_bias", {{{n}}, x},
+                   [](const Context& c, Operands t) { c.kernels<Elementwise>().add_bias(c, t[0], t[1]); }});
+  cases.push_back({"elementwise", "accumulate_rows", {x, {{n}, Kind::kAccumulator}},
+                   [](const Context& c, Operands t) { c.kernels<Elementwise>().accumulate_rows(c, t[0], t[1]); }});
+}
+
+void add_token_cases(std::vector<KernelCase>& cases, int64_t rows, int64_t n) {
+  constexpr int64_t kVocabulary = 7;
+  const Operand tokens{{rows}, Kind::kTokens, Fill::kNormal, kVocabulary};
+  const Operand targets{{rows}, Kind::kTargets, Fill::kNormal, std::max<int64_t>(n, 1)};
+  const Operand logits{{rows, n}, Kind::kAccumulator}, losses{{rows}, Kind::kAccumulator, Fill::kNan};
+  cases.push_back({"embedding", "gather", {tokens, {{kVocabulary, n}}, {{rows, n}, Kind::kCompute, Fill::kNan}},
+                   [](const Context& c, Operands t) { c.kernels<Embedding>().gather(c, t[0], t[1], t[2]); }});
+  cases.push_back({"embedding", "scatter_add", {tokens, {{rows, n}}, {{kVocabulary, n}, Kind::kAccumulator}},
+                   [](const Context& c, Operands t) { c.kernels<Embedding>().scatter_add(c, t[0], t[1], t[2]); }});
+  if (n == 0) return;
+  cases.push_back({"loss", "cross_entropy", {logits, targets, losses},
+                   [](const Context& c, Operands t) { c.kernels<Loss>().cross_entropy(c, t[0], t[1], t[2]); }});
+  cases.push_back({"loss", "cross_entropy_with_gradient",
+                   {logits, targets, losses, {{rows, n}, Kind::kCompute, Fill::kNan}},
+                   [](const Context& c, Operands t) {
+                     c.kernels<Loss>().cross_entropy_with_gradient(c, t[0], t[1], 0.25, t[2], t[3]);
+                   }});
+  cases.push_back({"loss", "cross_entropy_with_gradient in place", {logits, targets, losses},
+                   [](const Context& c, Operands t) {
+                     c.kernels<Loss>().cross_entropy_with_gradient(c, t[0], t[1], 3.0, t[2], t[0]);
+                   }});
+}
+
+void add_rotary_and_optimizer_cases(std::vector<KernelCase>& cases, int64_t rows, int64_t n) {
+  const Operand angles{{rows, n / 2}, Kind::kAccumulator};
+  for (const auto direction : {RotaryDirection::kForward, RotaryDirection::kInverse}) {
+    for (const int64_t padding : {0, 3}) {
+      cases.push_back({"rotary", direction == RotaryDirection::kForward ? "rotate" : "rotate back",
+                       {angles, angles, {{rows, 3, n / 2 * 2}, Kind::kCompute, Fill::kNormal, 0, padding}},
+                       [direction](const Context& c, Operands t) {
+                         c.kernels<Rotary>().rotate(c, direction, t[0], t[1], t[2]);
+                       }});
+    }
+  }
+  const Operand wide{{rows, n}, Kind::kAccumulator}, positive{{rows, n}, Kind::kAccumulator, Fill::kPositive};
+  const AdamWOptions options{.learning_rate = 0.01, .weight_decay = 0.1, .gradient_scale = 0.5, .step = 3};
+  cases.push_back({"optimizer", "adamw", {wide, wide, wide, positive, {{rows, n}, Kind::kCompute, Fill::kNan}},
+                   [options](const Context& c, Operands t) {
+                     c.kernels<OptimizerKernels>().adamw(c, options, t[0], t[1], t[2], t[3], t[4]);
+                   }});
+  cases.push_back({"optimizer", "adamw without a copy", {wide, wide, wide, positive},
+                   [options](const Context& c, Operands t) {
+                     c.kernels<OptimizerKernels>().adamw(c, options, t[0], t[1], t[2], t[3], t[1]);
+                   }});
+  cases.push_back({"optimizer", "sum_of_squares", {{{rows, n}}, {{1}, Kind::kAccumulator, Fill::kNan}},
+                   [](const Context& c, Operands t) {
+                     write(t[1].dtype(), t[1].raw(), c.kernels<OptimizerKernels>().sum_of_squares(c, t[0]));
+                   }});
+}
+
+}  // namespace
+
+std::vector<KernelCase> kernel_cases(int64_t rows, int64_t n) {
+  std::vector<KernelCase> cases;
+  add_row_cases(cases, rows, n);
+  add_elementwise_cases(cases, rows, n);
+  add_token_cases(cases, rows, n);
+  add_rotary_and_optimizer_cases(cases, rows, n);
+  return cases;
+}
+
+std::vector<KernelCase> gemm_cases(int64_t m, int64_t n, int64_t k) {
+  std::vector<KernelCase> cases;
+  for (const auto ta : {Transpose::kNo, Transpose::kYes}) {
+    for (const auto tb : {Transpose::kNo, Transpose::kYes}) {
+      for (const auto w : {Write::kAssign, Write::kAccumulate}) {
+        for (const auto output : {Kind::kCompute, Kind::kAccumulator}) {
+          for (const int64_t padding : {0, 5}) {
+            const Shape a = ta == Transpose::kYes ? Shape{k, m} : Shape{m, k};
+            const Shape b = tb == Transpose::kYes ? Shape{n, k} : Shape{k, n};
+            const Fill fill = w == Write::kAssign ? Fill::kNan : Fill::kNormal;
+            cases.push_back({"linear algebra", "gemm",
+                             {{a, Kind::kCompute, Fill::kNormal, 0, padding},
+                              {b, Kind::kCompute, Fill::kNormal, 0, 2 * padding},
+                              {{m, n}, output, fill, 0, padding}},
+                             [options = GemmOptions{ta, tb, w}](const Context& c, Operands t) {
+                               c.kernels<LinearAlgebra>().gemm(c, options, t[0], t[1], t[2]);
+                             }});
+          }
+        }
+      }
+    }
+  }
+  return cases;
+}
+
+std::vector<Tensor> run_case(const Context& context, const KernelCase& kernel_case, DType precision) {
+  std::vector<Tensor> tensors;
+  for (const Operand& operand : kernel_case.operands) {
+    tensors.push_back(make_operand(context, operand, RandomStream(tensors.size() + 1, "operand"), precision));
+  }
+  kernel_case.run(context, tensors);
+  return tensors;
+}
+
+Context make_reference_context() {
+  auto kernels = std::make_shared<KernelSet>("reference");
+  add_reference_kernels(*kernels);
+  Context::Options options;
+  options.compute_dtype = DType::kFloat64;
+  options.kernels = kernels;
+  return Context(options);
+}
+
+Context make_cpu_context(DType dtype, CpuLevel level, int num_threads) {
+  auto kernels = std::make_shared<KernelSet>("cpu");
+  add_cpu_kernels(*kernels, level);
+  Context::Options options;
+  options.compute_dtype = dtype;
+  options.num_threads = num_threads;
+  options.kernels = kernels;
+  return Context(options);
+}
+
+std::vector<double> values(const Tensor& tensor) {
+  std::vector<double> all(static_cast<size_t>(tensor.num_elements()));
+  for_each_element(tensor, [&](const void* element, int64_t i) {
+    all[static_cast<size_t>(i)] = read(tensor.dtype(), element);
+  });
+  return all;
+}
+
+std::string bytes(const Tensor& tensor) {
+  std::string all;
+  for_each_element(tensor, [&](const void* element, int64_t) {
+    all.append(static_cast<const char*>(element), size_bytes(tensor.dtype()));
+  });
+  return all;
+}
+
+void expect_close(const Tensor& got, const Tensor& want, double tolerance, const std::string& what) {
+  const std::vector<double> g = values(got), w = values(want);
+  ASSERT_EQ(g.size(), w.size()) << what;
+  double squares = 0;
+  for (const double value : w) squares += value * value;
+  const double rms = w.empty() ? 0 : std::sqrt(squares / static_cast<double>(w.size()));
+  for (size_t i = 0; i < g.size(); ++i) {
+    const double allowed = tolerance * std::abs(w[i]) + 2e-6 * rms;
+    ASSERT_LE(std::abs(g[i] - w[i]), allowed) << what << ": element " << i << " is " << g[i] << ", not " << w[i];
+  }
+}
+
+double tolerance(DType dtype) { return dtype == DType::kBFloat16 ? 0x1p-8 + 4e-6 : 1e-6; }
+
+}  // namespace longspan::test

@@ -1,0 +1,59 @@
+// What every backend must be able to do, as a table: each case is one call of a kernel family on operands that are
+// described and not yet made, so that the same call runs on any backend, dtype and number of threads.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/base/cpu_level.h"
+#include "core/runtime/context.h"
+
+namespace longspan::test {
+
+enum class Kind {
+  kCompute,      // in the dtype that computes
+  kAccumulator,  // in its accumulator
+  kTokens,       // int32 in [0, bound)
+  kTargets,      // int32 in [0, bound), and now and then none
+};
+enum class Fill {
+  kNormal,
+  kPositive,
+  kNan,  // must be assigned; what is read or left shows
+};
+
+struct Operand {
+  Shape shape;
+  Kind kind = Kind::kCompute;
+  Fill fill = Fill::kNormal;
+  int64_t bound = 0;    // of tokens
+  int64_t padding = 0;  // columns between the rows of a matrix
+};
+
+struct KernelCase {
+  std::string family, name;
+  std::vector<Operand> operands;
+  std::function<void(const Context&, const std::vector<Tensor>&)> run;
+};
+
+// All families' calls on a [rows, n] problem.
+std::vector<KernelCase> kernel_cases(int64_t rows, int64_t n);
+// op(a) [m, k] times op(b) [k, n] in all transpositions, writes and outputs.
+std::vector<KernelCase> gemm_cases(int64_t m, int64_t n, int64_t k);
+
+// Makes the operands, in the context's dtype but of values that `precision` holds, and runs the case on them.
+std::vector<Tensor> run_case(const Context& context, const KernelCase& kernel_case, DType precision);
+
+Context make_reference_context();
+Context make_cpu_context(DType dtype, CpuLevel level, int num_threads);
+
+// The elements as double, whatever the dtype and layout.
+std::vector<double> values(const Tensor& tensor);
+std::string bytes(const Tensor& tensor);
+// Raises a test failure unless each element is the reference's, to `tolerance` of itself and of the rms.
+void expect_close(const Tensor& got, const Tensor& want, double tolerance, const std::string& what);
+// Room for the rounding of the dtype and for fp32 sums.
+double tolerance(DType dtype);
+
+}  // namespace longspan::test

@@ -1,0 +1,54 @@
+// The cpu backend against the reference, on one thread.
+#include <fmt/core.h>
+#include <gtest/gtest.h>
+
+#include "tests/core/kernel_cases.h"
+
+namespace longspan::test {
+namespace {
+
+using Parameters = std::tuple<DType, CpuLevel>;
+
+class CpuKernels : public testing::TestWithParam<Parameters> {
+ protected:
+  void expect_reference(const std::vector<KernelCase>& cases) {
+    const auto [dtype, level] = GetParam();
+    const Context reference = make_reference_context(), cpu = make_cpu_context(dtype, level, 1);
+    for (const KernelCase& one : cases) {
+      const auto want = run_case(reference, one, dtype), got = run_case(cpu, one, dtype);
+      for (size_t i = 0; i < got.size(); ++i) {
+        std::string shapes;
+        for (const Tensor& t : got) shapes += fmt::format(" {}", t.shape().to_string());
+        expect_close(got[i], want[i], tolerance(got[i].dtype()),
+                     fmt::format("{} {}, operand {} of{}", one.family, one.name, i, shapes));
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+};
+
+TEST_P(CpuKernels, AgreeWithTheReference) {
+  for (const auto& [rows, n] : {std::pair<int64_t, int64_t>{0, 8}, {3, 0}, {1, 1}, {1, 16}, {2, 2}, {3, 7}, {5, 33},
+                                {64, 64}, {129, 130}, {300, 65}, {3, 4099}, {1030, 264}}) {
+    expect_reference(kernel_cases(rows, n));
+  }
+}
+
+TEST_P(CpuKernels, MultiplyAsTheReference) {
+  for (const auto& [m, n, k] : {std::tuple<int64_t, int64_t, int64_t>{0, 3, 4}, {3, 0, 4}, {3, 4, 0}, {1, 1, 1},
+                                {1, 33, 7}, {65, 1, 17}, {63, 65, 67}, {128, 96, 200}}) {
+    expect_reference(gemm_cases(m, n, k));
+  }
+}
+
+std::string parameter_name(const testing::TestParamInfo<Parameters>& info) {
+  return std::string(name(std::get<0>(info.param))) + "_" + std::string(name(std::get<1>(info.param)));
+}
+
+INSTANTIATE_TEST_SUITE_P(All, CpuKernels,
+                         testing::Combine(testing::Values(DType::kFloat32, DType::kBFloat16),
+                                          testing::ValuesIn(supported_cpu_levels())),
+                         parameter_name);
+
+}  // namespace
+}  // namespace longspan::test
