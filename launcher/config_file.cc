@@ -32,7 +32,8 @@ class Complaints final : public google::protobuf::io::ErrorCollector {
   Complaints(const std::string& name, const TextOutline& outline) : name_(name), outline_(outline) {}
 
   void AddError(int line, google::protobuf::io::ColumnNumber column, const std::string& message) override {
-    const TextPlace place{std::max(line, 0), std::max(column, 0)};
+    const TextPlace noticed{std::max(line, 0), std::max(column, 0)};
+    const TextPlace place = outline_.word_before(subject_of_parser_message(message), noticed);
     messages_.push_back(at(name_, place) + ": " +
                         explain_parser_message(message, outline_.messages_around(place)));
   }

@@ -62,7 +62,8 @@ class Listener final : public google::protobuf::io::ErrorCollector {
   void AddError(int line, google::protobuf::io::ColumnNumber column, const std::string& message) override {
     if (!first_.empty()) return;
     std::vector<std::string> path = above_;
-    for (const std::string& name : outline_.messages_around({line, column})) path.push_back(name);
+    const TextPlace place = outline_.word_before(subject_of_parser_message(message), {line, column});
+    for (const std::string& name : outline_.messages_around(place)) path.push_back(name);
     first_ = explain_parser_message(message, path);
   }
   const std::string& first() const { return first_; }

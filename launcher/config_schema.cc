@@ -97,6 +97,13 @@ std::string no_such_value(const FieldDescriptor& field, const std::string& shown
                      best.empty() ? "" : fmt::format("; did you mean \"{}\"?", best));
 }
 
+std::string subject_of_parser_message(const std::string& message) {
+  if (message.find("has no field named") != std::string::npos) return quoted(message, 1);
+  const bool value = message.find("Unknown enumeration value of") != std::string::npos;
+  const bool twice = message.find("specified multiple times") != std::string::npos;
+  return value || twice ? quoted(message, 0) : std::string();
+}
+
 std::string explain_parser_message(const std::string& message, const std::vector<std::string>& path) {
   const Descriptor* around = message_at(path);
   if (around == nullptr) return message;

@@ -26,6 +26,9 @@ std::string no_such_field(const google::protobuf::Descriptor& message, const std
 std::string no_such_value(const google::protobuf::FieldDescriptor& field, const std::string& shown,
                           const std::string& value);
 
+// The name that a message of protobuf's parser is about: an unknown field, a wrong enum value, a field given twice.
+std::string subject_of_parser_message(const std::string& message);
+
 // What the parser of protobuf said inside the message at `path`, in the words above where it is one of those two.
 std::string explain_parser_message(const std::string& message, const std::vector<std::string>& path);
 

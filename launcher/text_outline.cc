@@ -55,6 +55,7 @@ TextOutline::TextOutline(std::string_view text) {
     const TextPlace place = cursor.place();
     if (std::isalpha(static_cast<unsigned char>(cursor.peek())) || cursor.peek() == '_') {
       word = cursor.take_word();
+      words_.push_back({place, word});
       continue;
     }
     const char c = cursor.take();
@@ -85,6 +86,13 @@ std::vector<std::string> TextOutline::messages_around(TextPlace place) const {
     if (!event.name.empty()) names.push_back(event.name);
   }
   return names;
+}
+
+TextPlace TextOutline::word_before(const std::string& word, TextPlace place) const {
+  for (auto it = words_.rbegin(); it != words_.rend(); ++it) {
+    if (it->place < place && it->text == word) return it->place;
+  }
+  return place;
 }
 
 }  // namespace longspan

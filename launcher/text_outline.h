@@ -23,6 +23,9 @@ class TextOutline {
 
   // Names of the messages around the place, outermost first: {"model", "rope"}.
   std::vector<std::string> messages_around(TextPlace place) const;
+  // Where the word last begins before the place, or the place itself: the parser complains about a name once it has read
+  // what follows it.
+  TextPlace word_before(const std::string& word, TextPlace place) const;
   int depth() const { return depth_; }
   TextPlace deepest() const { return deepest_; }  // where depth() was first reached
 
@@ -32,7 +35,12 @@ class TextOutline {
     int depth;         // after the event
     std::string name;  // of the message that opens; empty when one closes
   };
+  struct Word {
+    TextPlace place;
+    std::string text;
+  };
   std::vector<Event> events_;
+  std::vector<Word> words_;
   int depth_ = 0;
   TextPlace deepest_;
 };

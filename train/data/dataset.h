@@ -68,7 +68,7 @@ class Dataset {
   };
 
   void open_sources(const DataSpec& spec);
-  void make_streams(const DataSpec& spec, uint64_t seed);
+  void make_streams(uint64_t seed);
   const Source& source_of(int64_t document) const;
   void append_piece(const DocumentPiece& piece, TokenSequence& sequence) const;
 

@@ -22,6 +22,9 @@ class MegatronIndex {
   // `bin_bytes` is the size of prefix.bin.
   MegatronIndex(const std::string& path, int64_t bin_bytes);
 
+  // Before reading from it long after opening (mapped_file.h).
+  void expect_unchanged() const { file_.expect_unchanged(); }
+
   MegatronType type() const { return type_; }
   int64_t num_documents() const { return num_documents_; }
   int64_t first_sequence(int64_t document) const;  // one past the last document: the number of sequences

@@ -46,14 +46,14 @@ MegatronSource::MegatronSource(const std::vector<std::string>& prefixes) : bins_
   }
 }
 
-size_t MegatronSource::part_of(int64_t document) const {
+size_t MegatronSource::file_of(int64_t document) const {
   const auto after = std::upper_bound(parts_.begin(), parts_.end(), document,
                                       [](int64_t d, const Part& part) { return d < part.first_document; });
   return static_cast<size_t>(after - parts_.begin()) - 1;
 }
 
 std::string MegatronSource::document_name(int64_t document) const {
-  const size_t part = part_of(document);
+  const size_t part = file_of(document);
   return fmt::format("{}#{}", bins_.path(part), document - parts_[part].first_document);
 }
 
@@ -61,9 +61,10 @@ void MegatronSource::read(int64_t document, int64_t offset, int64_t count, int32
   const int64_t tokens = document_tokens(document);
   check(0 <= offset && 0 <= count && offset <= tokens - count, "tokens [{}, {} + {}) of a document of {}", offset, offset,
         count, tokens);
-  const size_t number = part_of(document);
+  const size_t number = file_of(document);
   const Part& part = parts_[number];
   const MegatronIndex& index = *part.index;
+  index.expect_unchanged();
   const MappedFile& bin = bins_.get(number, part.bin_bytes);
   const std::string name = document_name(document);
   int64_t begin = 0;  // of the sequence, in the document

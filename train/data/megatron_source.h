@@ -18,6 +18,7 @@ class MegatronSource : public TokenSource {
 
   int64_t num_documents() const override { return static_cast<int64_t>(num_tokens_.size()); }
   int64_t document_tokens(int64_t document) const override { return num_tokens_[static_cast<size_t>(document)]; }
+  size_t file_of(int64_t document) const override;
   std::string document_name(int64_t document) const override;
   void read(int64_t document, int64_t offset, int64_t count, int32_t* out) const override;
 
@@ -27,7 +28,6 @@ class MegatronSource : public TokenSource {
     int64_t bin_bytes = 0;
     int64_t first_document = 0;
   };
-  size_t part_of(int64_t document) const;
 
   MappedFiles bins_;
   std::vector<Part> parts_;

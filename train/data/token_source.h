@@ -23,6 +23,8 @@ class TokenSource {
 
   virtual int64_t num_documents() const = 0;
   virtual int64_t document_tokens(int64_t document) const = 0;
+  // Which of the files it lies in. Documents are numbered file by file.
+  virtual size_t file_of(int64_t document) const = 0;
   // The path, with "#number" where a file holds many.
   virtual std::string document_name(int64_t document) const = 0;
   // Tokens [offset, offset + count) of a document. A token beyond 32 bits signed is refused.

@@ -25,7 +25,7 @@ class MappedFile {
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   size_t size_bytes() const { return size_; }
 
-  // Raises unless the file still has the size and the modification time it had when it was opened.
+  // Raises unless the path still leads to a file of the size and the modification time that it had when it was opened.
   void expect_unchanged() const;
 
  private:
@@ -33,7 +33,6 @@ class MappedFile {
 
   std::string path_;
   ErrorKind kind_ = ErrorKind::kData;
-  int descriptor_ = -1;
   const std::byte* data_ = nullptr;
   size_t size_ = 0;
   int64_t modified_seconds_ = 0, modified_nanoseconds_ = 0;

@@ -1,0 +1,147 @@
+// tests/golden against this program: what an independent fp32 implementation computed for a tiny Llama (logits are compared
+// through the losses), through the same train() that users run, on every mesh and layout.
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "parallel/comm/backends.h"
+#include "tests/support/folder.h"
+#include "tests/support/tensors.h"
+#include "train/formats/huggingface.h"
+#include "train/train.h"
+
+namespace longspan {
+namespace {
+
+std::string golden(const std::string& model) { return std::string(LS_TEST_DATA) + "/golden/" + model; }
+
+struct StepNumbers {
+  double loss, grad_norm;
+};
+
+class Collect final : public TrainObserver {
+ public:
+  void on_step(const StepReport& r) override { steps.push_back({r.loss, r.grad_norm}); }
+  std::vector<StepNumbers> steps;
+};
+
+enum class Form { kBatchOfTwo, kTwoDocuments, kTwoMicrobatches };
+
+// The two sequences of 384 tokens as files of 32-bit tokens.
+DataSpec data_spec(const std::string& model, const test::Folder& folder, Form form) {
+  const SafetensorsFile file(golden(model) + "/expected_logits.safetensors");
+  std::vector<int32_t> tokens(2 * 384);
+  file.read("tokens", {2, 384}, DType::kInt32, tokens.data());
+  const auto write = [&](const std::string& name, size_t begin, size_t end) {
+    std::ofstream out(folder / name, std::ios::binary);
+    out.write(reinterpret_cast<const char*>(tokens.data() + begin), static_cast<std::streamsize>(4 * (end - begin)));
+    return folder / name;
+  };
+  DataSpec spec;
+  spec.format = DataFormat::kTokensU32;
+  if (form == Form::kTwoDocuments) {
+    spec.sources = {{.files = {write("a.u32", 0, 384), write("b.u32", 384, 768)}}};
+    spec.packing = Packing::kDocuments;
+    spec.sequence_length = 768;
+  } else {
+    spec.sources = {{.files = {write("all.u32", 0, 768)}}};
+    spec.packing = Packing::kStream;
+    spec.sequence_length = 384;
+  }
+  return spec;
+}
+
+struct Mesh {
+  int data, context;
+  LayoutType layout;
+  Form form;
+};
+
+void expect_golden(const std::string& model, const Mesh& mesh) {
+  SCOPED_TRACE(fmt::format("{} data {} context {} {} form {}", model, mesh.data, mesh.context, name(mesh.layout),
+                           static_cast<int>(mesh.form)));
+  const test::Folder folder;
+  RunSpec spec;
+  spec.output_directory = folder / "run";
+  spec.model = read_huggingface_config(golden(model)).spec;
+  spec.model_folder = golden(model);
+  spec.data = data_spec(model, folder, mesh.form);
+  spec.mesh = {.pipeline = 1, .data = mesh.data, .context = mesh.context, .tensor = 1};
+  spec.layout = mesh.layout;
+  spec.loss_tile_tokens = 100;
+  spec.num_steps = 8;
+  spec.global_batch_sequences = mesh.form == Form::kTwoDocuments ? 1 : 2;
+  spec.micro_batch_sequences = mesh.form == Form::kBatchOfTwo ? 2 / mesh.data : 1;
+  spec.dump_gradients = folder / "gradients.safetensors";
+  std::ifstream expected_file(golden(model) + "/expected.json");
+  const auto expected = nlohmann::json::parse(expected_file);
+  const auto& adamw = expected["adamw"];
+  spec.optimizer = {.learning_rate = adamw["lr"],
+                    .minimum_learning_rate = 0,
+                    .warmup_steps = 0,
+                    .schedule = ScheduleType::kConstant,
+                    .beta1 = adamw["betas"][0],
+                    .beta2 = adamw["betas"][1],
+                    .epsilon = adamw["eps"],
+                    .weight_decay = adamw["weight_decay"],
+                    .decay = OptimizerSpec::Decay::kAll,
+                    .gradient_clip = adamw["clip"]};
+  Collect collect;
+  run_in_process(mesh.data * mesh.context, [&](Communicator& world) {
+    TrainObserver silent;
+    TrainObserver& observer = world.rank() == 0 ? collect : silent;
+    EXPECT_EQ(train(spec, world, {}, observer, [] { return false; }), TrainOutcome::kDone);
+  });
+
+  ASSERT_EQ(collect.steps.size(), 8u);
+  const double loss = expected["loss"], norm = expected["grad_norm"];
+  EXPECT_NEAR(collect.steps[0].loss, loss, 1e-6 * loss);
+  EXPECT_NEAR(collect.steps[0].grad_norm, norm, 1e-5 * norm);
+  for (size_t i = 0; i < 8; ++i) {
+    const double l = adamw["loss_and_grad_norm"][i][0], n = adamw["loss_and_grad_norm"][i][1];
+    EXPECT_NEAR(collect.steps[i].loss, l, 1e-5 * l) << "step " << i + 1;
+    EXPECT_NEAR(collect.steps[i].grad_norm, n, 1e-5 * n) << "step " << i + 1;
+  }
+  const SafetensorsFile want(golden(model) + "/expected_grads.safetensors"), got(spec.dump_gradients);
+  for (const std::string& tensor : want.names()) {
+    const auto& dims = want.info(tensor).shape;
+    Shape shape;
+    for (const int64_t d : dims) shape.append(d);
+    std::vector<double> w(static_cast<size_t>(shape.num_elements())), g(w.size());
+    want.read(tensor, shape, DType::kFloat64, w.data());
+    got.read(tensor, shape, DType::kFloat64, g.data());
+    EXPECT_LT(test::relative_error(g, w), 1e-5) << tensor;
+  }
+}
+
+class GoldenTest : public testing::TestWithParam<const char*> {};
+
+TEST_P(GoldenTest, OneRank) {
+  expect_golden(GetParam(), {1, 1, LayoutType::kContiguous, Form::kBatchOfTwo});
+  expect_golden(GetParam(), {1, 1, LayoutType::kZigzag, Form::kTwoDocuments});
+  expect_golden(GetParam(), {1, 1, LayoutType::kZigzag, Form::kTwoMicrobatches});
+}
+
+TEST_P(GoldenTest, ContextRanks) {
+  for (const int ranks : {2, 3, 4}) {
+    for (const auto layout : {LayoutType::kContiguous, LayoutType::kZigzag, LayoutType::kStriped}) {
+      expect_golden(GetParam(), {1, ranks, layout, ranks == 3 ? Form::kTwoDocuments : Form::kBatchOfTwo});
+    }
+  }
+  expect_golden(GetParam(), {1, 2, LayoutType::kZigzag, Form::kTwoDocuments});
+  expect_golden(GetParam(), {1, 4, LayoutType::kStriped, Form::kTwoDocuments});
+  expect_golden(GetParam(), {1, 3, LayoutType::kZigzag, Form::kBatchOfTwo});
+}
+
+TEST_P(GoldenTest, DataAndContextRanks) {
+  for (const auto layout : {LayoutType::kContiguous, LayoutType::kZigzag, LayoutType::kStriped}) {
+    expect_golden(GetParam(), {2, 2, layout, Form::kBatchOfTwo});
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, GoldenTest, testing::Values("llama", "llama_llama3rope"),
+                         [](const auto& i) { return std::string(i.param); });
+
+}  // namespace
+}  // namespace longspan

@@ -1,0 +1,117 @@
+// Activation memory: linear in the sequence length, 1/P over the ring, and just what the stashes say.
+#include <gtest/gtest.h>
+
+#include <map>
+#include <mutex>
+
+#include "parallel/comm/backends.h"
+#include "tests/support/folder.h"
+#include "tests/support/reference_context.h"
+#include "tests/support/sequences.h"
+#include "tests/support/tensors.h"
+#include "train/batch.h"
+#include "train/train.h"
+
+namespace longspan {
+namespace {
+
+// Peak bytes of all that depends on the tokens, on the rank that holds most of it.
+size_t peak_activations(const std::string& text, int64_t sequence_length, int context) {
+  RunSpec spec;
+  spec.model.hidden_size = 32;
+  spec.model.num_layers = 3;
+  spec.model.num_heads = 4;
+  spec.model.num_kv_heads = 2;
+  spec.model.head_dim = 8;
+  spec.model.mlp_size = 64;
+  spec.data.sources = {{.files = {text}}};
+  spec.data.sequence_length = sequence_length;
+  spec.loss_tile_tokens = 64;
+  spec.mesh.context = context;
+  spec.num_steps = 2;
+  spec.tensorboard = RunSpec::TensorBoard::kOff;
+  size_t peak = 0;
+  std::mutex mutex;
+  run_in_process(context, [&](Communicator& world) {
+    const auto memory = std::make_shared<StatisticsResource>(std::make_shared<HostResource>());
+    TrainObserver silent;
+    train(spec, world, {.num_threads = 1, .memory_limit_bytes = 0, .memory = memory}, silent, [] { return false; });
+    const MemoryStatistics s = memory->statistics();
+    const auto tag = [&](MemoryTag t) { return s.peak_by_tag[static_cast<size_t>(t)]; };
+    const std::lock_guard lock(mutex);
+    peak = std::max(peak, tag(MemoryTag::kActivations) + tag(MemoryTag::kCommunication));
+  });
+  return peak;
+}
+
+TEST(ActivationMemory, GrowsLinearlyAndFallsWithTheRing) {
+  const test::Folder folder;
+  const std::string text = folder.write("text", std::string(20000, 'x'));
+  std::map<std::pair<int64_t, int>, double> peak;
+  for (const int64_t length : {1024, 2048, 4096}) {
+    for (const int ranks : {1, 2, 4}) {
+      peak[{length, ranks}] = static_cast<double>(peak_activations(text, length, ranks));
+    }
+  }
+  for (const int ranks : {1, 2, 4}) {
+    EXPECT_NEAR((peak[{2048, ranks}] / peak[{1024, ranks}]), 2, 0.05) << ranks << " ranks";
+    EXPECT_NEAR((peak[{4096, ranks}] / peak[{2048, ranks}]), 2, 0.05) << ranks << " ranks";
+  }
+  // A ring adds what is under way: two more shards of keys and values, and sums of their gradients.
+  for (const int64_t length : {1024, 2048, 4096}) {
+    EXPECT_LT((peak[{length, 2}] / peak[{length, 1}]), 0.5 * 1.1) << length << " tokens";
+    EXPECT_LT((peak[{length, 4}] / peak[{length, 1}]), 0.25 * 1.1) << length << " tokens";
+  }
+}
+
+TEST(ActivationMemory, AStashHoldsJustWhatItSays) {
+  const auto memory = std::make_shared<StatisticsResource>(std::make_shared<HostResource>());
+  Context context = test::make_context(DType::kFloat64, memory);
+  ModelSpec spec;
+  spec.vocabulary_size = 11;
+  spec.hidden_size = 8;
+  spec.num_heads = 4;
+  spec.num_kv_heads = 2;
+  spec.head_dim = 4;
+  spec.mlp_size = 12;
+  const auto alone = make_self_communicator();
+  ParameterSet parameters;
+  const auto matrix = [&](const char* name, int64_t out, int64_t in) {
+    return &parameters.add(name, {out, in}, Initialization::kNormal);
+  };
+  DecoderBlockParameters p;
+  p.attention_norm = &parameters.add("n1", {8}, Initialization::kOnes);
+  p.mlp_norm = &parameters.add("n2", {8}, Initialization::kOnes);
+  p.attention.q = matrix("q", 16, 8);
+  p.attention.k = matrix("k", 8, 8);
+  p.attention.v = matrix("v", 8, 8);
+  p.attention.o = matrix("o", 8, 16);
+  p.gate = matrix("gate", 12, 8);
+  p.up = matrix("up", 12, 8);
+  p.down = matrix("down", 8, 12);
+  const DecoderBlock block(spec, p, *alone);
+  parameters.materialize(context, ParameterSet::Purpose::kTraining);
+  parameters.initialize(context, 1, 0.1);
+  const int64_t n = 19;
+  const Microbatch batch = make_microbatch(context, spec, {}, {test::random_sequence(1, n, 2, 11)});
+  const Tensor x = test::random_tensor(context, {n, 8}, DType::kFloat64, 1, "x");
+
+  const size_t before = memory->statistics().current_bytes;
+  DecoderBlock::Stash stash;
+  block.forward(context, x, batch.shard, &stash);  // its output is dropped
+  const size_t held = memory->statistics().current_bytes - before;
+  std::map<const void*, size_t> storages;
+  stash.for_each_storage([&](Tensor& t) {
+    if (t.defined()) storages[t.storage_id()] = t.storage_bytes();
+  });
+  storages.erase(x.storage_id());
+  size_t said = 0;
+  for (const auto& [id, bytes] : storages) said += bytes;
+  EXPECT_EQ(said, held);
+  // By the shapes: two norm outputs and the middle residual, q and the attention output, k and v, three of the MLP; the norms'
+  // and the softmax's numbers per row.
+  EXPECT_EQ(held, sizeof(double) * static_cast<size_t>(n * (3 * 8 + 2 * 16 + 2 * 8 + 3 * 12 + 2 + 4)));
+}
+
+}  // namespace
+}  // namespace longspan

@@ -1,0 +1,207 @@
+// Runs that stop and go on: the same losses to the last bit on the same mesh, and to a tolerance on another.
+#include <gtest/gtest.h>
+
+#include "core/base/random.h"
+#include "parallel/comm/backends.h"
+#include "tests/support/folder.h"
+#include "train/checkpoint.h"
+#include "train/train.h"
+
+namespace longspan {
+namespace {
+
+struct Collect final : TrainObserver {
+  void on_step(const StepReport& r) override { losses.push_back(r.loss); }
+  void on_note(const std::string& text) override { notes += text + "\n"; }
+  void on_evaluation(const EvaluationReport& r) override { evaluations.push_back(r.loss); }
+  std::vector<double> losses, evaluations;
+  std::string notes;
+};
+
+std::string some_text(int seed, int length) {
+  std::string text;
+  const RandomStream random(static_cast<uint64_t>(seed), "text");
+  for (int i = 0; i < length; ++i) text += "the quick brown fox jumps over lazy dogs "[random.below(static_cast<uint64_t>(i), 41)];
+  return text;
+}
+
+RunSpec small_run(const test::Folder& folder, const std::string& output) {
+  RunSpec spec;
+  spec.output_directory = folder / output;
+  spec.model.hidden_size = 32;
+  spec.model.num_layers = 2;
+  spec.model.num_heads = 4;
+  spec.model.num_kv_heads = 2;
+  spec.model.head_dim = 8;
+  spec.model.mlp_size = 48;
+  spec.data.sources = {{.files = {folder.write("a", some_text(1, 700)), folder.write("b", some_text(2, 90)),
+                                  folder.write("c", some_text(3, 333))}}};
+  spec.data.sequence_length = 101;
+  spec.global_batch_sequences = 4;
+  spec.optimizer.learning_rate = 1e-2;
+  spec.optimizer.warmup_steps = 3;
+  spec.num_steps = 20;
+  spec.tensorboard = RunSpec::TensorBoard::kOff;
+  return spec;
+}
+
+struct Run {
+  TrainOutcome outcome = TrainOutcome::kDone;
+  std::vector<double> losses, evaluations;
+  std::string notes;
+};
+
+// stop_after: steps after which rank 1 (or the only rank) is asked to stop; 0: never.
+Run run(RunSpec spec, int data, int context, int stop_after = 0) {
+  spec.mesh = {.pipeline = 1, .data = data, .context = context, .tensor = 1};
+  Run result;
+  run_in_process(data * context, [&](Communicator& world) {
+    Collect collect;
+    const bool asked = world.rank() == (world.size() > 1 ? 1 : 0);
+    const auto stop = [&] { return asked && stop_after > 0 && static_cast<int>(collect.losses.size()) + 1 >= stop_after; };
+    const TrainOutcome outcome = train(spec, world, {}, collect, stop);
+    if (world.rank() == 0) result = {outcome, collect.losses, collect.evaluations, collect.notes};
+  });
+  return result;
+}
+
+TEST(Resume, RepeatsToTheLastBit) {
+  const test::Folder folder;
+  const Run once = run(small_run(folder, "once"), 1, 2), again = run(small_run(folder, "again"), 1, 2);
+  ASSERT_EQ(once.losses.size(), 20u);
+  EXPECT_EQ(once.losses, again.losses);
+  EXPECT_LT(once.losses.back(), once.losses.front() - 1) << "it learns";
+}
+
+TEST(Resume, StoppedAndStartedAgainIsTheSameRun) {
+  const test::Folder folder;
+  const Run whole = run(small_run(folder, "whole"), 2, 2);
+  RunSpec spec = small_run(folder, "stopped");
+  const Run first = run(spec, 2, 2, 7);
+  EXPECT_EQ(first.outcome, TrainOutcome::kStopped);
+  ASSERT_EQ(first.losses.size(), 7u) << "one rank's wish stops all";
+  const Run second = run(spec, 2, 2);
+  EXPECT_EQ(second.outcome, TrainOutcome::kDone);
+  std::vector<double> joined = first.losses;
+  joined.insert(joined.end(), second.losses.begin(), second.losses.end());
+  EXPECT_EQ(joined, whole.losses);
+  const Run third = run(spec, 2, 2);
+  EXPECT_TRUE(third.losses.empty()) << "a finished run has nothing left to do";
+  // metrics.jsonl has each step once.
+  const std::string metrics = test::read_file(spec.output_directory + "/metrics.jsonl");
+  EXPECT_EQ(std::count(metrics.begin(), metrics.end(), '\n'), 20);
+  EXPECT_EQ(metrics, test::read_file(spec.output_directory + "/metrics.jsonl"));
+}
+
+TEST(Resume, AnotherMeshGoesOn) {
+  const test::Folder folder;
+  const Run whole = run(small_run(folder, "whole"), 1, 1);
+  for (const auto& [data, context] : {std::pair{1, 2}, {1, 3}, {2, 1}, {2, 2}, {4, 1}}) {
+    const Run other = run(small_run(folder, fmt::format("{}x{}", data, context)), data, context);
+    for (size_t i = 0; i < 20; ++i) EXPECT_NEAR(other.losses[i], whole.losses[i], 1e-4 * whole.losses[i]) << i;
+  }
+  RunSpec spec = small_run(folder, "moved");
+  const Run first = run(spec, 2, 2, 9), second = run(spec, 1, 3);
+  ASSERT_EQ(first.losses.size() + second.losses.size(), 20u);
+  for (size_t i = 0; i < second.losses.size(); ++i) {
+    EXPECT_NEAR(second.losses[i], whole.losses[9 + i], 1e-4 * whole.losses[9 + i]);
+  }
+}
+
+TEST(Resume, DamagedCheckpointsArePassedOver) {
+  const test::Folder folder;
+  RunSpec spec = small_run(folder, "run");
+  spec.checkpoint.interval_steps = 5;
+  spec.checkpoint.keep = 2;
+  const Run whole = run(spec, 1, 1);
+  const auto checkpoints = list_checkpoints(spec.output_directory);
+  ASSERT_EQ(checkpoints.size(), 2u) << "older ones are removed";
+  EXPECT_EQ(checkpoints[0].step, 20);
+  // One byte of the newest changes.
+  std::fstream file(checkpoints[0].path + "/tensors_00000.bin", std::ios::in | std::ios::out | std::ios::binary);
+  file.seekp(1234);
+  file.put('\x55');
+  file.close();
+  const Run resumed = run(spec, 1, 1);
+  EXPECT_NE(resumed.notes.find("checksum"), std::string::npos) << resumed.notes;
+  ASSERT_EQ(resumed.losses.size(), 5u);
+  for (size_t i = 0; i < 5; ++i) EXPECT_EQ(resumed.losses[i], whole.losses[15 + i]);
+}
+
+TEST(Resume, NoSoundCheckpointIsAnErrorThatNamesIt) {
+  const test::Folder folder;
+  RunSpec spec = small_run(folder, "run");
+  spec.num_steps = 2;
+  run(spec, 1, 1);
+  const auto checkpoints = list_checkpoints(spec.output_directory);
+  std::filesystem::resize_file(checkpoints[0].path + "/tensors_00000.bin", 100);
+  try {
+    run(spec, 1, 1);
+    FAIL() << "a truncated checkpoint was resumed";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), ErrorKind::kCheckpoint);
+    EXPECT_NE(std::string(e.what()).find("tensors_00000.bin"), std::string::npos) << e.what();
+  }
+  spec.checkpoint.resume = CheckpointSpec::Resume::kNone;
+  EXPECT_THROW(run(spec, 1, 1), Error) << "nothing is overwritten";
+}
+
+TEST(Resume, AnotherModelIsRefusedWithBothShapes) {
+  const test::Folder folder;
+  RunSpec spec = small_run(folder, "run");
+  spec.num_steps = 1;
+  run(spec, 1, 1);
+  spec.model.mlp_size = 64;
+  try {
+    run(spec, 1, 1);
+    FAIL() << "a checkpoint of another shape was resumed";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.kind(), ErrorKind::kCheckpoint);
+    EXPECT_NE(std::string(e.what()).find("[48, 32]"), std::string::npos) << e.what();
+    EXPECT_NE(std::string(e.what()).find("[64, 32]"), std::string::npos) << e.what();
+  }
+}
+
+TEST(Evaluate, HeldOutLossIsThatOfTheTrainingRunOnAnyMesh) {
+  const test::Folder folder;
+  RunSpec spec = small_run(folder, "run");
+  spec.data.holdout_every = 3;
+  spec.data.part = DataPart::kTraining;
+  spec.evaluation.data = spec.data;
+  spec.evaluation.data->part = DataPart::kHeldOut;
+  spec.evaluation.interval_steps = 20;
+  const Run trained = run(spec, 1, 2);
+  ASSERT_EQ(trained.evaluations.size(), 1u);
+  for (const int context : {1, 2, 3}) {
+    run_in_process(context, [&](Communicator& world) {
+      RunSpec s = spec;
+      s.mesh = {.pipeline = 1, .data = 1, .context = context, .tensor = 1};
+      TrainObserver silent;
+      const EvaluationResult result = evaluate(s, world, {}, silent);
+      EXPECT_NEAR(result.report.loss, trained.evaluations[0], 1e-6 * trained.evaluations[0]);
+      EXPECT_EQ(result.report.step, 20);
+      ASSERT_EQ(result.documents.size(), 1u);
+      EXPECT_NEAR(result.report.bits_per_byte, result.documents[0].bits_per_byte(), 1e-12);
+    });
+  }
+}
+
+TEST(Generate, TheCacheChangesNothing) {
+  const test::Folder folder;
+  RunSpec spec = small_run(folder, "run");
+  run(spec, 1, 1);
+  spec.generation.prompt = "the quick ";
+  spec.generation.max_tokens = 12;
+  const auto tokens = generate(spec, {}, [](int32_t) {});
+  ASSERT_EQ(tokens.size(), 12u);
+  // Each token again, with everything before it as the prompt.
+  for (size_t i = 0; i < tokens.size(); ++i) {
+    RunSpec step = spec;
+    step.generation.max_tokens = 1;
+    for (size_t j = 0; j < i; ++j) step.generation.prompt += static_cast<char>(tokens[j]);
+    EXPECT_EQ(generate(step, {}, [](int32_t) {})[0], tokens[i]) << "token " << i;
+  }
+}
+
+}  // namespace
+}  // namespace longspan
