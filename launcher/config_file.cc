@@ -1,7 +1,6 @@
 #include "launcher/config_file.h"
 
 #include <fcntl.h>
-#include <fmt/ranges.h>
 #include <google/protobuf/io/tokenizer.h>
 #include <google/protobuf/text_format.h>
 #include <sys/stat.h>
@@ -13,6 +12,7 @@
 #include "core/base/error.h"
 #include "launcher/config_override.h"
 #include "launcher/config_schema.h"
+#include "launcher/join.h"
 #include "launcher/text_outline.h"
 
 namespace longspan {
@@ -122,7 +122,7 @@ LoadedConfig parse_config(std::string_view text, const std::string& name,
       problems.push_back(error.what());
     }
   }
-  if (!problems.empty()) raise(ErrorKind::kConfiguration, "{}", fmt::join(problems, "\n"));
+  if (!problems.empty()) raise(ErrorKind::kConfiguration, "{}", join(problems, "\n"));
   return loaded;
 }
 

@@ -1,12 +1,12 @@
 #include "launcher/config_limits.h"
 
-#include <fmt/ranges.h>
 #include <google/protobuf/descriptor.h>
 
 #include <cmath>
 #include <string_view>
 
 #include "launcher/config_schema.h"
+#include "launcher/join.h"
 
 namespace longspan {
 namespace {
@@ -107,7 +107,7 @@ void check_enum(const Element& at, const std::string& path, ConfigProblems& prob
   if (path == "checkpoint.resume") return;  // a step is an unknown value; check_support knows what is meant
   const int value = at.message.GetReflection()->GetEnumValue(at.message, &at.field);
   if (at.field.enum_type()->FindValueByNumber(value) != nullptr) return;
-  problems.add(path, "is {}; allowed are {}", value, fmt::join(value_names(*at.field.enum_type()), ", "));
+  problems.add(path, "is {}; allowed are {}", value, join(value_names(*at.field.enum_type()), ", "));
 }
 
 void walk(const Message& message, const std::string& prefix, const std::string& schema_prefix,

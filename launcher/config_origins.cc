@@ -1,8 +1,7 @@
 #include "launcher/config_origins.h"
 
-#include <fmt/ranges.h>
-
 #include "core/base/error.h"
+#include "launcher/join.h"
 
 namespace longspan {
 
@@ -24,7 +23,7 @@ std::string ConfigOrigins::of(const std::string& path) const {
 }
 
 void ConfigProblems::raise_if_any() const {
-  if (!messages_.empty()) raise(ErrorKind::kConfiguration, "{}", fmt::join(messages_, "\n"));
+  if (!messages_.empty()) raise(ErrorKind::kConfiguration, "{}", join(messages_, "\n"));
 }
 
 }  // namespace longspan

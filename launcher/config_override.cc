@@ -1,6 +1,5 @@
 #include "launcher/config_override.h"
 
-#include <fmt/ranges.h>
 #include <google/protobuf/io/tokenizer.h>
 #include <google/protobuf/text_format.h>
 
@@ -9,6 +8,7 @@
 #include "core/base/error.h"
 #include "launcher/config_file.h"
 #include "launcher/config_schema.h"
+#include "launcher/join.h"
 #include "launcher/text_outline.h"
 
 namespace longspan {
@@ -144,7 +144,7 @@ void apply(const Override& what, config::RunConfig& config) {
   Message* parent = descend(what.path, &changed);
   const FieldDescriptor* field = parent->GetDescriptor()->FindFieldByName(what.path.back());
   if (what.mode == Mode::kAppend && !field->is_repeated()) {
-    raise(ErrorKind::kConfiguration, "{} holds one value: += appends to repeated fields only", fmt::join(what.path, "."));
+    raise(ErrorKind::kConfiguration, "{} holds one value: += appends to repeated fields only", join(what.path, "."));
   }
   const bool clears = trimmed(what.value).empty() && (is_message(*field) || field->is_repeated());
   const std::unique_ptr<Message> scratch = clears ? nullptr : parse_value(*parent, *field, what);
@@ -162,7 +162,7 @@ void apply_override(const std::string& text, config::RunConfig& config, ConfigOr
   } catch (const Error& error) {
     raise(ErrorKind::kConfiguration, "--set {}: {}", text, error.what());
   }
-  origins.set(fmt::format("{}", fmt::join(what.path, ".")), "--set " + text);
+  origins.set(join(what.path, "."), "--set " + text);
 }
 
 }  // namespace longspan

@@ -1,11 +1,11 @@
 #include "launcher/config_schema.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 
 #include "configs/schema/run.pb.h"
+#include "launcher/join.h"
 #include "launcher/nearest_match.h"
 
 namespace longspan {
@@ -75,7 +75,7 @@ const Descriptor* message_at(const std::vector<std::string>& path) {
 
 std::string no_such_field(const Descriptor& message, const std::vector<std::string>& path,
                           const std::string& name) {
-  const std::string shown = path.empty() ? "the configuration" : fmt::format("{}", fmt::join(path, "."));
+  const std::string shown = path.empty() ? "the configuration" : join(path, ".");
   const std::vector<std::string> known = field_names(message);
   std::string advice = suggestion(name, known);
   if (nearest_match(name, known).empty()) {
@@ -93,7 +93,7 @@ std::string no_such_field(const Descriptor& message, const std::vector<std::stri
 std::string no_such_value(const FieldDescriptor& field, const std::string& shown, const std::string& value) {
   const std::vector<std::string> known = value_names(*field.enum_type());
   const std::string best = nearest_match(value, known);
-  return fmt::format("{} is \"{}\"; allowed are {}{}", shown, value, fmt::join(known, ", "),
+  return fmt::format("{} is \"{}\"; allowed are {}{}", shown, value, join(known, ", "),
                      best.empty() ? "" : fmt::format("; did you mean \"{}\"?", best));
 }
 
@@ -115,7 +115,7 @@ std::string explain_parser_message(const std::string& message, const std::vector
     if (field != nullptr && field->enum_type() != nullptr) {
       std::vector<std::string> full = path;
       full.push_back(field->name());
-      return no_such_value(*field, fmt::format("{}", fmt::join(full, ".")), quoted(message, 0));
+      return no_such_value(*field, join(full, "."), quoted(message, 0));
     }
   }
   return message;

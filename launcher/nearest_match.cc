@@ -1,9 +1,11 @@
 #include "launcher/nearest_match.h"
 
-#include <fmt/ranges.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <cctype>
+
+#include "launcher/join.h"
 
 namespace longspan {
 namespace {
@@ -52,7 +54,7 @@ std::string nearest_match(std::string_view name, const std::vector<std::string>&
 std::string suggestion(std::string_view name, const std::vector<std::string>& candidates) {
   const std::string best = nearest_match(name, candidates);
   if (!best.empty()) return fmt::format("; did you mean \"{}\"?", best);
-  return fmt::format("; known are {}", fmt::join(candidates, ", "));
+  return fmt::format("; known are {}", join(candidates, ", "));
 }
 
 }  // namespace longspan

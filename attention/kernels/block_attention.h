@@ -10,6 +10,7 @@
 #pragma once
 
 #include "attention/kernels/key_intervals.h"
+#include "core/base/cpu_level.h"
 #include "core/runtime/context.h"
 
 namespace longspan {
@@ -58,5 +59,6 @@ class BlockAttention {
 // float64 only, plain loops: the oracle. / float32 and bfloat16, tiled and vectorised.
 void add_reference_attention(KernelSet& kernels);
 void add_cpu_attention(KernelSet& kernels);
+void add_cpu_attention(KernelSet& kernels, CpuLevel level);  // of the levels this machine runs
 
 }  // namespace longspan

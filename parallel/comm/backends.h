@@ -17,7 +17,7 @@ std::unique_ptr<Communicator> make_self_communicator();
 
 // Ranks as threads of one process: runs body(communicator) on `size` threads and returns when all have returned. An
 // exception on one rank poisons the group: its peers raise CommError in their next or current call. The first exception
-// thrown, not one caused by the poison, is rethrown.
+// thrown, not one caused by the poison, is rethrown. A rank that returns while a peer still waits for it is such a failure.
 void run_in_process(int size, const std::function<void(Communicator&)>& body,
                     std::chrono::milliseconds timeout = std::chrono::milliseconds{60'000});
 
@@ -47,11 +47,13 @@ class CommLog {
 // Decorators. `inner` must outlive them; split decorates the new group, too.
 std::unique_ptr<Communicator> make_recording_communicator(Communicator& inner, std::shared_ptr<CommLog> log);
 
-// Plants errors. Each field names the count-th send_recv of this rank (from 0, -1: never) that goes wrong.
+// Plants errors. Each field names the count-th send_recv of this rank (from 0, -1: never) that goes wrong, counted over
+// the communicator and all that is split from it.
 struct CommFaults {
   int corrupt_byte_of = -1;   // one byte of what arrives is flipped
   int deliver_stale_of = -1;  // what arrives is dropped: the buffer keeps what was in it
-  int swap_with_next_of = -1; // its payload and that of the send_recv after it are delivered in each other's place
+  int swap_with_next_of = -1;  // its payload and that of the send_recv after it, which must be posted before this one is
+                               // waited for, are delivered in each other's place
   int fail_at = -1;           // raises CommError instead of sending
   std::chrono::milliseconds delay{0};  // before each send_recv
 };

@@ -2,6 +2,8 @@
 //
 // Public calls check and trace, private virtuals transport. Every rank of the group makes the same calls in the same order.
 // Every blocking wait has a timeout, after which CommError names the group, the call and the peers. Tensors are contiguous.
+// A peer that failed or sends another size raises CommError, too. Backends of the host finish what the stream was given
+// before they touch a tensor. A communicator belongs to one thread.
 #pragma once
 
 #include <chrono>
@@ -56,7 +58,8 @@ class Communicator {
   const std::string& name() const { return name_; }
   std::chrono::milliseconds timeout() const { return timeout_; }
 
-  // In place; float64, float32, int64. The order of summation is fixed for a group size, so results repeat to the bit.
+  // In place; float64, float32, int64. The order of summation is fixed for a group size, so results repeat to the bit. The
+  // maximum of a NaN and anything is NaN.
   void all_reduce(Stream& stream, const Tensor& data, ReduceOp op);
   void broadcast(Stream& stream, const Tensor& data, int root);
   // output [size, ...]: the inputs by rank. All inputs of one shape.
@@ -66,7 +69,8 @@ class Communicator {
   void barrier(Stream& stream);
   // Ranks of one color form a group, ordered by (key, rank). Collective over this group.
   std::unique_ptr<Communicator> split(int color, int key, const std::string& name);
-  // Moves bytes of operations under way along, where the backend needs to be called for that. Cheap; never blocks.
+  // Moves bytes of operations under way along, where the backend needs to be called for that. Cheap; never blocks and
+  // never raises, since kernels call it: what fails shows when the operation is waited for.
   void progress() { do_progress(); }
 
  protected:

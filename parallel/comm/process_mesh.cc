@@ -12,7 +12,9 @@ void check_shape(const MeshShape& shape, int num_ranks) {
   int64_t product = 1;
   for (Axis axis : kAxes) {
     const int degree = shape[axis];
-    if (degree < 1) raise(ErrorKind::kConfiguration, "mesh.{}: {} is not a number of ranks; use 1 or more", name(axis), degree);
+    if (degree < 1) {
+      raise(ErrorKind::kConfiguration, "mesh.{}: {} is not a number of ranks; use 1 or more", name(axis), degree);
+    }
     if (degree > 1 && (axis == Axis::kPipeline || axis == Axis::kTensor)) {
       raise(ErrorKind::kConfiguration, "mesh.{}: {} is not available yet; use 1", name(axis), degree);
     }

@@ -20,7 +20,8 @@ struct RingHop {
 // all), and while the range lives the context's progress hook moves it along. Use:
 //   RingPass ring(context, communicator, {k, v}, shapes_of);
 //   for (const RingHop& hop : ring) { ... }
-// One range over a RingPass; the communicator carries nothing else of this ring meanwhile.
+// One range over a RingPass, to its end: only an exception leaves it early. At most two sets of received tensors exist at
+// a time. The communicator carries nothing else meanwhile, but for a TravellingSum that is fed once a hop.
 class RingPass {
  public:
   // shapes_of(owner): the shapes of that rank's tensors, known on every rank; shards may be uneven or empty.

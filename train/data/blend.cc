@@ -1,5 +1,6 @@
 #include "train/data/blend.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 

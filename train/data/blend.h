@@ -6,6 +6,8 @@
 // place is found again quickly.
 #pragma once
 
+#include <cstddef>
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 

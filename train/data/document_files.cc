@@ -1,7 +1,6 @@
 #include "train/data/document_files.h"
 
 #include <fcntl.h>
-#include <fmt/ranges.h>
 #include <glob.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -166,7 +165,9 @@ DocumentFiles find_document_files(const std::vector<std::string>& entries, DataF
   Finder finder(format);
   for (const std::string& entry : entries) finder.find(entry);
   DocumentFiles result = finder.finish();
-  if (result.files.empty()) raise(kKind, "all {} files of {} are empty", result.num_empty, fmt::join(entries, ", "));
+  if (result.files.empty()) {
+    raise(kKind, "{}{}: all {} files are empty", entries[0], entries.size() > 1 ? " and others" : "", result.num_empty);
+  }
   return result;
 }
 

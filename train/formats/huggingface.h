@@ -7,6 +7,7 @@
 // All errors are Error(kCheckpoint) and name the file and the key or tensor.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>

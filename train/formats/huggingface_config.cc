@@ -64,7 +64,7 @@ void read_biases_and_norms(const JsonObject& config, const std::string& type, Mo
   spec.qk_norm = type == "qwen3" ? ModelSpec::QkNorm::kYes : ModelSpec::QkNorm::kNo;
 }
 
-void refuse_sliding_window(const JsonObject& config, const std::string& type, bool window_is_given) {
+void refuse_sliding_window(const JsonObject& config, const std::string& type) {
   const bool qwen = type == "qwen2" || type == "qwen3";
   if (config.flag("use_sliding_window")) {
     config.refuse("use_sliding_window", "attention in sliding windows is not supported");
@@ -72,7 +72,7 @@ void refuse_sliding_window(const JsonObject& config, const std::string& type, bo
   if (!qwen && config.has("sliding_window")) {
     config.refuse("sliding_window", "attention in sliding windows is not supported");
   }
-  if (type == "mistral" && !window_is_given) {
+  if (type == "mistral" && !config.mentions("sliding_window")) {
     raise(ErrorKind::kCheckpoint,
           "{}: sliding_window is missing, which for mistral means 4096; attention in sliding windows is not supported. "
           "Write null where the model has none",
@@ -102,7 +102,7 @@ HuggingFaceConfig parse_huggingface_config(const std::string& text, const std::s
   result.model_type = read_model_type(config);
   read_sizes(config, result.model_type, result.spec);
   read_biases_and_norms(config, result.model_type, result.spec);
-  refuse_sliding_window(config, result.model_type, root.contains("sliding_window"));
+  refuse_sliding_window(config, result.model_type);
   refuse_others(config);
   result.spec.rope = read_huggingface_rope(config);
   result.max_positions = config.optional_integer("max_position_embeddings").value_or(0);

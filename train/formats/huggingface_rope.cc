@@ -1,7 +1,6 @@
 #include "train/formats/huggingface_rope.h"
 
 #include <fmt/core.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -31,6 +30,12 @@ std::string rope_type(const JsonObject& rope) {
   return legacy.value_or("default");
 }
 
+std::string joined(const Keys& keys) {
+  std::string text;
+  for (const std::string& key : keys) text += (text.empty() ? "" : ", ") + key;
+  return text.empty() ? "nothing" : text;
+}
+
 // A key that we do not know may change the numbers, so it is never passed over.
 void expect_keys(const JsonObject& rope, const std::string& type, const Keys& used) {
   static const Keys kHarmless = {"rope_theta", "rope_type", "type", "partial_rotary_factor", "finetuned",
@@ -39,8 +44,7 @@ void expect_keys(const JsonObject& rope, const std::string& type, const Keys& us
     const bool known = std::find(used.begin(), used.end(), key) != used.end() ||
                        std::find(kHarmless.begin(), kHarmless.end(), key) != kHarmless.end();
     if (!known) {
-      rope.refuse(key, fmt::format("not supported with rope_type '{}', which takes {}", type,
-                                   used.empty() ? "nothing" : fmt::format("{}", fmt::join(used, ", "))));
+      rope.refuse(key, fmt::format("not supported with rope_type '{}', which takes {}", type, joined(used)));
     }
   }
 }

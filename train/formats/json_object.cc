@@ -47,6 +47,8 @@ bool JsonObject::has(const std::string& key) const {
   return found != object_->end() && !found->is_null();
 }
 
+bool JsonObject::mentions(const std::string& key) const { return object_->contains(key); }
+
 std::vector<std::string> JsonObject::keys() const {
   std::vector<std::string> names;
   for (const auto& [key, value] : object_->items()) {

@@ -21,6 +21,7 @@ class JsonObject {
 
   const std::string& path() const { return path_; }
   bool has(const std::string& key) const;
+  bool mentions(const std::string& key) const;  // also as null
   std::vector<std::string> keys() const;  // sorted; those that are null left out
 
   // Absent without a default: an error. Integers lie in [least, 2^31).

@@ -1,10 +1,11 @@
+#include "core/kernels/cpu/vector/exponential.h"
 #include "core/kernels/cpu/vector/loops.h"
 
 namespace longspan::LS_CPU_LEVEL {
 
 namespace {
 
-inline float sigmoid(float z) { return 1.0f / (1.0f + __builtin_expf(-z)); }
+inline float sigmoid(float z) { return 1.0f / (1.0f + exponential(-z)); }
 
 template <class T>
 void swiglu(int64_t n, const T* gate, const T* up, T* y) {

@@ -49,7 +49,7 @@ double sum_of_squares(int64_t n, const T* x) {
 // Sums 128 rows at a time in float32 and those sums in double.
 template <class T>
 void sum_columns(const cpu::ColumnSums<T>& s) {
-  constexpr int64_t kColumns = 256, kRows = 128;
+  constexpr int64_t kColumns = 1024, kRows = 128;
   for (int64_t column = 0; column < s.columns; column += kColumns) {
     const int64_t width = smaller(kColumns, s.columns - column);
     double total[kColumns] = {};

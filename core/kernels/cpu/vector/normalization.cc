@@ -56,7 +56,7 @@ void rms_norm_gradient(const cpu::RmsNormGradientRows<T>& rows) {
 // Sums 128 rows at a time in float32 and those sums in double.
 template <class T>
 void sum_weight_gradient(const cpu::ColumnSums<T>& s) {
-  constexpr int64_t kColumns = 256, kRows = 128;
+  constexpr int64_t kColumns = 1024, kRows = 128;
   for (int64_t column = 0; column < s.columns; column += kColumns) {
     const int64_t width = smaller(kColumns, s.columns - column);
     double total[kColumns] = {};

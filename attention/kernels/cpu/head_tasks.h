@@ -1,0 +1,96 @@
+// The work of one head, as the vectorised kernels (forward.cc, backward.cc; one copy per instruction set) receive it: raw
+// pointers and sizes only. Rows are tokens; a row's head_dim elements are adjacent, rows are a stride apart.
+//
+// Layout of the computation: lanes are queries. Scores, O and dQ are kept transposed, [key or dim][32 queries], so that
+// softmax needs no sum across lanes, keys and values are read as they lie and broadcast, and only queries are transposed.
+#pragma once
+
+#include <cstdint>
+
+#include "attention/kernels/key_intervals.h"
+#include "core/base/bfloat16.h"
+
+namespace longspan {
+
+constexpr int64_t kLanes = KeyIntervals::kTileQueries;  // queries of a tile
+constexpr int64_t kForwardTiles = 4;                    // tiles that share a block of keys in cache
+constexpr int64_t kBlockKeys = 64;                      // keys of a tile of scores
+constexpr int64_t kSuperBlockKeys = 256;                // backward: keys whose k, v, dk, dv stay in cache
+
+template <class T>
+struct Rows {
+  T* data = nullptr;
+  int64_t stride = 0;
+};
+
+// Which keys the queries of one call see; arrays over all queries.
+struct Visibility {
+  const KeyIntervals::Tile* tiles = nullptr;
+  const int32_t* begin = nullptr;
+  const int32_t* end = nullptr;
+  int64_t num_queries = 0;
+};
+
+struct Progress {
+  void (*call)(const void*) = nullptr;  // null: none
+  const void* argument = nullptr;
+};
+
+template <class T>
+struct ForwardTask {
+  Rows<const T> q, k, v;
+  Rows<float> output;
+  float* lse = nullptr;  // [num_queries]
+  Visibility visible;
+  int64_t first_tile = 0, num_tiles = 0;  // at most kForwardTiles
+  int64_t head_dim = 0;
+  float scale = 1;
+  float* scratch = nullptr;  // forward_scratch(head_dim) floats
+  Progress progress;
+};
+constexpr int64_t forward_scratch(int64_t head_dim) {
+  return 2 * kForwardTiles * head_dim * kLanes + kBlockKeys * kLanes + 2 * kBlockKeys * head_dim;
+}
+
+// One query head against keys [key_begin, key_end).
+template <class T>
+struct BackwardTask {
+  Rows<const T> q, k, v, doutput;
+  const float* lse = nullptr;    // [num_queries]
+  const float* delta = nullptr;  // [num_queries]
+  Rows<float> dk, dv;            // accumulated
+  float* dq_tiles = nullptr;     // [tiles][head_dim][kLanes], accumulated
+  Visibility visible;
+  int64_t key_begin = 0, key_end = 0;
+  int64_t head_dim = 0;
+  float scale = 1;
+  float* scratch = nullptr;  // backward_scratch(...) floats
+  Progress progress;
+};
+constexpr int64_t backward_scratch(int64_t num_queries, int64_t head_dim) {
+  const int64_t num_tiles = (num_queries + kLanes - 1) / kLanes;
+  return 2 * num_tiles * head_dim * kLanes + 2 * kBlockKeys * kLanes + 2 * num_tiles * kLanes +
+         2 * (kSuperBlockKeys + kLanes) * head_dim;
+}
+
+// What one instruction set offers.
+template <class T>
+struct HeadKernels {
+  void (*forward)(const ForwardTask<T>&) = nullptr;
+  void (*backward)(const BackwardTask<T>&) = nullptr;
+};
+
+namespace portable {
+HeadKernels<float> float_kernels();
+HeadKernels<bfloat16> bfloat16_kernels();
+}  // namespace portable
+namespace avx2 {
+HeadKernels<float> float_kernels();
+HeadKernels<bfloat16> bfloat16_kernels();
+}  // namespace avx2
+namespace avx512 {
+HeadKernels<float> float_kernels();
+HeadKernels<bfloat16> bfloat16_kernels();
+}  // namespace avx512
+
+}  // namespace longspan

@@ -1,0 +1,125 @@
+#include "launcher/commands.h"
+
+#include <fmt/format.h>
+#include <glog/logging.h>
+
+#include <iostream>
+
+#include "launcher/config_spec.h"
+#include "launcher/exit_status.h"
+#include "launcher/run_commands.h"
+#include "train/formats/huggingface.h"
+
+namespace longspan {
+namespace {
+
+// Ranks that read the same mistake in the same file fail within moments of each other; a rank that fails alone must not
+// keep the others waiting longer than this.
+constexpr std::chrono::milliseconds kPatience{1500};
+
+LoadedConfig load(const CommandLine& line) {
+  if (line.config.empty()) return parse_config("", "no configuration", line.overrides);
+  return load_config(line.config, line.overrides);
+}
+
+std::chrono::milliseconds timeout_of(const LoadedConfig& loaded) {
+  const int64_t seconds = loaded.config.communication().timeout_seconds();
+  // A value out of range is refused once all ranks have met; until then the default serves.
+  if (seconds < 1 || seconds > 86400) return kDefaultTimeout;
+  return std::chrono::seconds(seconds);
+}
+
+// One line of the message at a time, so that each stands for itself in a log.
+void print_failure(const std::string& prefix, const std::string& message) {
+  std::string text;
+  for (size_t begin = 0; begin <= message.size();) {
+    const size_t end = std::min(message.find('\n', begin), message.size());
+    text += prefix + message.substr(begin, end - begin) + "\n";
+    begin = end + 1;
+  }
+  std::cerr << text << std::flush;
+}
+
+// A failure before anything ran. The lowest rank that has one speaks for all.
+int end_before_start(World& world, const LoadedConfig& loaded, const std::exception_ptr& problem) {
+  const Failure failure = problem ? describe(problem) : Failure{};
+  const int64_t speaker = -world.largest(problem ? -world.rank() : -world.size());
+  const int code = static_cast<int>(world.largest(problem ? failure.code : 0));
+  if (world.rank() != speaker) return code;
+  print_failure("longspan: ", failure.message);
+  const std::string& folder = loaded.config.output_directory();
+  if (is_run_directory(folder)) {
+    clear_exit_status(folder);
+    claim_exit_status(folder, {failure.code, failure.message, world.rank(), world.host_name(), 0});
+  }
+  return code;
+}
+
+// A failure while running: on this rank alone, on all, or because of a peer.
+int end_failed(World& world, const RunFolder& folder, int64_t step, const Failure& failure) {
+  LOG(INFO) << "failed with exit code " << failure.code << ": " << failure.message;
+  Claim claim = Claim::kImpossible;
+  if (!folder.path.empty()) {
+    claim = claim_exit_status(folder.path, {failure.code, failure.message, world.rank(), world.host_name(), step});
+  }
+  const bool together = world.all_ranks_fail(kPatience);
+  if (claim == Claim::kFirst || (claim == Claim::kImpossible && (world.rank() == 0 || !together))) {
+    const std::string rank = fmt::format("rank {} on {}: ", world.rank(), world.host_name());
+    print_failure("longspan: " + (world.size() == 1 ? "" : rank), failure.message);
+  }
+  google::FlushLogFiles(google::INFO);
+  if (!together) world.abort(failure.code);
+  return failure.code;
+}
+
+// Runs `body` on every rank; true if it went well on all of them.
+template <class Body>
+bool all_succeed(World& world, std::exception_ptr& problem, const Body& body) {
+  if (!problem) {
+    try {
+      body();
+    } catch (...) {
+      problem = std::current_exception();
+    }
+  }
+  return world.largest(problem ? 1 : 0) == 0;
+}
+
+int run_joined(const CommandLine& line, LoadedConfig& loaded, std::exception_ptr problem, World& world) {
+  RunFolder folder;
+  const auto prepare = [&] {
+    if (world.size() > 1 && (line.command == Command::kGenerate || line.command == Command::kBench)) {
+      raise(ErrorKind::kConfiguration, "this command runs on one rank, but {} were started: leave out mpirun or srun",
+            world.size());
+    }
+    const auto read_model = [](const std::string& path) { return read_huggingface_config(path).spec; };
+    resolve(loaded, {.command = line.command, .num_ranks = world.size(), .read_model = read_model});
+  };
+  if (!all_succeed(world, problem, prepare)) return end_before_start(world, loaded, problem);
+  const auto open_folder = [&] { folder = prepare_folder(line.command, loaded.config, world.rank()); };
+  if (!all_succeed(world, problem, open_folder)) return end_before_start(world, loaded, problem);
+  start_logs(folder, world.rank());
+  RunObserver observer;
+  try {
+    return run(line, loaded.config, world, folder, observer);
+  } catch (...) {
+    problem = std::current_exception();
+  }
+  return end_failed(world, folder, observer.last_step(), describe(problem));
+}
+
+}  // namespace
+
+int run_command(const CommandLine& line, Launch launch) {
+  LoadedConfig loaded;
+  std::exception_ptr problem;
+  try {
+    loaded = load(line);
+  } catch (...) {
+    problem = std::current_exception();
+  }
+  World world(launch, timeout_of(loaded));
+  return run_joined(line, loaded, problem, world);
+}
+
+}  // namespace longspan

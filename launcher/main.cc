@@ -1,0 +1,44 @@
+// longspan: the only room that reads the command line and the environment, and the only place that catches.
+#include <cstdlib>
+#include <iostream>
+
+#include "launcher/commands.h"
+#include "launcher/exit_status.h"
+
+namespace longspan {
+namespace {
+
+int fail(const std::exception_ptr& exception) {
+  const Failure failure = describe(exception);
+  std::cerr << "longspan: " << failure.message << std::endl;
+  return failure.code;
+}
+
+int run(const CommandLine& line, Launch launch) {
+  try {
+    return run_command(line, launch);
+  } catch (...) {
+    return fail(std::current_exception());
+  }
+}
+
+int start(int argc, const char* const* argv) {
+  // Every process of an MPI launcher sees the same command line; one of them answers.
+  const bool answers = is_first_process(std::getenv);
+  CommandLine line;
+  Launch launch = Launch::kAlone;
+  try {
+    line = parse_command_line(argc, argv);
+    if (line.action == CommandLine::Action::kRun) launch = detect_launch(std::getenv);
+  } catch (...) {
+    return answers ? fail(std::current_exception()) : describe(std::current_exception()).code;
+  }
+  if (line.action == CommandLine::Action::kRun) return run(line, launch);
+  if (answers) std::cout << line.text << std::flush;
+  return kExitDone;
+}
+
+}  // namespace
+}  // namespace longspan
+
+int main(int argc, char** argv) { return longspan::start(argc, argv); }

@@ -1,0 +1,123 @@
+#include "launcher/run_commands.h"
+
+#include <fmt/format.h>
+#include <glog/logging.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <iostream>
+#include <memory>
+
+#include "launcher/bench_attention.h"
+#include "launcher/config_spec.h"
+#include "launcher/exit_status.h"
+#include "launcher/stop_signal.h"
+#include "launcher/terminal.h"
+#include "train/formats/atomic_file.h"
+#include "train/train.h"
+
+namespace longspan {
+namespace {
+
+RankResources resources_of(const config::RunConfig& config, World& world) {
+  const int share = world.share_of_threads();
+  const auto asked = static_cast<int>(config.threads_per_rank());
+  return {.num_threads = asked > 0 ? asked : share};
+}
+
+int run_training(const config::RunConfig& config, World& world, const RunFolder& folder, RunObserver& observer) {
+  const RunSpec spec = make_run_spec(config);
+  const RankResources resources = resources_of(config, world);
+  LOG(INFO) << "rank " << world.rank() << " of " << world.size() << " on " << world.host_name() << ", "
+            << resources.num_threads << " threads";
+  ProgressPrinter printer(progress_options(config.metrics().progress(), std::getenv));
+  if (world.rank() == 0) {
+    LOG(INFO) << "configuration:\n" << spec.resolved_configuration;
+    printer.on_note(fmt::format("{}: {}, {} thread{} per rank, in {}", spec.name, spec.mesh.to_string(),
+                                resources.num_threads, resources.num_threads == 1 ? "" : "s", folder.path));
+    observer.print_with(&printer);
+  }
+  install_stop_signals();
+  const TrainOutcome outcome = train(spec, world.communicator(), resources, observer, stop_requested);
+  const bool stopped = outcome == TrainOutcome::kStopped;
+  const int code = stopped ? kExitStopped : kExitDone;
+  if (world.rank() == 0) {
+    const std::string reason = stopped ? "stopped on request after a checkpoint; start again to continue" : "done";
+    printer.on_note(reason);
+    claim_exit_status(folder.path, {code, reason, 0, world.host_name(), observer.last_step()});
+  }
+  return code;
+}
+
+// One line per document, for other programs: bits per byte, tokens, name.
+void write_documents(const std::string& path, const EvaluationResult& result) {
+  std::string text;
+  for (const DocumentLoss& document : result.documents) {
+    text += fmt::format("{:.6f}\t{}\t{}\n", document.bits_per_byte(), document.tokens, document.name);
+  }
+  write_file_atomically(path, text, ErrorKind::kResource);
+}
+
+int run_evaluation(const config::RunConfig& config, World& world, RunObserver& observer) {
+  const RunSpec spec = make_run_spec(config);
+  const RankResources resources = resources_of(config, world);
+  ProgressPrinter printer(progress_options(config.metrics().progress(), std::getenv));
+  if (world.rank() == 0) observer.print_with(&printer);
+  const EvaluationResult result = evaluate(spec, world.communicator(), resources, observer);
+  if (world.rank() != 0) return kExitDone;
+  std::cout << "step " << result.report.step << " | " << format_evaluation(result.report) << std::endl;
+  if (!spec.output_directory.empty() && std::filesystem::is_directory(spec.output_directory)) {
+    const std::string path = spec.output_directory + "/evaluation.tsv";
+    write_documents(path, result);
+    std::cout << "each document: " << path << std::endl;
+  }
+  return kExitDone;
+}
+
+int run_generation(const config::RunConfig& config, World& world) {
+  const bool text = config.data().format() == config::Data::TEXT;
+  generate(make_run_spec(config), resources_of(config, world), [text](int32_t token) {
+    if (text) {
+      std::cout.put(static_cast<char>(token));
+    } else {
+      std::cout << token << ' ';
+    }
+    std::cout.flush();
+  });
+  std::cout << std::endl;
+  return kExitDone;
+}
+
+}  // namespace
+
+RunFolder prepare_folder(Command command, const config::RunConfig& config, int rank) {
+  if (command != Command::kTrain) return {};
+  const RunFolder folder{config.output_directory()};
+  std::filesystem::create_directories(folder.path + "/log");
+  if (rank == 0) {
+    clear_exit_status(folder.path);
+    write_file_atomically(folder.path + "/config.textproto", print_config(config), ErrorKind::kResource);
+  }
+  return folder;
+}
+
+void start_logs(const RunFolder& folder, int rank) {
+  if (folder.path.empty()) return start_log_without_files();
+  start_log_files(folder.path + "/log", rank);
+}
+
+int run(const CommandLine& line, const config::RunConfig& config, World& world, const RunFolder& folder,
+        RunObserver& observer) {
+  switch (line.command) {
+    case Command::kTrain: return run_training(config, world, folder, observer);
+    case Command::kEvaluate: return run_evaluation(config, world, observer);
+    case Command::kGenerate: return run_generation(config, world);
+    case Command::kBench: break;
+  }
+  BenchAttentionOptions options;
+  options.num_threads = resources_of(config, world).num_threads;
+  bench_attention(options, std::cout);
+  return kExitDone;
+}
+
+}  // namespace longspan

@@ -1,0 +1,14 @@
+// How progress is shown: what the configuration asks for, or what standard error turns out to be.
+#pragma once
+
+#include "configs/schema/run.pb.h"
+#include "launcher/launch.h"
+#include "launcher/progress.h"
+
+namespace longspan {
+
+// NO_COLOR (https://no-color.org) turns colours off. Under mpirun, rank 0 cannot see the terminal behind its pipes: whoever
+// starts it there asks for BAR.
+ProgressPrinter::Options progress_options(config::Metrics::Progress asked, const Lookup& lookup);
+
+}  // namespace longspan

@@ -1,0 +1,44 @@
+// The ranks of this run: those that an MPI launcher started, or this process alone, in which case MPI is never touched.
+#pragma once
+
+#include <mpi.h>
+
+#include <chrono>
+#include <memory>
+#include <string>
+
+#include "launcher/launch.h"
+#include "parallel/comm/mpi/mpi_session.h"
+
+namespace longspan {
+
+class World {
+ public:
+  World(Launch launch, std::chrono::milliseconds timeout);
+  ~World();
+  World(const World&) = delete;
+  World& operator=(const World&) = delete;
+
+  Communicator& communicator() { return session_ ? session_->world() : *alone_; }
+  int rank() { return communicator().rank(); }
+  int size() { return communicator().size(); }
+  const std::string& host_name() const { return host_name_; }
+
+  // Collective. The largest value of any rank.
+  int64_t largest(int64_t value);
+  // Collective. Threads for this rank, so that the ranks of each host use its cores once.
+  int share_of_threads();
+
+  // Called by a rank that fails: true if all ranks called it within the time, so that all may end in order.
+  bool all_ranks_fail(std::chrono::milliseconds patience);
+  // Ends all ranks now; their launcher reports the code.
+  [[noreturn]] void abort(int code);
+
+ private:
+  std::unique_ptr<MpiSession> session_;
+  std::unique_ptr<Communicator> alone_;
+  std::string host_name_;
+  MPI_Comm failing_ = MPI_COMM_NULL;  // ranks meet here when they fail; nothing else uses it
+};
+
+}  // namespace longspan

@@ -1,0 +1,122 @@
+// The command line is frozen: these commands, --config, --set, --help, --version. A test that fails here is a promise
+// about to be broken.
+#include "launcher/command_line.h"
+
+#include <gtest/gtest.h>
+
+#include <regex>
+#include <set>
+
+#include "core/base/error.h"
+#include "launcher/launch.h"
+
+namespace longspan {
+namespace {
+
+CommandLine parse(std::vector<const char*> words) {
+  words.insert(words.begin(), "longspan");
+  return parse_command_line(static_cast<int>(words.size()), words.data());
+}
+
+std::string refusal(const std::vector<const char*>& words) {
+  try {
+    parse(words);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kConfiguration);
+    return error.what();
+  }
+  return "no error";
+}
+
+std::set<std::string> flags_in(const std::string& text) {
+  std::set<std::string> flags;
+  const std::regex flag("(^|[ ,\n])(--?[a-zA-Z][a-z-]*)");
+  for (std::sregex_iterator it(text.begin(), text.end(), flag), end; it != end; ++it) flags.insert((*it)[2]);
+  return flags;
+}
+
+std::set<std::string> commands_in(const std::string& text) {
+  std::set<std::string> commands;
+  const std::string list = text.substr(text.find("Subcommands:"));
+  const std::regex command("\n  ([a-z]+) ");
+  for (std::sregex_iterator it(list.begin(), list.end(), command), end; it != end; ++it) commands.insert((*it)[1]);
+  return commands;
+}
+
+TEST(CommandLine, ListsJustTheCommandsThatWork) {
+  const CommandLine line = parse({"--help"});
+  EXPECT_EQ(line.action, CommandLine::Action::kPrint);
+  EXPECT_EQ(commands_in(line.text), (std::set<std::string>{"train", "evaluate", "generate", "bench"}));
+}
+
+TEST(CommandLine, HasJustTheseFlags) {
+  std::string text = parse({"--help"}).text;
+  text = std::regex_replace(text, std::regex("`[^`]*`"), "");  // what the footer quotes belongs to other programs
+  EXPECT_EQ(flags_in(text), (std::set<std::string>{"--help", "--version"}));
+  for (const char* command : {"train", "evaluate", "generate"}) {
+    EXPECT_EQ(flags_in(parse({command, "--help"}).text), (std::set<std::string>{"--help", "--config", "--set"})) << command;
+  }
+  EXPECT_EQ(flags_in(parse({"bench", "--help"}).text), (std::set<std::string>{"--help", "--set"}));
+}
+
+TEST(CommandLine, ReadsEveryCommand) {
+  EXPECT_EQ(parse({"train", "--config", "a"}).command, Command::kTrain);
+  EXPECT_EQ(parse({"evaluate", "--config", "a"}).command, Command::kEvaluate);
+  EXPECT_EQ(parse({"generate", "--config=a"}).command, Command::kGenerate);
+  EXPECT_EQ(parse({"generate", "--config=a"}).config, "a");
+  const CommandLine bench = parse({"bench", "attention", "--set", "model.head_dim=64"});
+  EXPECT_EQ(bench.command, Command::kBench);
+  EXPECT_EQ(bench.bench_name, "attention");
+  EXPECT_EQ(bench.overrides, (std::vector<std::string>{"model.head_dim=64"}));
+}
+
+TEST(CommandLine, KeepsOverridesAsTheyAre) {
+  const std::vector<std::string> overrides{"a=[1,2]", "b=x y,z", "c+=\"q\"", "d=--set", "e="};
+  EXPECT_EQ(parse({"train", "--set", "a=[1,2]", "--set=b=x y,z", "--config", "f", "--set", "c+=\"q\"", "--set", "d=--set",
+                   "--set", "e="}).overrides, overrides);
+}
+
+TEST(CommandLine, NamesTheNearestMatch) {
+  EXPECT_EQ(refusal({"trian", "--config", "x"}), "there is no command \"trian\"; did you mean \"train\"?");
+  EXPECT_EQ(refusal({"train", "--confg", "x"}), "longspan train has no flag --confg; did you mean \"--config\"?");
+  EXPECT_EQ(refusal({"--versoin"}), "longspan has no flag --versoin; did you mean \"--version\"?");
+  EXPECT_EQ(refusal({"bench", "atention"}), "there is no benchmark \"atention\"; did you mean \"attention\"?");
+  EXPECT_NE(refusal({"train", "--config", "x", "stray"}).find("what is \"stray\"?"), std::string::npos);
+  EXPECT_NE(refusal({"plan", "--config", "x"}).find("there is no command \"plan\""), std::string::npos);
+}
+
+TEST(CommandLine, SaysWhatIsMissing) {
+  EXPECT_NE(refusal({}).find("which command?"), std::string::npos);
+  EXPECT_EQ(refusal({"train"}), "longspan train needs --config FILE");
+  EXPECT_NE(refusal({"train", "--config"}).find("--config"), std::string::npos);
+  EXPECT_EQ(refusal({"bench"}), "bench needs a name: attention");
+}
+
+TEST(CommandLine, PrintsItsVersion) {
+  EXPECT_EQ(parse({"--version"}).text.substr(0, 9), "longspan ");
+  EXPECT_EQ(parse({"--version"}).text, version_text());
+}
+
+Launch detect(const std::map<std::string, std::string>& environment) {
+  return detect_launch([&](const char* name) {
+    const auto it = environment.find(name);
+    return it == environment.end() ? nullptr : it->second.c_str();
+  });
+}
+
+TEST(Launch, TellsMpiFromAProcessAlone) {
+  EXPECT_EQ(detect({}), Launch::kAlone);
+  EXPECT_EQ(detect({{"OMPI_COMM_WORLD_SIZE", "2"}}), Launch::kMpi);
+  EXPECT_EQ(detect({{"PMIX_RANK", "0"}, {"SLURM_PROCID", "0"}, {"SLURM_NTASKS", "4"}}), Launch::kMpi);
+}
+
+TEST(Launch, RefusesTasksThatMpiCannotJoin) {
+  EXPECT_THROW(detect({{"SLURM_PROCID", "1"}, {"SLURM_NTASKS", "4"}, {"SLURM_JOB_ID", "7"}}), Error);
+  EXPECT_THROW(detect({{"SLURM_PROCID", "0"}, {"SLURM_NTASKS", "4"}, {"SLURM_JOB_ID", "7"}, {"SLURM_STEP_ID", "0"}}), Error);
+  EXPECT_EQ(detect({{"SLURM_PROCID", "0"}, {"SLURM_NTASKS", "1"}}), Launch::kAlone);
+  // The shell of a batch job.
+  EXPECT_EQ(detect({{"SLURM_PROCID", "0"}, {"SLURM_NTASKS", "4"}, {"SLURM_JOB_ID", "7"}}), Launch::kAlone);
+}
+
+}  // namespace
+}  // namespace longspan

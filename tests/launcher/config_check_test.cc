@@ -1,0 +1,258 @@
+// What a configuration may say: every number has limits, what this program cannot do is refused by name, and what is left
+// open is chosen and written down.
+#include <google/protobuf/descriptor.h>
+#include <gtest/gtest.h>
+
+#include "core/base/error.h"
+#include "launcher/config_limits.h"
+#include "launcher/config_schema.h"
+#include "launcher/config_spec.h"
+
+namespace longspan {
+namespace {
+
+using Overrides = std::vector<std::string>;
+
+const std::string kMinimal = "output_directory: \"out\" data { files: \"text\" }";
+
+ConfigTarget target(Command command = Command::kTrain, int num_ranks = 1) {
+  return {.command = command, .num_ranks = num_ranks, .read_model = [](const std::string&) { return ModelSpec{}; }};
+}
+
+LoadedConfig resolved(const Overrides& overrides, const ConfigTarget& to = target()) {
+  LoadedConfig loaded = parse_config(kMinimal, "run.textproto", overrides);
+  resolve(loaded, to);
+  return loaded;
+}
+
+std::string refusal(const Overrides& overrides, const ConfigTarget& to = target()) {
+  try {
+    resolved(overrides, to);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kConfiguration);
+    return error.what();
+  }
+  return "no error";
+}
+
+void expect_refusal(const Overrides& overrides, const std::string& part, const ConfigTarget& to = target()) {
+  const std::string text = refusal(overrides, to);
+  EXPECT_NE(text.find(part), std::string::npos) << text << "\n  lacks  " << part;
+}
+
+// "data.blend[].weight" as an override that sets just that number.
+std::string override_of(const std::string& path, const std::string& value) {
+  const size_t list = path.find("[].");
+  if (list == std::string::npos) return path + "=" + value;
+  return fmt::format("{}={{files: \"a\" {}: {}}}", path.substr(0, list), path.substr(list + 3), value);
+}
+
+const google::protobuf::FieldDescriptor& field_at(const std::string& path) {
+  std::vector<std::string> names(1);
+  for (const char c : path) {
+    if (c == '.') {
+      names.emplace_back();
+    } else if (c != '[' && c != ']') {
+      names.back() += c;
+    }
+  }
+  const std::string last = names.back();
+  names.pop_back();
+  return *message_at(names)->FindFieldByName(last);
+}
+
+bool is_number(const std::string& path) {
+  const auto type = field_at(path).cpp_type();
+  using google::protobuf::FieldDescriptor;
+  return type == FieldDescriptor::CPPTYPE_DOUBLE || type == FieldDescriptor::CPPTYPE_INT64;
+}
+
+TEST(ConfigLimits, CoverEveryNumberOfTheSchema) {
+  int count = 0;
+  for (const std::string& path : all_field_paths()) {
+    if (!is_number(path)) continue;
+    EXPECT_TRUE(limits_of(path)) << path << " has no limits";
+    ++count;
+  }
+  EXPECT_GT(count, 45);
+}
+
+TEST(ConfigLimits, RefuseEveryNumberBeyondThem) {
+  for (const std::string& path : all_field_paths()) {
+    if (!is_number(path)) continue;
+    const auto limits = *limits_of(path);
+    const bool real = field_at(path).cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_DOUBLE;
+    std::vector<std::string> values{"-1"};
+    if (real) {
+      for (const char* value : {"nan", "inf", "-inf", "1e999", "-1e-300"}) values.push_back(value);
+    } else {
+      values.push_back("9223372036854775807");
+      if (limits.minimum > 0) values.push_back("0");
+    }
+    for (const std::string& value : values) {
+      const std::string text = override_of(path, value);
+      const std::string message = refusal({text});
+      EXPECT_EQ(message.substr(0, 7 + text.size()), "--set " + text + ":") << message;
+      EXPECT_NE(message.find("; allowed is "), std::string::npos) << message;
+    }
+  }
+}
+
+TEST(ConfigLimits, NameFieldValueRangeAndPlace) {
+  LoadedConfig loaded = parse_config("training {\n  steps: 0\n}", "run.textproto", {});
+  try {
+    resolve(loaded, target());
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_STREQ(error.what(), "run.textproto:2:3: training.steps: is 0; allowed is 1 to 1000000000000");
+  }
+  expect_refusal({"optimizer.epsilon=0"}, "optimizer.epsilon: is 0; allowed is more than 0 to 1");
+}
+
+TEST(ConfigLimits, CollectAllProblems) {
+  const std::string text = refusal({"training.steps=0", "model.head_dim=0", "device=CUDA"});
+  EXPECT_NE(text.find("training.steps"), std::string::npos);
+  EXPECT_NE(text.find("model.head_dim"), std::string::npos);
+  EXPECT_NE(text.find("this build has no CUDA"), std::string::npos);
+}
+
+TEST(ConfigLimits, RefuseUnknownEnumNumbers) {
+  expect_refusal({"context.layout=7"}, "context.layout: is 7; allowed are CONTIGUOUS, ZIGZAG, STRIPED");
+  expect_refusal({"checkpoint.resume=-3"}, "checkpoint.resume: is -3; allowed are LATEST, NONE or the number of a step");
+  expect_refusal({"checkpoint.resume=0"}, "checkpoint.resume: is 0;");
+}
+
+TEST(ConfigSupport, RefusesByName) {
+  expect_refusal({"device=CUDA"}, "--set device=CUDA: device: CUDA: this build has no CUDA");
+  expect_refusal({"context.scheme=ALL_TO_ALL"}, "context.scheme: ALL_TO_ALL does not exist yet");
+  expect_refusal({"context.scheme=ALL_GATHER"}, "ALL_GATHER does not exist yet");
+  expect_refusal({"context.scheme=HYBRID"}, "HYBRID does not exist yet");
+  for (const char* schedule : {"GPIPE", "ONE_F_ONE_B", "INTERLEAVED", "ZERO_BUBBLE", "SEQUENCE_CHUNKED"}) {
+    expect_refusal({fmt::format("pipeline.schedule={}", schedule)}, fmt::format("pipeline.schedule: {} does not exist", schedule));
+  }
+  for (const char* state : {"OPTIMIZER", "GRADIENTS", "WEIGHTS"}) {
+    expect_refusal({fmt::format("sharding.state={}", state)}, fmt::format("sharding.state: {} does not exist", state));
+  }
+  expect_refusal({"pipeline.chunks_per_stage=2"}, "pipeline.chunks_per_stage: is 2");
+  expect_refusal({"pipeline.sequence_chunks=2"}, "pipeline.sequence_chunks: is 2");
+  expect_refusal({"memory.recompute=BLOCK"}, "memory.recompute: BLOCK does not exist yet");
+  expect_refusal({"memory.recompute=KEEP_ATTENTION"}, "KEEP_ATTENTION does not exist yet");
+  expect_refusal({"memory.offload=STASH"}, "memory.offload: STASH does not exist yet");
+  expect_refusal({"memory.mlp_tile_tokens=64"}, "memory.mlp_tile_tokens: is 64");
+  expect_refusal({"recurrence.mode=EXACT"}, "recurrence.mode: EXACT does not exist yet");
+  expect_refusal({"recurrence.mode=CACHED"}, "recurrence.mode: CACHED does not exist yet");
+  expect_refusal({"recurrence.segment_tokens=1"}, "recurrence.segment_tokens: is 1");
+  expect_refusal({"recurrence.memory_tokens=1"}, "recurrence.memory_tokens: is 1");
+  expect_refusal({"data.format=LLMC"}, "data.format: LLMC does not exist yet");
+  expect_refusal({"metrics.trace_steps=1"}, "metrics.trace_steps: is 1");
+}
+
+TEST(ConfigSupport, RefusesContradictions) {
+  expect_refusal({"mesh={context: 2}"}, "--set mesh={context: 2}: mesh: pipeline 1 x data 1 x context 2 x tensor 1 is 2, but this run has 1 rank");
+  expect_refusal({"mesh={data: 2}"}, "x tensor 1 is 2, but this run has 3 ranks", target(Command::kTrain, 3));
+  expect_refusal({"data.holdout_every=1"}, "data.holdout_every: is 1, which keeps every document");
+  expect_refusal({"data.holdout_every=8", "evaluation.files=x"}, "evaluation.files: data.holdout_every is 8 as well");
+  expect_refusal({"data.blend={files: \"a\"}"}, "data.blend: data.files is set as well");
+  expect_refusal({"data.files=", "data.blend={weight: 2}"}, "data.blend[0]: has no files");
+  expect_refusal({"data.files="}, "data.files: is not set");
+  expect_refusal({"data.files=\"\""}, "data.files: is not set");
+  expect_refusal({"output_directory="}, "output_directory: is not set");
+  expect_refusal({"model.vocabulary_size=100"}, "model.vocabulary_size: is 100; data.format TEXT has bytes");
+  expect_refusal({"data.format=TOKENS_U16"}, "model.vocabulary_size: is not set; data.format TOKENS_U16");
+  expect_refusal({"training.global_batch_sequences=3", "training.micro_batch_sequences=2"}, "is 3, not a multiple of mesh.data 1 x");
+  expect_refusal({"model.num_heads=4", "model.num_kv_heads=3"}, "model.num_kv_heads: is 3, which does not divide model.num_heads 4");
+  expect_refusal({"model.head_dim=33"}, "model.head_dim: is 33;");
+  expect_refusal({"optimizer.learning_rate=1e-3", "optimizer.minimum_learning_rate=2e-3"}, "is 0.002, above optimizer.learning_rate 0.001");
+  expect_refusal({"evaluation.interval_steps=5"}, "neither evaluation.files nor data.holdout_every");
+  expect_refusal({}, "there is nothing to evaluate", target(Command::kEvaluate));
+  expect_refusal({}, "generation.prompt: is empty", target(Command::kGenerate));
+  expect_refusal({"generation={prompt: \"a\" prompt_tokens: 1}"}, "give one of the two", target(Command::kGenerate));
+  expect_refusal({"generation.prompt_tokens=256"}, "prompt_tokens[0]: is 256; the vocabulary has 256", target(Command::kGenerate));
+}
+
+TEST(ConfigDefaults, AreCompleteAndStable) {
+  const LoadedConfig loaded = resolved({}, target(Command::kTrain, 3));
+  const std::string text = print_config(loaded.config);
+  LoadedConfig again = parse_config(text, "again.textproto", {});
+  resolve(again, target(Command::kTrain, 3));
+  EXPECT_EQ(print_config(again.config), text);
+  EXPECT_EQ(loaded.config.mesh().context(), 3);
+  EXPECT_EQ(loaded.config.model().vocabulary_size(), 256);
+  EXPECT_EQ(loaded.config.model().mlp_size(), 688);
+  EXPECT_EQ(loaded.config.context().scheme(), config::Context::RING);
+  EXPECT_EQ(loaded.config.memory().loss_tile_tokens(), 1024);
+  EXPECT_EQ(loaded.config.device(), config::RunConfig::CPU);
+  EXPECT_EQ(resolved({"memory.loss_tile_tokens=0", "context.scheme=AUTO"}).config.memory().loss_tile_tokens(), 1024);
+}
+
+TEST(ConfigDefaults, ForgetTheMeshWhereOneRankWorks) {
+  EXPECT_EQ(resolved({"mesh={context: 4}", "generation.prompt=a"}, target(Command::kGenerate)).config.mesh().context(), 1);
+}
+
+TEST(ConfigDefaults, TakeShapesFromAnImportedModel) {
+  ConfigTarget to = target();
+  to.read_model = [](const std::string& folder) {
+    EXPECT_EQ(folder, "some/model");
+    return ModelSpec{.vocabulary_size = 300, .hidden_size = 96, .num_heads = 3, .num_kv_heads = 1, .head_dim = 32,
+                     .bias = ModelSpec::Bias::kQkv, .rope = {.theta = 5e5, .scaling = RopeScalingType::kLlama3, .factor = 8}};
+  };
+  const auto config = resolved({"model.from_huggingface=some/model", "model.hidden_size=96"}, to).config;
+  EXPECT_EQ(config.model().vocabulary_size(), 300);
+  EXPECT_EQ(config.model().qkv_bias(), true);
+  EXPECT_EQ(config.model().rope().scaling().type(), config::RopeScaling::LLAMA3);
+  const RunSpec spec = make_run_spec(config);
+  EXPECT_EQ(spec.model.num_heads, 3);
+  EXPECT_EQ(spec.model.rope.theta, 5e5);
+  EXPECT_EQ(spec.model_folder, "some/model");
+  expect_refusal({"model.from_huggingface=some/model", "model.hidden_size=64"},
+                 "--set model.hidden_size=64: model.hidden_size: is 64, but some/model says 96", to);
+  expect_refusal({"model.from_huggingface=some/model", "model.rope.scaling.type=YARN"},
+                 "model.rope.scaling.type: is YARN, but some/model says LLAMA3", to);
+}
+
+TEST(RunSpecOf, CarriesEverything) {
+  const auto config = resolved({"seed=7", "precision=BF16", "data.holdout_every=8", "data.pack_documents=false", "context.layout=STRIPED",
+                                "optimizer.schedule=LINEAR", "checkpoint.resume=40", "training.dump_gradients=g.safetensors",
+                                "evaluation={interval_steps: 5 max_sequences: 3 sequence_length: 64}", "metrics.tensorboard=false",
+                                "optimizer.decay_all_parameters=true", "generation.prompt_tokens=[1, 2]"}).config;
+  const RunSpec spec = make_run_spec(config);
+  EXPECT_EQ(spec.seed, 7u);
+  EXPECT_EQ(spec.compute_dtype, DType::kBFloat16);
+  EXPECT_EQ(spec.data.part, DataPart::kTraining);
+  EXPECT_EQ(spec.data.packing, Packing::kStream);
+  ASSERT_TRUE(spec.evaluation.data);
+  EXPECT_EQ(spec.evaluation.data->part, DataPart::kHeldOut);
+  EXPECT_EQ(spec.evaluation.data->sequence_length, 64);
+  EXPECT_EQ(spec.evaluation.max_sequences, 3);
+  EXPECT_EQ(spec.layout, LayoutType::kStriped);
+  EXPECT_EQ(spec.optimizer.schedule, ScheduleType::kLinear);
+  EXPECT_EQ(spec.optimizer.decay, OptimizerSpec::Decay::kAll);
+  EXPECT_EQ(spec.checkpoint.resume, CheckpointSpec::Resume::kStep);
+  EXPECT_EQ(spec.checkpoint.resume_step, 40);
+  EXPECT_EQ(spec.dump_gradients, "g.safetensors");
+  EXPECT_EQ(spec.tensorboard, RunSpec::TensorBoard::kOff);
+  EXPECT_EQ(spec.generation.prompt_tokens, (std::vector<int32_t>{1, 2}));
+  EXPECT_EQ(spec.resolved_configuration, print_config(config));
+}
+
+TEST(RunSpecOf, KeepsSeparateHeldOutFiles) {
+  const RunSpec spec = make_run_spec(resolved({"evaluation.files=held", "data.files=", "data.blend=files: \"a\" weight: 3",
+                                               "data.blend+=files: \"b\""}).config);
+  EXPECT_EQ(spec.data.part, DataPart::kAll);
+  ASSERT_EQ(spec.data.sources.size(), 2u);
+  EXPECT_EQ(spec.data.sources[0].weight, 3);
+  EXPECT_EQ(spec.evaluation.data->sources[0].files[0], "held");
+  EXPECT_EQ(spec.evaluation.data->part, DataPart::kAll);
+  EXPECT_FALSE(make_run_spec(resolved({}).config).evaluation.data);
+}
+
+TEST(Configs, OfTheProjectAreSound) {
+  for (const char* name : {"quickstart", "golden", "long_cpu"}) {
+    const std::string path = fmt::format("{}/../configs/{}.textproto", LS_TEST_DATA, name);
+    LoadedConfig loaded = load_config(path, {"data.files=text"});
+    EXPECT_NO_THROW(resolve(loaded, target(Command::kTrain, std::string(name) == "long_cpu" ? 4 : 2))) << name;
+  }
+}
+
+}  // namespace
+}  // namespace longspan
