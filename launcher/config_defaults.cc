@@ -126,8 +126,8 @@ void fill_data(RunConfig& c) {
 }
 
 void fill_mesh(Mesh& mesh, const ConfigTarget& target, ConfigProblems& problems) {
-  if (target.command == Command::kGenerate || target.command == Command::kBench) {
-    mesh.Clear();  // those run on one rank, whatever mesh the model was trained on
+  if (target.command == Command::kGenerate) {
+    mesh.Clear();  // it runs on one rank, whatever mesh the model was trained on
   } else if (!mesh.has_pipeline() && !mesh.has_data() && !mesh.has_context() && !mesh.has_tensor()) {
     mesh.set_context(target.num_ranks);
   }
@@ -135,7 +135,7 @@ void fill_mesh(Mesh& mesh, const ConfigTarget& target, ConfigProblems& problems)
   LS_DEFAULT(mesh, data, 1);
   LS_DEFAULT(mesh, context, 1);
   LS_DEFAULT(mesh, tensor, 1);
-  if (target.command == Command::kGenerate || target.command == Command::kBench) return;
+  if (target.command == Command::kGenerate) return;
   const int64_t product = mesh.pipeline() * mesh.data() * mesh.context() * mesh.tensor();
   if (product != target.num_ranks) {
     problems.add("mesh", "pipeline {} x data {} x context {} x tensor {} is {}, but this run has {} rank{}", mesh.pipeline(),
@@ -211,7 +211,7 @@ void fill_rest(RunConfig& c) {
 void fill_defaults(RunConfig& c, const ConfigTarget& target, ConfigProblems& problems) {
   const bool shapes_known = c.model().has_vocabulary_size() || !c.model().from_huggingface().empty();
   const bool bytes = c.data().format() == Data::TEXT;
-  if (!shapes_known && !bytes && target.command != Command::kBench) {
+  if (!shapes_known && !bytes) {
     problems.add("model.vocabulary_size", "is not set; data.format {} does not say how many tokens there are",
                  Data::Format_Name(c.data().format()));
   }

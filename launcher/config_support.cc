@@ -101,7 +101,6 @@ bool has_held_out_data(const RunConfig& c) {
 }
 
 void check_needs(const RunConfig& c, Command command, ConfigProblems& problems) {
-  if (command == Command::kBench) return;
   const bool imported = !c.model().from_huggingface().empty();
   if (c.output_directory().empty() && (command == Command::kTrain || !imported)) {
     problems.add("output_directory", "is not set; name the folder of the run, such as \"runs/first\"");
@@ -174,10 +173,24 @@ void check_support(const RunConfig& c, ConfigProblems& problems) {
   check_memory_support(c, problems);
 }
 
+void check_bench(const RunConfig& c, ConfigProblems& problems) {
+  RunConfig rest = c;
+  rest.clear_precision();
+  rest.clear_threads_per_rank();
+  rest.mutable_model()->clear_head_dim();
+  rest.mutable_data()->clear_sequence_length();
+  if (rest.model().ByteSizeLong() == 0) rest.clear_model();
+  if (rest.data().ByteSizeLong() == 0) rest.clear_data();
+  std::vector<const google::protobuf::FieldDescriptor*> unread;
+  rest.GetReflection()->ListFields(rest, &unread);
+  for (const auto* field : unread) {
+    problems.add(field->name(), "bench attention reads precision, model.head_dim, data.sequence_length and threads_per_rank only");
+  }
+}
+
 void check_consistency(const RunConfig& c, Command command, ConfigProblems& problems) {
   check_needs(c, command, problems);
   check_model(c, problems);
-  if (command == Command::kBench) return;
   check_data(c, problems);
   check_training(c, problems);
   if (command == Command::kGenerate) check_generation(c, problems);

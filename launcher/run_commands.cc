@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <glog/logging.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
@@ -88,6 +89,24 @@ int run_generation(const config::RunConfig& config, World& world) {
   return kExitDone;
 }
 
+// What is set narrows the cases down; the length alone may be any.
+BenchAttentionOptions bench_options(const config::RunConfig& config, int num_threads) {
+  BenchAttentionOptions options{.num_threads = num_threads};
+  const DType dtype = config.precision() == config::RunConfig::BF16 ? DType::kBFloat16 : DType::kFloat32;
+  std::vector<BenchAttentionOptions::Case> cases;
+  for (BenchAttentionOptions::Case one : options.cases) {
+    if (config.has_precision() && one.dtype != dtype) continue;
+    if (config.model().has_head_dim()) one.head_dim = config.model().head_dim();
+    if (config.data().has_sequence_length()) one.num_tokens = config.data().sequence_length();
+    const auto same = [&](const auto& other) {
+      return other.dtype == one.dtype && other.head_dim == one.head_dim && other.num_tokens == one.num_tokens;
+    };
+    if (std::none_of(cases.begin(), cases.end(), same)) cases.push_back(one);
+  }
+  options.cases = cases;
+  return options;
+}
+
 }  // namespace
 
 RunFolder prepare_folder(Command command, const config::RunConfig& config, int rank) {
@@ -114,9 +133,7 @@ int run(const CommandLine& line, const config::RunConfig& config, World& world, 
     case Command::kGenerate: return run_generation(config, world);
     case Command::kBench: break;
   }
-  BenchAttentionOptions options;
-  options.num_threads = resources_of(config, world).num_threads;
-  bench_attention(options, std::cout);
+  bench_attention(bench_options(config, resources_of(config, world).num_threads), std::cout);
   return kExitDone;
 }
 

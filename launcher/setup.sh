@@ -83,13 +83,3 @@ build_preset() {
   complain "Building the preset $preset failed"
   return 1
 }
-
-# Flags for mpirun on one host: allowed as root (containers), more ranks than cores allowed, threads left unbound, and
-# a dead connection noticed within seconds instead of never.
-mpirun_flags() {
-  local flags="--bind-to none --mca mpi_yield_when_idle 1 --mca btl_vader_single_copy_mechanism none"
-  flags="$flags --mca oob_tcp_keepalive_time 5 --mca oob_tcp_keepalive_intvl 2 --mca oob_tcp_keepalive_probes 3"
-  [ "$(id -u)" = 0 ] && flags="$flags --allow-run-as-root"
-  [ "${1:-1}" -gt "$(available_cpus)" ] && flags="$flags --oversubscribe"
-  echo "$flags"
-}

@@ -28,8 +28,9 @@ std::string refusal(const std::vector<const char*>& words) {
   return "no error";
 }
 
-std::set<std::string> flags_in(const std::string& text) {
+std::set<std::string> flags_in(std::string text) {
   std::set<std::string> flags;
+  text = std::regex_replace(text, std::regex("`[^`]*`"), "");  // what the footer quotes belongs to other programs
   const std::regex flag("(^|[ ,\n])(--?[a-zA-Z][a-z-]*)");
   for (std::sregex_iterator it(text.begin(), text.end(), flag), end; it != end; ++it) flags.insert((*it)[2]);
   return flags;
@@ -50,9 +51,7 @@ TEST(CommandLine, ListsJustTheCommandsThatWork) {
 }
 
 TEST(CommandLine, HasJustTheseFlags) {
-  std::string text = parse({"--help"}).text;
-  text = std::regex_replace(text, std::regex("`[^`]*`"), "");  // what the footer quotes belongs to other programs
-  EXPECT_EQ(flags_in(text), (std::set<std::string>{"--help", "--version"}));
+  EXPECT_EQ(flags_in(parse({"--help"}).text), (std::set<std::string>{"--help", "--version"}));
   for (const char* command : {"train", "evaluate", "generate"}) {
     EXPECT_EQ(flags_in(parse({command, "--help"}).text), (std::set<std::string>{"--help", "--config", "--set"})) << command;
   }

@@ -170,6 +170,13 @@ TEST(ConfigSupport, RefusesContradictions) {
   expect_refusal({"generation.prompt_tokens=256"}, "prompt_tokens[0]: is 256; the vocabulary has 256", target(Command::kGenerate));
 }
 
+TEST(ConfigSupport, RefusesWhatABenchmarkDoesNotRead) {
+  LoadedConfig loaded = parse_config("", "none", {"model.head_dim=64", "precision=BF16", "data.sequence_length=9", "threads_per_rank=1"});
+  EXPECT_NO_THROW(resolve(loaded, target(Command::kBench)));
+  loaded = parse_config("", "none", {"model.num_heads=64"});
+  EXPECT_THROW(resolve(loaded, target(Command::kBench)), Error);
+}
+
 TEST(ConfigDefaults, AreCompleteAndStable) {
   const LoadedConfig loaded = resolved({}, target(Command::kTrain, 3));
   const std::string text = print_config(loaded.config);

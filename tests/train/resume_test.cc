@@ -45,16 +45,16 @@ RunSpec small_run(const test::Folder& folder, const std::string& output) {
   return spec;
 }
 
-struct Run {
+struct History {
   TrainOutcome outcome = TrainOutcome::kDone;
   std::vector<double> losses, evaluations;
   std::string notes;
 };
 
 // stop_after: steps after which rank 1 (or the only rank) is asked to stop; 0: never.
-Run run(RunSpec spec, int data, int context, int stop_after = 0) {
+History run(RunSpec spec, int data, int context, int stop_after = 0) {
   spec.mesh = {.pipeline = 1, .data = data, .context = context, .tensor = 1};
-  Run result;
+  History result;
   run_in_process(data * context, [&](Communicator& world) {
     Collect collect;
     const bool asked = world.rank() == (world.size() > 1 ? 1 : 0);
@@ -67,7 +67,7 @@ Run run(RunSpec spec, int data, int context, int stop_after = 0) {
 
 TEST(Resume, RepeatsToTheLastBit) {
   const test::Folder folder;
-  const Run once = run(small_run(folder, "once"), 1, 2), again = run(small_run(folder, "again"), 1, 2);
+  const History once = run(small_run(folder, "once"), 1, 2), again = run(small_run(folder, "again"), 1, 2);
   ASSERT_EQ(once.losses.size(), 20u);
   EXPECT_EQ(once.losses, again.losses);
   EXPECT_LT(once.losses.back(), once.losses.front() - 1) << "it learns";
@@ -75,17 +75,17 @@ TEST(Resume, RepeatsToTheLastBit) {
 
 TEST(Resume, StoppedAndStartedAgainIsTheSameRun) {
   const test::Folder folder;
-  const Run whole = run(small_run(folder, "whole"), 2, 2);
+  const History whole = run(small_run(folder, "whole"), 2, 2);
   RunSpec spec = small_run(folder, "stopped");
-  const Run first = run(spec, 2, 2, 7);
+  const History first = run(spec, 2, 2, 7);
   EXPECT_EQ(first.outcome, TrainOutcome::kStopped);
   ASSERT_EQ(first.losses.size(), 7u) << "one rank's wish stops all";
-  const Run second = run(spec, 2, 2);
+  const History second = run(spec, 2, 2);
   EXPECT_EQ(second.outcome, TrainOutcome::kDone);
   std::vector<double> joined = first.losses;
   joined.insert(joined.end(), second.losses.begin(), second.losses.end());
   EXPECT_EQ(joined, whole.losses);
-  const Run third = run(spec, 2, 2);
+  const History third = run(spec, 2, 2);
   EXPECT_TRUE(third.losses.empty()) << "a finished run has nothing left to do";
   // metrics.jsonl has each step once.
   const std::string metrics = test::read_file(spec.output_directory + "/metrics.jsonl");
@@ -95,13 +95,13 @@ TEST(Resume, StoppedAndStartedAgainIsTheSameRun) {
 
 TEST(Resume, AnotherMeshGoesOn) {
   const test::Folder folder;
-  const Run whole = run(small_run(folder, "whole"), 1, 1);
+  const History whole = run(small_run(folder, "whole"), 1, 1);
   for (const auto& [data, context] : {std::pair{1, 2}, {1, 3}, {2, 1}, {2, 2}, {4, 1}}) {
-    const Run other = run(small_run(folder, fmt::format("{}x{}", data, context)), data, context);
+    const History other = run(small_run(folder, fmt::format("{}x{}", data, context)), data, context);
     for (size_t i = 0; i < 20; ++i) EXPECT_NEAR(other.losses[i], whole.losses[i], 1e-4 * whole.losses[i]) << i;
   }
   RunSpec spec = small_run(folder, "moved");
-  const Run first = run(spec, 2, 2, 9), second = run(spec, 1, 3);
+  const History first = run(spec, 2, 2, 9), second = run(spec, 1, 3);
   ASSERT_EQ(first.losses.size() + second.losses.size(), 20u);
   for (size_t i = 0; i < second.losses.size(); ++i) {
     EXPECT_NEAR(second.losses[i], whole.losses[9 + i], 1e-4 * whole.losses[9 + i]);
@@ -113,7 +113,7 @@ TEST(Resume, DamagedCheckpointsArePassedOver) {
   RunSpec spec = small_run(folder, "run");
   spec.checkpoint.interval_steps = 5;
   spec.checkpoint.keep = 2;
-  const Run whole = run(spec, 1, 1);
+  const History whole = run(spec, 1, 1);
   const auto checkpoints = list_checkpoints(spec.output_directory);
   ASSERT_EQ(checkpoints.size(), 2u) << "older ones are removed";
   EXPECT_EQ(checkpoints[0].step, 20);
@@ -122,7 +122,7 @@ TEST(Resume, DamagedCheckpointsArePassedOver) {
   file.seekp(1234);
   file.put('\x55');
   file.close();
-  const Run resumed = run(spec, 1, 1);
+  const History resumed = run(spec, 1, 1);
   EXPECT_NE(resumed.notes.find("checksum"), std::string::npos) << resumed.notes;
   ASSERT_EQ(resumed.losses.size(), 5u);
   for (size_t i = 0; i < 5; ++i) EXPECT_EQ(resumed.losses[i], whole.losses[15 + i]);
@@ -170,7 +170,7 @@ TEST(Evaluate, HeldOutLossIsThatOfTheTrainingRunOnAnyMesh) {
   spec.evaluation.data = spec.data;
   spec.evaluation.data->part = DataPart::kHeldOut;
   spec.evaluation.interval_steps = 20;
-  const Run trained = run(spec, 1, 2);
+  const History trained = run(spec, 1, 2);
   ASSERT_EQ(trained.evaluations.size(), 1u);
   for (const int context : {1, 2, 3}) {
     run_in_process(context, [&](Communicator& world) {

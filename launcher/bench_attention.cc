@@ -1,0 +1,127 @@
+#include "launcher/bench_attention.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "attention/kernels/block_attention.h"
+#include "core/base/random.h"
+#include "launcher/peak.h"
+
+namespace longspan {
+namespace {
+
+double clock_seconds() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// Seconds of the fastest call of `body`.
+template <class Body>
+double best_seconds(const BenchAttentionOptions& options, const Body& body) {
+  const auto now = options.num_threads == 1 ? thread_cpu_seconds : clock_seconds;
+  double best = INFINITY, total = 0;
+  for (int i = 0; i < 3 || total < options.min_seconds; ++i) {
+    const double start = now();
+    body();
+    const double seconds = now() - start;
+    best = std::min(best, seconds);
+    total += seconds;
+  }
+  return best;
+}
+
+Tensor random_heads(const Context& context, const Shape& shape, DType dtype, const char* name) {
+  constexpr uint64_t kDistinct = 65521;  // prime, so that rows differ; drawing every element would take longer than the case
+  const RandomStream random(1, name);
+  std::vector<float> drawn;
+  for (uint64_t i = 0; i < kDistinct; ++i) drawn.push_back(static_cast<float>(random.normal(i)));
+  Tensor x = context.empty(shape, dtype);
+  for (int64_t i = 0; i < x.num_elements(); ++i) {
+    const float value = drawn[static_cast<uint64_t>(i) % kDistinct];
+    if (dtype == DType::kFloat32) {
+      x.data<float>()[i] = value;
+    } else {
+      x.data<bfloat16>()[i] = bfloat16(value);
+    }
+  }
+  return x;
+}
+
+struct Seconds {
+  double forward, backward;
+};
+
+Seconds time_case(const BenchAttentionOptions& options, const BenchAttentionOptions::Case& c, const Context& context) {
+  const auto& kernel = context.kernels<BlockAttention>();
+  const Shape shape = {c.num_tokens, options.num_threads, c.head_dim};
+  std::vector<IndexInterval> causal;
+  for (int64_t i = 0; i < c.num_tokens; ++i) causal.push_back({0, i + 1});
+  const KeyIntervals visible(causal, {{.start = 0, .stride = 1, .length = c.num_tokens}});
+  const AttentionBlock block = {.q = random_heads(context, shape, c.dtype, "q"),
+                                .k = random_heads(context, shape, c.dtype, "k"),
+                                .v = random_heads(context, shape, c.dtype, "v"),
+                                .visible = &visible,
+                                .scale = 1 / std::sqrt(static_cast<double>(c.head_dim))};
+  AttentionState state;
+  Seconds seconds{};
+  seconds.forward = best_seconds(options, [&] {
+    state = kernel.initial_state(context, c.num_tokens, options.num_threads, c.head_dim);
+    kernel.forward(context, block, state);
+  });
+  AttentionGradient gradient = {.doutput = random_heads(context, shape, c.dtype, "dy"),
+                                .lse = state.lse,
+                                .delta = context.empty(state.lse.shape(), DType::kFloat32),
+                                .dq = context.zeros(shape, DType::kFloat32),
+                                .dk = context.zeros(shape, DType::kFloat32),
+                                .dv = context.zeros(shape, DType::kFloat32)};
+  seconds.backward = best_seconds(options, [&] {
+    kernel.delta(context, state.output, gradient.doutput, gradient.delta);
+    kernel.backward(context, block, gradient);
+  });
+  return seconds;
+}
+
+void run_case(const BenchAttentionOptions& options, const BenchAttentionOptions::Case& c,
+              std::shared_ptr<const KernelSet> kernels, std::ostream& out) {
+  if (c.head_dim < 1 || c.num_tokens < 1) {
+    raise(ErrorKind::kConfiguration, "a head of {} over {} tokens cannot be measured", c.head_dim, c.num_tokens);
+  }
+  if (c.dtype != DType::kFloat32 && c.dtype != DType::kBFloat16) {
+    raise(ErrorKind::kConfiguration, "the benchmark knows float32 and bfloat16, not {}", name(c.dtype));
+  }
+  const Context context({.device = {},
+                         .compute_dtype = c.dtype,
+                         .num_threads = options.num_threads,
+                         .memory = std::make_shared<CachingResource>(std::make_shared<HostResource>()),
+                         .kernels = std::move(kernels)});
+  const FmaPeak before = measure_fma_peak(options.num_threads);
+  const Seconds seconds = time_case(options, c, context);
+  const double peak = std::max(before.gflops_per_core, measure_fma_peak(options.num_threads).gflops_per_core);
+  const auto tokens = static_cast<double>(c.num_tokens);
+  const double forward_gflop = 2e-9 * tokens * tokens * static_cast<double>(c.head_dim);
+  const auto print = [&](const char* direction, double gflop, double took) {
+    out << fmt::format("{:<8}  {:<8}  head_dim {:>3}  {:>6} tokens  {:>7.1f} GFLOP/s a core  {:>5.1f}% of {:.1f}\n", direction,
+                       name(c.dtype), c.head_dim, c.num_tokens, gflop / took, 100 * gflop / took / peak, peak)
+        << std::flush;
+  };
+  print("forward", forward_gflop, seconds.forward);
+  print("backward", 2.5 * forward_gflop, seconds.backward);
+}
+
+}  // namespace
+
+void bench_attention(const BenchAttentionOptions& options, std::ostream& out) {
+  if (options.num_threads < 1 || !(options.min_seconds > 0)) {
+    raise(ErrorKind::kConfiguration, "{} threads for {} seconds cannot be measured", options.num_threads,
+          options.min_seconds);
+  }
+  const auto kernels = std::make_shared<KernelSet>("cpu");
+  add_cpu_attention(*kernels);
+  out << fmt::format("causal attention, {} {}, {} instructions; the share is of the fp32 multiply-adds of a core\n",
+                     options.num_threads, options.num_threads == 1 ? "thread" : "threads", name(detect_cpu_level()));
+  for (const BenchAttentionOptions::Case& c : options.cases) run_case(options, c, kernels, out);
+}
+
+}  // namespace longspan
