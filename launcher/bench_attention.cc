@@ -96,9 +96,9 @@ void run_case(const BenchAttentionOptions& options, const BenchAttentionOptions:
                          .num_threads = options.num_threads,
                          .memory = std::make_shared<CachingResource>(std::make_shared<HostResource>()),
                          .kernels = std::move(kernels)});
-  const FmaPeak before = measure_fma_peak(options.num_threads);
+  const double before = measure_fma_peak(options.num_threads, options.level);
   const Seconds seconds = time_case(options, c, context);
-  const double peak = std::max(before.gflops_per_core, measure_fma_peak(options.num_threads).gflops_per_core);
+  const double peak = std::max(before, measure_fma_peak(options.num_threads, options.level));
   const auto tokens = static_cast<double>(c.num_tokens);
   const double forward_gflop = 2e-9 * tokens * tokens * static_cast<double>(c.head_dim);
   const auto print = [&](const char* direction, double gflop, double took) {
@@ -118,9 +118,9 @@ void bench_attention(const BenchAttentionOptions& options, std::ostream& out) {
           options.min_seconds);
   }
   const auto kernels = std::make_shared<KernelSet>("cpu");
-  add_cpu_attention(*kernels);
+  add_cpu_attention(*kernels, options.level);
   out << fmt::format("causal attention, {} {}, {} instructions; the share is of the fp32 multiply-adds of a core\n",
-                     options.num_threads, options.num_threads == 1 ? "thread" : "threads", name(detect_cpu_level()));
+                     options.num_threads, options.num_threads == 1 ? "thread" : "threads", name(options.level));
   for (const BenchAttentionOptions::Case& c : options.cases) run_case(options, c, kernels, out);
 }
 

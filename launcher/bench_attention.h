@@ -10,6 +10,7 @@
 #include <ostream>
 #include <vector>
 
+#include "core/base/cpu_level.h"
 #include "core/tensor/dtype.h"
 
 namespace longspan {
@@ -20,7 +21,8 @@ struct BenchAttentionOptions {
     int64_t head_dim = 128;
     int64_t num_tokens = 4096;
   };
-  int num_threads = 1;    // each gets one head; one thread is timed by its CPU time, several by the clock
+  CpuLevel level = detect_cpu_level();
+  int num_threads = 1;     // each gets one head; one thread is timed by its CPU time, several by the clock
   double min_seconds = 1;  // for each case and direction; the best repetition counts
   std::vector<Case> cases = {
       {DType::kFloat32, 64, 4096},  {DType::kFloat32, 128, 4096},  {DType::kFloat32, 64, 16384},

@@ -83,8 +83,7 @@ double thread_cpu_seconds() {
   return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
 }
 
-FmaPeak measure_fma_peak(int num_threads) {
-  const CpuLevel level = detect_cpu_level();
+double measure_fma_peak(int num_threads, CpuLevel level) {
   std::vector<double> gflops(static_cast<size_t>(num_threads));
   {
     std::vector<std::jthread> threads;
@@ -93,7 +92,7 @@ FmaPeak measure_fma_peak(int num_threads) {
     }
     gflops[0] = gflops_of_this_core(level);
   }
-  return {level, std::accumulate(gflops.begin(), gflops.end(), 0.0) / num_threads};
+  return std::accumulate(gflops.begin(), gflops.end(), 0.0) / num_threads;
 }
 
 }  // namespace longspan

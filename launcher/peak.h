@@ -7,14 +7,9 @@
 
 namespace longspan {
 
-struct FmaPeak {
-  CpuLevel level = CpuLevel::kPortable;
-  double gflops_per_core = 0;
-};
-
-// GFLOP/s of fp32 multiply-adds on registers alone, at the best level of this machine, on `num_threads` threads at a
-// time; the best of several short runs, by the CPU time of each thread. Takes about a tenth of a second.
-FmaPeak measure_fma_peak(int num_threads);
+// GFLOP/s a core of fp32 multiply-adds on registers alone, with the instructions of `level`, on `num_threads` threads at
+// a time; the best of several short runs, by the CPU time of each thread. Takes about a tenth of a second.
+double measure_fma_peak(int num_threads, CpuLevel level);
 
 // CPU time of the calling thread, which other programs on the same core do not lengthen.
 double thread_cpu_seconds();

@@ -23,7 +23,9 @@ namespace {
 RankResources resources_of(const config::RunConfig& config, World& world) {
   const int share = world.share_of_threads();
   const auto asked = static_cast<int>(config.threads_per_rank());
-  return {.num_threads = asked > 0 ? asked : share};
+  RankResources resources;
+  resources.num_threads = asked > 0 ? asked : share;
+  return resources;
 }
 
 int run_training(const config::RunConfig& config, World& world, const RunFolder& folder, RunObserver& observer) {

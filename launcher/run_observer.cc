@@ -41,6 +41,7 @@ void start_log_files(const std::string& folder, int rank) {
   const std::string base = fmt::format("{}/rank_{:04}.", folder, rank);
   google::InitGoogleLogging("longspan");
   google::SetLogDestination(google::INFO, base.c_str());
+  google::SetLogSymlink(google::INFO, "");  // one name for all ranks would point anywhere
   for (const auto severity : {google::WARNING, google::ERROR, google::FATAL}) google::SetLogDestination(severity, "");
   FLAGS_logbuflevel = google::INFO - 1;  // a run that is killed leaves what it logged
   FLAGS_stderrthreshold = google::WARNING;

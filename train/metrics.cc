@@ -42,6 +42,7 @@ void MetricsWriter::write(const StepReport& r) {
                   {"tokens", r.tokens},
                   {"tokens_per_second", r.tokens_per_second()},
                   {"step_seconds", r.step_seconds},
+                  {"exposed_wait_seconds", r.exposed_wait_seconds},
                   {"mfu", kUnknown},  // no peak is known for CPUs
                   {"mfu_convention", std::string(kMfuConvention)},
                   {"peak_memory_bytes", r.peak_memory_bytes}});

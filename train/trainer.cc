@@ -94,6 +94,7 @@ TrainOutcome Trainer::run(const std::function<bool()>& stop_requested) {
 Trainer::StepResult Trainer::step(int64_t step, const std::function<bool()>& stop_requested) {
   Context& context = rank_.context();
   const auto begin = Clock::now();
+  const double waited_before = mesh_.axis(Axis::kContext).waited_seconds();
   decoder_.microbatches() = loader_.load(context, step);
   decoder_.parameters().zero_gradients();
   execute(context, program_, decoder_.stage(), [&] { reducer_.reduce(context); });
@@ -119,6 +120,7 @@ Trainer::StepResult Trainer::step(int64_t step, const std::function<bool()>& sto
   optimizer_->step(context, step, report.learning_rate, report.grad_norm);
   report.tokens = spec_.global_batch_sequences * spec_.data.sequence_length;
   report.step_seconds = seconds_since(begin);
+  report.exposed_wait_seconds = mesh_.axis(Axis::kContext).waited_seconds() - waited_before;
   report.peak_memory_bytes = static_cast<int64_t>(rank_.memory().peak_bytes);
   return result;
 }

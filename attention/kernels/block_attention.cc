@@ -7,10 +7,19 @@ namespace longspan {
 
 namespace {
 
+void expect_rank3(const Tensor& tensor, const char* what) {
+  check(tensor.rank() == 3, "{} is {}, not [tokens, heads, head_dim]", what, tensor.shape().to_string());
+}
+
+void expect_adjacent_heads(const Tensor& tensor, const char* what) {
+  check(tensor.size(2) <= 1 || tensor.layout().strides()[2] == 1, "the elements of a head of {} {} are {} apart, not 1", what,
+        tensor.shape().to_string(), tensor.layout().strides()[2]);
+}
+
 void check_block(const AttentionBlock& block) {
   check(block.visible != nullptr, "a block needs to know what its queries may see");
-  check(block.q.rank() == 3 && block.k.rank() == 3, "q {} and k {} must have three dims", block.q.shape().to_string(),
-        block.k.shape().to_string());
+  expect_rank3(block.q, "q");
+  expect_rank3(block.k, "k");
   expect_shape(block.q, {block.visible->num_queries(), block.q.size(1), block.q.size(2)}, "q");
   expect_shape(block.k, {block.visible->num_keys(), block.k.size(1), block.q.size(2)}, "k");
   expect_shape(block.v, block.k.shape(), "v");
@@ -18,9 +27,9 @@ void check_block(const AttentionBlock& block) {
   expect_dtype(block.v, block.q.dtype(), "v");
   check(block.k.size(1) > 0 && block.q.size(1) % block.k.size(1) == 0, "{} query heads do not divide over {} key heads",
         block.q.size(1), block.k.size(1));
-  for (const Tensor* t : {&block.q, &block.k, &block.v}) {
-    check(t->size(2) == 0 || t->layout().strides()[2] == 1 || t->size(2) == 1, "the elements of a head must be adjacent");
-  }
+  expect_adjacent_heads(block.q, "q");
+  expect_adjacent_heads(block.k, "k");
+  expect_adjacent_heads(block.v, "v");
 }
 
 void check_accumulator(const Tensor& tensor, const Shape& shape, DType compute, const char* what) {
@@ -56,10 +65,12 @@ void BlockAttention::forward(const Context& context, const AttentionBlock& block
 
 void BlockAttention::delta(const Context& context, const Tensor& output, const Tensor& doutput,
                            const Tensor& delta) const {
+  expect_rank3(output, "output");
   expect_shape(doutput, output.shape(), "doutput");
   check(output.dtype() == doutput.dtype() || output.dtype() == accumulator(doutput.dtype()),
         "output is {}, doutput {}", name(output.dtype()), name(doutput.dtype()));
-  check(output.layout().is_contiguous() && doutput.layout().is_contiguous(), "output and doutput must be contiguous");
+  expect_adjacent_heads(output, "output");
+  expect_adjacent_heads(doutput, "doutput");
   check_accumulator(delta, {output.size(1), output.size(0)}, doutput.dtype(), "delta");
   if (delta.num_elements() == 0) return;
   do_delta(context, output, doutput, delta);
@@ -72,7 +83,7 @@ void BlockAttention::backward(const Context& context, const AttentionBlock& bloc
   const Shape by_head = {block.q.size(1), block.q.size(0)};
   expect_shape(gradient.doutput, block.q.shape(), "doutput");
   expect_dtype(gradient.doutput, compute, "doutput");
-  check(gradient.doutput.layout().is_contiguous(), "doutput must be contiguous");
+  expect_adjacent_heads(gradient.doutput, "doutput");
   check_accumulator(gradient.lse, by_head, compute, "lse");
   check_accumulator(gradient.delta, by_head, compute, "delta");
   check_accumulator(gradient.dq, block.q.shape(), compute, "dq");

@@ -12,8 +12,12 @@ KeyIntervals::KeyIntervals(std::span<const IndexInterval> visible, const IndexRa
   check(num_keys_ <= std::numeric_limits<int32_t>::max(), "a shard of {} keys is too long for 32-bit slots", num_keys_);
   // First slot of each range, so that a query costs one binary search however many ranges there are.
   std::vector<int64_t> first_slot;
-  int64_t slots = 0;
+  int64_t slots = 0, next_index = std::numeric_limits<int64_t>::min();
   for (const IndexRange& range : keys) {
+    check(range.stride > 0 && range.length >= 0, "a range of {} keys, {} apart", range.length, range.stride);
+    check(range.start >= next_index, "the keys of a shard must be in order: a range starts at {}, before {}", range.start,
+          next_index);
+    next_index = range.length > 0 ? range[range.length - 1] + 1 : range.start;
     first_slot.push_back(slots);
     slots += range.length;
   }

@@ -26,7 +26,7 @@ class KeyIntervals {
     int32_t any_begin = 0, any_end = 0, all_begin = 0, all_end = 0;
   };
 
-  // visible[i]: what the query in slot i may see; keys: the shard.
+  // visible[i]: what the query in slot i may see; keys: the shard. Raises unless the ranges are in order and disjoint.
   KeyIntervals(std::span<const IndexInterval> visible, const IndexRanges& keys);
 
   int64_t num_queries() const { return static_cast<int64_t>(begin_.size()); }

@@ -35,6 +35,16 @@ Shape gathered_shape(const Shape& input, int size) {
 
 }  // namespace
 
+void Work::wait() {
+  if (!state_) return;
+  const auto begin = std::chrono::steady_clock::now();
+  state_->wait();
+  state_.reset();
+  if (waited_seconds_) {
+    *waited_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  }
+}
+
 Communicator::Communicator(int rank, int size, std::string name, std::chrono::milliseconds timeout)
     : rank_(rank), size_(size), name_(std::move(name)), timeout_(timeout) {
   check(0 <= rank && rank < size, "rank {} does not exist in group '{}' of {}", rank, name_, size);
@@ -71,7 +81,9 @@ Work Communicator::send_recv(Stream& stream, const SendRecv& message) {
   check_rank(*this, "send_recv", "to", message.to);
   check_rank(*this, "send_recv", "from", message.from);
   check_disjoint(*this, "send_recv", message.send, message.receive);
-  return do_send_recv(stream, message);
+  Work work = do_send_recv(stream, message);
+  work.waited_seconds_ = waited_seconds_;
+  return work;
 }
 
 void Communicator::barrier(Stream& stream) {

@@ -31,13 +31,12 @@ class Work {
   Work() = default;  // already done
   explicit Work(std::shared_ptr<State> state) : state_(std::move(state)) {}
   bool test() { return !state_ || state_->test(); }
-  void wait() {
-    if (state_) state_->wait();
-    state_.reset();
-  }
+  void wait();
 
  private:
+  friend class Communicator;
   std::shared_ptr<State> state_;
+  std::shared_ptr<double> waited_seconds_;  // where the time in wait() is added up; of one thread, like the group
 };
 
 struct SendRecv {
@@ -72,6 +71,8 @@ class Communicator {
   // Moves bytes of operations under way along, where the backend needs to be called for that. Cheap; never blocks and
   // never raises, since kernels call it: what fails shows when the operation is waited for.
   void progress() { do_progress(); }
+  // How long this rank has waited for its send_recvs so far: communication that no compute hid.
+  double waited_seconds() const { return *waited_seconds_; }
 
  protected:
   Communicator(int rank, int size, std::string name, std::chrono::milliseconds timeout);
@@ -88,6 +89,7 @@ class Communicator {
   int rank_, size_;
   std::string name_;
   std::chrono::milliseconds timeout_;
+  std::shared_ptr<double> waited_seconds_ = std::make_shared<double>(0);
 };
 
 }  // namespace longspan

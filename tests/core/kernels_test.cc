@@ -29,7 +29,7 @@ class CpuKernels : public testing::TestWithParam<Parameters> {
 
 TEST_P(CpuKernels, AgreeWithTheReference) {
   for (const auto& [rows, n] : {std::pair<int64_t, int64_t>{0, 8}, {3, 0}, {1, 1}, {1, 16}, {2, 2}, {3, 7}, {5, 33},
-                                {64, 64}, {129, 130}, {300, 65}, {3, 4099}, {1030, 264}}) {
+                                {64, 64}, {129, 130}, {3, 2051}, {300, 130}}) {
     expect_reference(kernel_cases(rows, n));
   }
 }

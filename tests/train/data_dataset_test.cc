@@ -14,7 +14,8 @@ using test::Folder;
 
 constexpr ErrorKind kKind = ErrorKind::kData;
 
-DataSpec text_spec(const std::vector<std::string>& files, int64_t sequence_length, Packing packing = Packing::kDocuments) {
+DataSpec text_spec(const std::vector<std::string>& files, int64_t sequence_length,
+                   Packing packing = Packing::kDocuments) {
   return {.format = DataFormat::kText,
           .sources = {{.files = files}},
           .sequence_length = sequence_length,
@@ -33,10 +34,13 @@ std::vector<std::string> write_documents(const Folder& folder, const std::vector
   return texts;
 }
 
-std::string text_of(const TokenSequence& sequence) { return {sequence.tokens.begin(), sequence.tokens.end()}; }
+std::string text_of(const TokenSequence& sequence) {
+  return {sequence.tokens.begin(), sequence.tokens.end()};
+}
 
 // Spans tile the sequence, and each holds what its document holds there.
-void expect_honest_spans(const Dataset& data, const TokenSequence& sequence, const std::vector<std::string>& texts) {
+void expect_honest_spans(const Dataset& data, const TokenSequence& sequence,
+                         const std::vector<std::string>& texts) {
   int64_t end = 0;
   for (const DocumentSpan& span : sequence.documents) {
     EXPECT_EQ(span.begin, end);
@@ -69,7 +73,8 @@ TEST(Dataset, SequencesAreCutsOfTheConcatenatedEpochs) {
     }
     for (int64_t n = 0; (n + 1) * length <= static_cast<int64_t>(stream.size()); ++n) {
       const TokenSequence sequence = data.sequence(n);
-      EXPECT_EQ(text_of(sequence), stream.substr(static_cast<size_t>(n * length), static_cast<size_t>(length)));
+      EXPECT_EQ(text_of(sequence),
+                stream.substr(static_cast<size_t>(n * length), static_cast<size_t>(length)));
       expect_honest_spans(data, sequence, texts);
     }
   }
@@ -136,7 +141,9 @@ TEST(Dataset, BlendsFollowTheirWeights) {
   b.write("b", std::string(7, 'b'));
   c.write("c", std::string(31, 'c'));
   DataSpec spec = text_spec({a.path()}, 5);
-  spec.sources = {{.files = {a.path()}, .weight = 3}, {.files = {b.path()}, .weight = 1}, {.files = {c.path()}, .weight = 6}};
+  spec.sources = {{.files = {a.path()}, .weight = 3},
+                  {.files = {b.path()}, .weight = 1},
+                  {.files = {c.path()}, .weight = 6}};
   const Dataset data = open_dataset(spec, 0, 256, Order::kShuffled);
   std::map<char, int> counts;
   for (int64_t n = 0; n < 1000; ++n) {
@@ -173,9 +180,11 @@ TEST(Dataset, HeldOutDocumentsAreNotTrainedOn) {
   EXPECT_EQ(both, names(part(DataPart::kAll, Order::kListed)));
   EXPECT_EQ(part(DataPart::kAll, Order::kListed).num_empty_files(), 1);
   // Other ways to name the files hold out the same ones, and a file in two sources is out of both.
-  spec.sources = {{.files = {folder / "0[4-7].txt"}, .weight = 1}, {.files = {folder / "*.txt"}, .weight = 1}};
+  spec.sources = {{.files = {folder / "0[4-7].txt"}, .weight = 1},
+                  {.files = {folder / "*.txt"}, .weight = 1}};
   EXPECT_EQ(names(part(DataPart::kHeldOut, Order::kListed)), held_out);
-  for (const std::string& name : names(part(DataPart::kTraining, Order::kShuffled))) EXPECT_FALSE(held_out.contains(name));
+  for (const std::string& name : names(part(DataPart::kTraining, Order::kShuffled)))
+    EXPECT_FALSE(held_out.contains(name));
 }
 
 TEST(Dataset, NothingLeftIsAnError) {
@@ -183,9 +192,11 @@ TEST(Dataset, NothingLeftIsAnError) {
   write_documents(folder, {5, 5});
   DataSpec spec = text_spec({folder.path()}, 4);
   spec.part = DataPart::kHeldOut;
-  expect_error(kKind, {folder.path(), "held out", "holdout_every: 0"}, [&] { open_dataset(spec, 0, 256, Order::kListed); });
+  expect_error(kKind, {folder.path(), "held out", "holdout_every: 0"},
+               [&] { open_dataset(spec, 0, 256, Order::kListed); });
   spec.holdout_every = 3;
-  expect_error(kKind, {folder.path(), "held out", "holdout_every: 3"}, [&] { open_dataset(spec, 0, 256, Order::kListed); });
+  expect_error(kKind, {folder.path(), "held out", "holdout_every: 3"},
+               [&] { open_dataset(spec, 0, 256, Order::kListed); });
   spec.holdout_every = 1;
   spec.part = DataPart::kTraining;
   expect_error(kKind, {folder.path(), "training"}, [&] { open_dataset(spec, 0, 256, Order::kShuffled); });
@@ -207,8 +218,9 @@ TEST(Dataset, TokensOutsideOfTheVocabulary) {
 TEST(Dataset, MegatronDocuments) {
   const Folder folder;
   // Two documents of 3 and 2 tokens, and an empty one between them.
-  folder.write("p.idx", std::string("MMIDIDX\0\0", 9) + test::raw<uint64_t>({1}) + "\x08" + test::raw<uint64_t>({2, 4}) +
-                            test::raw<int32_t>({3, 2}) + test::raw<int64_t>({0, 6, 0, 1, 1, 2}));
+  folder.write("p.idx", std::string("MMIDIDX\0\0", 9) + test::raw<uint64_t>({1}) + "\x08" +
+                            test::raw<uint64_t>({2, 4}) + test::raw<int32_t>({3, 2}) +
+                            test::raw<int64_t>({0, 6, 0, 1, 1, 2}));
   folder.write("p.bin", test::raw<uint16_t>({1, 2, 3, 4, 5}));
   DataSpec spec = text_spec({folder / "p"}, 4);
   spec.format = DataFormat::kMegatron;
@@ -223,9 +235,20 @@ TEST(Dataset, MegatronDocuments) {
   EXPECT_EQ(data.sequence(1).documents[0].offset_in_document, 1);
 }
 
+TEST(Dataset, FingerprintTellsOtherData) {
+  const Folder folder;
+  write_documents(folder, {5, 9, 4});
+  const DataSpec spec = text_spec({folder.path()}, 4);
+  const uint32_t before = open_dataset(spec, 0, 256, Order::kShuffled).fingerprint();
+  EXPECT_EQ(open_dataset(text_spec({folder / "*.txt"}, 8), 7, 256, Order::kListed).fingerprint(), before);
+  folder.write("01.txt", "something else");
+  EXPECT_NE(open_dataset(spec, 0, 256, Order::kShuffled).fingerprint(), before);
+}
+
 TEST(Dataset, MillionsOfTokensInOneSequence) {
   const Folder folder;
-  for (int i = 0; i < 3; ++i) folder.write(fmt::format("{}", i), std::string(1'000'000, static_cast<char>('a' + i)));
+  for (int i = 0; i < 3; ++i)
+    folder.write(fmt::format("{}", i), std::string(1'000'000, static_cast<char>('a' + i)));
   const Dataset data = open_dataset(text_spec({folder.path()}, 2'500'000), 1, 256, Order::kShuffled);
   EXPECT_EQ(data.sequence(3).tokens.size(), 2'500'000u);
   EXPECT_EQ(data.num_sequences_per_epoch(), 2);

@@ -16,7 +16,8 @@ using test::write_deep;
 constexpr ErrorKind kKind = ErrorKind::kData;
 namespace fs = std::filesystem;
 
-std::vector<std::string> found(const std::vector<std::string>& entries, DataFormat format = DataFormat::kText) {
+std::vector<std::string> found(const std::vector<std::string>& entries,
+                               DataFormat format = DataFormat::kText) {
   std::vector<std::string> paths;
   for (const DocumentFile& file : find_document_files(entries, format).files) paths.push_back(file.path);
   return paths;
@@ -24,15 +25,17 @@ std::vector<std::string> found(const std::vector<std::string>& entries, DataForm
 
 TEST(DocumentFiles, FilesFoldersAndGlobsGiveOneSortedList) {
   const Folder folder;
-  for (const char* name : {"b.txt", "a.txt", "deep/er/c.txt", "deep/a.txt", "Z.md"}) write_deep(folder, name, "x");
-  const std::vector<std::string> all = {folder / "Z.md", folder / "a.txt", folder / "b.txt", folder / "deep/a.txt",
-                                        folder / "deep/er/c.txt"};
+  for (const char* name : {"b.txt", "a.txt", "deep/er/c.txt", "deep/a.txt", "Z.md"})
+    write_deep(folder, name, "x");
+  const std::vector<std::string> all = {folder / "Z.md", folder / "a.txt", folder / "b.txt",
+                                        folder / "deep/a.txt", folder / "deep/er/c.txt"};
   EXPECT_EQ(found({folder.path()}), all);
   EXPECT_EQ(found({folder.path() + "/"}), all);
   EXPECT_EQ(found({folder / "deep", folder / "*.txt", folder / "Z.md"}), all);
   EXPECT_EQ(found({folder / "b.txt", folder / "./a.txt", folder / "b.txt", folder / "deep/../[ab].txt"}),
             (std::vector<std::string>{folder / "a.txt", folder / "b.txt"}));
-  EXPECT_EQ(found({folder / "de*"}), (std::vector<std::string>{folder / "deep/a.txt", folder / "deep/er/c.txt"}));
+  EXPECT_EQ(found({folder / "de*"}),
+            (std::vector<std::string>{folder / "deep/a.txt", folder / "deep/er/c.txt"}));
 }
 
 TEST(DocumentFiles, ANameThatLooksLikeAGlobIsTheFile) {
@@ -70,7 +73,9 @@ TEST(DocumentFiles, WhatIsNamedMustBeThere) {
   ASSERT_EQ(::mkfifo((folder / "pipe").c_str(), 0600), 0);
   const std::string good = folder / "good.txt";
   expect_error(kKind, {folder / "absent.txt", "No such file"}, [&] { found({good, folder / "absent.txt"}); });
-  expect_error(kKind, {folder / "*.parquet", "no file matches"}, [&] { found({good, folder / "*.parquet"}); });
+  expect_error(kKind, {folder / "*.parquet", "no file matches"}, [&] {
+    found({good, folder / "*.parquet"});
+  });
   expect_error(kKind, {folder / "nothing", "no file matches"}, [&] { found({good, folder / "nothing"}); });
   expect_error(kKind, {folder / "broken", "links"}, [&] { found({good, folder / "broken"}); });
   expect_error(kKind, {folder / "pipe", "pipe"}, [&] { found({good, folder / "pipe"}); });
@@ -106,7 +111,9 @@ TEST(DocumentFiles, MegatronPrefixes) {
     write_deep(folder, std::string(name) + ".bin", "x");
   }
   const std::string a = folder / "a_text_document", b = folder / "b_text_document", c = folder / "sub/c";
-  const auto prefixes = [](const std::vector<std::string>& entries) { return found(entries, DataFormat::kMegatron); };
+  const auto prefixes = [](const std::vector<std::string>& entries) {
+    return found(entries, DataFormat::kMegatron);
+  };
   EXPECT_EQ(prefixes({a}), std::vector<std::string>{a});
   EXPECT_EQ(prefixes({a + ".idx", a + ".bin"}), std::vector<std::string>{a});
   EXPECT_EQ(prefixes({folder.path()}), (std::vector<std::string>{a, b, c}));
@@ -120,18 +127,21 @@ TEST(DocumentFiles, MegatronPrefixes) {
 TEST(TokenSource, RawFormats) {
   const Folder folder;
   int32_t out[3] = {};
-  const auto text = open_token_source(DataFormat::kText, {folder.write("a", "a\xff\n"), folder.write("b", "x")});
+  const auto text =
+      open_token_source(DataFormat::kText, {folder.write("a", "a\xff\n"), folder.write("b", "x")});
   EXPECT_EQ(text->num_documents(), 2);
   EXPECT_EQ(text->document_tokens(0), 3);
   EXPECT_EQ(text->document_name(1), folder / "b");
   text->read(0, 0, 3, out);
   EXPECT_EQ(out[1], 255);
-  const auto u16 = open_token_source(DataFormat::kTokensU16, {folder.write("u16", test::raw<uint16_t>({1, 65535, 3}))});
+  const auto u16 =
+      open_token_source(DataFormat::kTokensU16, {folder.write("u16", test::raw<uint16_t>({1, 65535, 3}))});
   u16->read(0, 1, 2, out);
   EXPECT_EQ(out[0], 65535);
   EXPECT_EQ(out[1], 3);
   EXPECT_THROW(u16->read(0, 2, 2, out), Error);
-  const auto u32 = open_token_source(DataFormat::kTokensU32, {folder.write("u32", test::raw<uint32_t>({7, 4000000000u}))});
+  const auto u32 =
+      open_token_source(DataFormat::kTokensU32, {folder.write("u32", test::raw<uint32_t>({7, 4000000000u}))});
   u32->read(0, 0, 1, out);
   EXPECT_EQ(out[0], 7);
   expect_error(kKind, {folder / "u32", "token 1", "4000000000"}, [&] { u32->read(0, 1, 1, out); });
@@ -154,7 +164,8 @@ TEST(TokenSource, OddSizesAndChangesAreRefused) {
 TEST(TokenSource, MoreFilesThanMayBeOpen) {
   const Folder folder;
   std::vector<std::string> files;
-  for (int i = 0; i < 200; ++i) files.push_back(folder.write(fmt::format("{:03}", i), std::string(1, static_cast<char>(i))));
+  for (int i = 0; i < 200; ++i)
+    files.push_back(folder.write(fmt::format("{:03}", i), std::string(1, static_cast<char>(i))));
   const auto source = open_token_source(DataFormat::kText, files);
   for (int round = 0; round < 2; ++round) {
     for (int64_t i = 0; i < 200; ++i) {

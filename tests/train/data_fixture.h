@@ -26,7 +26,8 @@ inline std::string write_deep(const Folder& folder, const std::string& name, con
 
 inline std::vector<std::string> names_in(const Folder& folder) {
   std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(folder.path())) names.push_back(entry.path().filename());
+  for (const auto& entry : std::filesystem::directory_iterator(folder.path()))
+    names.push_back(entry.path().filename());
   return names;
 }
 
@@ -39,7 +40,8 @@ void expect_error(ErrorKind kind, const std::vector<std::string>& parts, const A
   } catch (const Error& error) {
     EXPECT_EQ(static_cast<int>(error.kind()), static_cast<int>(kind)) << error.what();
     for (const std::string& part : parts) {
-      EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << "'" << part << "' is not in: " << error.what();
+      EXPECT_NE(std::string(error.what()).find(part), std::string::npos)
+          << "'" << part << "' is not in: " << error.what();
     }
   }
 }

@@ -1,5 +1,8 @@
 #include <gtest/gtest.h>
 
+#include <limits>
+
+#include "core/base/random.h"
 #include "tests/train/data_fixture.h"
 #include "train/data/token_source.h"
 
@@ -61,11 +64,11 @@ TEST(Megatron, SequencesMayLieAnywhereAndSeveralFilesFollowEachOther) {
   const Folder folder;
   Index index;
   index.lengths = {2, 2};
-  index.offsets = {4, 1};  // backwards, and misaligned
+  index.offsets = {5, 1};  // backwards, and misaligned
   index.documents = {0, 2};
   index.num_sequences = index.num_bounds = 2;
   folder.write("q.idx", index.bytes());
-  folder.write("q.bin", std::string("\x00\x01\x00\x02\x07\x00\x08\x00", 8));
+  folder.write("q.bin", std::string("\x00\x01\x00\x02\x00\x07\x00\x08\x00", 9));
   open(folder, {}, raw(kTokens));
   const auto source = open_token_source(DataFormat::kMegatron, {folder / "p", folder / "q"});
   ASSERT_EQ(source->num_documents(), 4);
@@ -97,8 +100,8 @@ TEST(Megatron, TokenTypes) {
   index.code = 2;
   const auto small = open(folder, index, raw<int8_t>({5, -1}));
   expect_error(kKind, {folder / "p.bin#0", "-1"}, [&] { small->read(0, 0, 2, out); });
-  const std::vector<std::pair<int, std::string>> others = {{5, "int64"}, {6, "float64"}, {7, "float32"}, {3, "int16"},
-                                                           {0, "0"},     {9, "9"},       {255, "255"}};
+  const std::vector<std::pair<int, std::string>> others = {
+      {5, "int64"}, {6, "float64"}, {7, "float32"}, {3, "int16"}, {0, "0"}, {9, "9"}, {255, "255"}};
   for (const auto& [code, name] : others) {
     index.code = static_cast<uint8_t>(code);
     expect_error(kKind, {folder / "p.idx", name}, [&] { open(folder, index, std::string(64, '\0')); });
@@ -135,7 +138,8 @@ TEST(Megatron, LyingIndexesAreRefused) {
       lie({"version 2"}, [](Index& i) { i.version = 2; }),
       lie({"18446744073709551615 sequences"}, [](Index& i) { i.num_sequences = ~uint64_t{0}; }),
       lie({"18446744073709551615 document"}, [](Index& i) { i.num_bounds = ~uint64_t{0}; }),
-      lie({"1537228672809129302"}, [](Index& i) { i.num_sequences = 1537228672809129302u; }),  // 12 x this wraps around
+      lie({"1537228672809129302"},
+          [](Index& i) { i.num_sequences = 1537228672809129302u; }),  // 12 x this wraps around
       lie({"2 document bounds"}, [](Index& i) { i.num_bounds = 2; }),
       lie({"no document bounds"}, [](Index& i) { i.num_bounds = 0, i.documents = {}; }),
       lie({"multimodal"}, [](Index& i) { i.tail = std::string(4, '\0'); }),
@@ -148,7 +152,10 @@ TEST(Megatron, LyingIndexesAreRefused) {
       lie({"sequence 2", "byte 19"}, [](Index& i) { i.offsets[2] = 19; }),
       lie({"sequence 1", std::to_string(huge)}, [&](Index& i) { i.offsets[1] = huge; }),
       lie({"first document", "1"}, [](Index& i) { i.documents[0] = 1; }),
-      lie({"document 1", "3 to 2"}, [](Index& i) { i.documents = {0, 3, 2, 4}; }),
+      lie({"document 1", "3 to 2"},
+          [](Index& i) {
+            i.documents = {0, 3, 2, 4};
+          }),
       lie({"document 0", "0 to -5"}, [](Index& i) { i.documents[1] = -5; }),
       lie({"document 1", std::to_string(huge)}, [&](Index& i) { i.documents[2] = huge; }),
       lie({"end at sequence 3", "4"}, [](Index& i) { i.documents[3] = 3; }),
@@ -162,13 +169,37 @@ TEST(Megatron, LyingIndexesAreRefused) {
   }
 }
 
+TEST(Megatron, DamagedIndexesNeverReadOutsideOfTheirFiles) {
+  const Folder folder;
+  const std::string whole = Index().bytes();
+  const RandomStream random(1, "damage");
+  folder.write("p.bin", raw(kTokens));
+  for (uint64_t i = 0; i < 400; ++i) {
+    std::string damaged = whole;
+    for (uint64_t k = 0; k < 1 + i % 3; ++k) {
+      damaged[random.below(8 * i + k, whole.size())] = static_cast<char>(random.bits(8 * i + k + 4));
+    }
+    folder.write("p.idx", damaged);
+    try {
+      const auto source = open_token_source(DataFormat::kMegatron, {folder / "p"});
+      for (int64_t d = 0; d < source->num_documents(); ++d) {
+        std::vector<int32_t> out(static_cast<size_t>(source->document_tokens(d)));
+        source->read(d, 0, source->document_tokens(d), out.data());
+      }
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), kKind) << error.what();
+    }
+  }
+}
+
 TEST(Megatron, FilesThatAreCutShort) {
   const Folder folder;
   const std::string whole = Index().bytes();
   folder.write("p.bin", raw(kTokens));
   for (size_t size = 0; size < whole.size(); ++size) {
     folder.write("p.idx", whole.substr(0, size));
-    expect_error(kKind, {folder / "p.idx"}, [&] { open_token_source(DataFormat::kMegatron, {folder / "p"}); });
+    expect_error(kKind, {folder / "p.idx"},
+                 [&] { open_token_source(DataFormat::kMegatron, {folder / "p"}); });
   }
   std::filesystem::remove(folder / "p.bin");
   expect_error(kKind, {folder / "p.bin"}, [&] { open_token_source(DataFormat::kMegatron, {folder / "p"}); });

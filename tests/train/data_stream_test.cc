@@ -12,7 +12,8 @@ namespace {
 
 using Shuffle = DocumentStream::Shuffle;
 
-// (document, offset) of tokens [begin, begin + count), and a check that the pieces are as long as they can be.
+// (document, offset) of tokens [begin, begin + count), and a check that the pieces are as long as they can
+// be.
 std::vector<std::pair<int64_t, int64_t>> tokens(const DocumentStream& stream, int64_t begin, int64_t count) {
   std::vector<std::pair<int64_t, int64_t>> all;
   for (const DocumentPiece& piece : stream.pieces(begin, count)) {
@@ -66,7 +67,8 @@ TEST(DocumentStream, ShuffleIsFair) {
   // How often each of 4 documents comes first in 4000 epochs: 1000, give or take 5 standard deviations.
   const DocumentStream stream({1, 1, 1, 1}, 0, Shuffle::kEveryEpoch, 3, "s");
   std::vector<int> first(4, 0);
-  for (int64_t epoch = 0; epoch < 4000; ++epoch) ++first[static_cast<size_t>(stream.pieces(4 * epoch, 1)[0].document)];
+  for (int64_t epoch = 0; epoch < 4000; ++epoch)
+    ++first[static_cast<size_t>(stream.pieces(4 * epoch, 1)[0].document)];
   for (const int count : first) EXPECT_NEAR(count, 1000, 137);
 }
 
@@ -93,7 +95,8 @@ TEST(Blend, CountsFollowTheWeightsAtEveryMoment) {
     ASSERT_EQ(choice.number, counts[choice.source]) << n;
     ++counts[choice.source];
     for (size_t j = 0; j < 4; ++j) {
-      ASSERT_LT(std::abs(static_cast<double>(counts[j]) - weights[j] / 9.5 * static_cast<double>(n + 1)), 2.0) << n;
+      ASSERT_LT(std::abs(static_cast<double>(counts[j]) - weights[j] / 9.5 * static_cast<double>(n + 1)), 2.0)
+          << n;
     }
   }
 }

@@ -22,7 +22,9 @@ namespace {
 using test::expect_error;
 using test::Folder;
 
-std::span<const std::byte> bytes_of(std::string_view text) { return std::as_bytes(std::span(text)); }
+std::span<const std::byte> bytes_of(std::string_view text) {
+  return std::as_bytes(std::span(text));
+}
 
 TEST(MappedFile, HoldsTheBytes) {
   const Folder folder;
@@ -113,8 +115,8 @@ TEST(AtomicFile, AFullDiskLeavesTheOldFile) {
 }
 
 TEST(JsonLines, NumbersReadBackToTheSameBits) {
-  for (const double value : {0.0, -0.0, 1.0, 0.1, 1e-7, 1e22, 123456789012345680.0, 5e-324, 1.7976931348623157e308,
-                             -2.5, 3.141592653589793, 1.0 / 3}) {
+  for (const double value : {0.0, -0.0, 1.0, 0.1, 1e-7, 1e22, 123456789012345680.0, 5e-324,
+                             1.7976931348623157e308, -2.5, 3.141592653589793, 1.0 / 3}) {
     const std::string line = to_json({{"x", value}});
     const auto parsed = nlohmann::json::parse(line)["x"];
     EXPECT_TRUE(parsed.is_number_float()) << line;
@@ -123,8 +125,13 @@ TEST(JsonLines, NumbersReadBackToTheSameBits) {
 }
 
 TEST(JsonLines, FieldsKeepTheirOrder) {
-  EXPECT_EQ(to_json({{"step", int64_t{3}}, {"loss", 0.5}, {"mfu", NAN}, {"worst", -INFINITY}, {"why", "a \"b\"\n\xff"}}),
-            "{\"step\": 3, \"loss\": 0.5, \"mfu\": null, \"worst\": null, \"why\": \"a \\\"b\\\"\\n\xef\xbf\xbd\"}");
+  EXPECT_EQ(to_json({{"step", int64_t{3}},
+                     {"loss", 0.5},
+                     {"mfu", NAN},
+                     {"worst", -INFINITY},
+                     {"why", "a \"b\"\n\xff"}}),
+            "{\"step\": 3, \"loss\": 0.5, \"mfu\": null, \"worst\": null, \"why\": \"a "
+            "\\\"b\\\"\\n\xef\xbf\xbd\"}");
   EXPECT_EQ(to_json({}), "{}");
 }
 
@@ -135,7 +142,8 @@ TEST(JsonLines, AppendsAndTruncates) {
   EXPECT_TRUE(test::names_in(folder).empty());
   {
     JsonLinesWriter lines(path);
-    for (int64_t step = 1; step <= 5; ++step) lines.append({{"step", step}, {"loss", 1.0 / static_cast<double>(step)}});
+    for (int64_t step = 1; step <= 5; ++step)
+      lines.append({{"step", step}, {"loss", 1.0 / static_cast<double>(step)}});
     EXPECT_EQ(test::read_file(folder / "metrics.jsonl").substr(0, 26), "{\"step\": 1, \"loss\": 1.0}\n{");
   }
   std::ofstream(path, std::ios::app) << "garbage\n{\"note\": 1}\n{\"step\": 3, \"lo";

@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "core/base/random.h"
 #include "tests/train/data_fixture.h"
 #include "train/formats/huggingface.h"
 
@@ -15,15 +16,19 @@ using test::Folder;
 constexpr ErrorKind kKind = ErrorKind::kCheckpoint;
 
 json base_config(const std::string& model_type) {
-  json config = {{"model_type", model_type},     {"hidden_size", 64},        {"intermediate_size", 172},
-                 {"num_hidden_layers", 2},       {"num_attention_heads", 4}, {"num_key_value_heads", 2},
-                 {"vocab_size", 256},            {"rms_norm_eps", 1e-5},     {"hidden_act", "silu"},
-                 {"max_position_embeddings", 512}, {"rope_theta", 10000.0},  {"tie_word_embeddings", false}};
+  json config = {{"model_type", model_type}, {"hidden_size", 64},
+                 {"intermediate_size", 172}, {"num_hidden_layers", 2},
+                 {"num_attention_heads", 4}, {"num_key_value_heads", 2},
+                 {"vocab_size", 256},        {"rms_norm_eps", 1e-5},
+                 {"hidden_act", "silu"},     {"max_position_embeddings", 512},
+                 {"rope_theta", 10000.0},    {"tie_word_embeddings", false}};
   if (model_type == "mistral") config["sliding_window"] = nullptr;
   return config;
 }
 
-HuggingFaceConfig parse(const json& config) { return parse_huggingface_config(config.dump(), "folder/config.json"); }
+HuggingFaceConfig parse(const json& config) {
+  return parse_huggingface_config(config.dump(), "folder/config.json");
+}
 
 json with(json config, const std::string& key, json value) {
   config[key] = std::move(value);
@@ -54,7 +59,8 @@ TEST(HuggingFaceConfig, GoldenModels) {
   EXPECT_EQ(plain.spec.norm_epsilon, 1e-5);
   EXPECT_EQ(plain.spec.rope.theta, 10000);
   EXPECT_EQ(plain.spec.rope.scaling, RopeScalingType::kNone);
-  const RopeSpec rope = read_huggingface_config(std::string(LS_TEST_DATA) + "/golden/llama_llama3rope").spec.rope;
+  const RopeSpec rope =
+      read_huggingface_config(std::string(LS_TEST_DATA) + "/golden/llama_llama3rope").spec.rope;
   EXPECT_EQ(rope.scaling, RopeScalingType::kLlama3);
   EXPECT_EQ(rope.theta, 500000);
   EXPECT_EQ(rope.factor, 8);
@@ -75,13 +81,14 @@ TEST(HuggingFaceConfig, FourFamilies) {
   EXPECT_EQ(qwen3.bias, ModelSpec::Bias::kNone);
   EXPECT_EQ(qwen3.head_dim, 32);
   EXPECT_EQ(parse(base_config("qwen3")).spec.head_dim, 128);  // the default of its class
-  EXPECT_EQ(parse(with(base_config("llama"), "tie_word_embeddings", true)).spec.tie_embeddings, ModelSpec::Tie::kYes);
+  EXPECT_EQ(parse(with(base_config("llama"), "tie_word_embeddings", true)).spec.tie_embeddings,
+            ModelSpec::Tie::kYes);
 }
 
 TEST(HuggingFaceConfig, DefaultsAreThoseOfTransformers) {
   json config = base_config("llama");
-  for (const char* key : {"num_key_value_heads", "rms_norm_eps", "hidden_act", "rope_theta", "tie_word_embeddings",
-                          "max_position_embeddings"}) {
+  for (const char* key : {"num_key_value_heads", "rms_norm_eps", "hidden_act", "rope_theta",
+                          "tie_word_embeddings", "max_position_embeddings"}) {
     config.erase(key);
   }
   config["head_dim"] = nullptr;
@@ -97,12 +104,16 @@ TEST(HuggingFaceConfig, DefaultsAreThoseOfTransformers) {
 
 TEST(HuggingFaceConfig, BothDialectsOfRope) {
   const json base = without(base_config("llama"), "rope_theta");
-  const json yarn = {{"rope_type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 128},
-                     {"beta_fast", 16}, {"attention_factor", 1.25}};
+  const json yarn = {{"rope_type", "yarn"},
+                     {"factor", 4.0},
+                     {"original_max_position_embeddings", 128},
+                     {"beta_fast", 16},
+                     {"attention_factor", 1.25}};
   json v4 = with(with(base, "rope_theta", 1e6), "rope_scaling", yarn);
   json v5 = with(base, "rope_parameters", with(yarn, "rope_theta", 1e6));
-  json nested = with(base, "rope_parameters", {{"full_attention", with(yarn, "rope_theta", 1e6)},
-                                               {"sliding_attention", with(yarn, "rope_theta", 1e6)}});
+  json nested = with(base, "rope_parameters",
+                     {{"full_attention", with(yarn, "rope_theta", 1e6)},
+                      {"sliding_attention", with(yarn, "rope_theta", 1e6)}});
   json both = v5;
   both["rope_scaling"] = yarn;
   both["rope_theta"] = 1e6;
@@ -122,7 +133,9 @@ TEST(HuggingFaceConfig, BothDialectsOfRope) {
 }
 
 TEST(HuggingFaceConfig, KindsOfScaling) {
-  const auto scaled = [](const json& scaling) { return parse(with(base_config("llama"), "rope_scaling", scaling)).spec.rope; };
+  const auto scaled = [](const json& scaling) {
+    return parse(with(base_config("llama"), "rope_scaling", scaling)).spec.rope;
+  };
   EXPECT_EQ(scaled(nullptr).scaling, RopeScalingType::kNone);
   EXPECT_EQ(scaled({{"type", "linear"}, {"factor", 2}}).scaling, RopeScalingType::kLinear);
   EXPECT_EQ(scaled({{"type", "linear"}, {"factor", 2}}).factor, 2);
@@ -137,7 +150,8 @@ TEST(HuggingFaceConfig, UnsupportedRopeIsRefusedByName) {
   const auto refused = [](const json& scaling, const std::vector<std::string>& message) {
     expect_refused(with(base_config("llama"), "rope_scaling", scaling), message);
   };
-  refused({{"rope_type", "dynamic"}, {"factor", 2}}, {"rope_scaling.rope_type", "dynamic", "length of the input"});
+  refused({{"rope_type", "dynamic"}, {"factor", 2}},
+          {"rope_scaling.rope_type", "dynamic", "length of the input"});
   refused({{"type", "longrope"}}, {"rope_scaling.type", "longrope", "llama3"});
   refused({{"rope_type", "yarn"}, {"factor", 2}, {"truncate", false}}, {"rope_scaling.truncate"});
   refused({{"rope_type", "yarn"}, {"factor", 2}, {"mscale", 0.707}}, {"rope_scaling.mscale", "0.707"});
@@ -150,21 +164,28 @@ TEST(HuggingFaceConfig, UnsupportedRopeIsRefusedByName) {
   refused({{"rope_type", "default"}, {"rope_theta", 77.0}}, {"rope_theta", "77"});
   refused({{"rope_type", "llama3"}, {"factor", 8}, {"low_freq_factor", 1}, {"high_freq_factor", 4}},
           {"original_max_position_embeddings", "missing"});
-  refused({{"rope_type", "llama3"}, {"factor", 8}, {"low_freq_factor", 4}, {"high_freq_factor", 4},
-           {"original_max_position_embeddings", 64}}, {"high_freq_factor", "low_freq_factor"});
+  refused({{"rope_type", "llama3"},
+           {"factor", 8},
+           {"low_freq_factor", 4},
+           {"high_freq_factor", 4},
+           {"original_max_position_embeddings", 64}},
+          {"high_freq_factor", "low_freq_factor"});
   refused("yarn", {"rope_scaling", "an object"});
   const json v5 = without(base_config("llama"), "rope_theta");
-  expect_refused(with(v5, "rope_parameters", {{"full_attention", {{"rope_theta", 1e4}}},
-                                              {"sliding_attention", {{"rope_theta", 1e6}}}}),
-                 {"rope_parameters.sliding_attention", "rope_parameters.full_attention"});
-  expect_refused(with(with(v5, "rope_parameters", {{"rope_theta", 1e4}}), "rope_scaling", {{"type", "linear"}, {"factor", 2}}),
+  expect_refused(
+      with(v5, "rope_parameters",
+           {{"full_attention", {{"rope_theta", 1e4}}}, {"sliding_attention", {{"rope_theta", 1e6}}}}),
+      {"rope_parameters.sliding_attention", "rope_parameters.full_attention"});
+  expect_refused(with(with(v5, "rope_parameters", {{"rope_theta", 1e4}}), "rope_scaling",
+                      {{"type", "linear"}, {"factor", 2}}),
                  {"rope_scaling", "rope_parameters"});
   expect_refused(with(v5, "rope_parameters", {{"rope_theta", 1e4}, {"partial_rotary_factor", 0.5}}),
                  {"partial_rotary_factor", "0.5"});
 }
 
 TEST(HuggingFaceConfig, UnsupportedModelsAreRefusedByName) {
-  expect_refused(with(base_config("llama"), "model_type", "gpt2"), {"model_type", "gpt2", "llama, mistral, qwen2 and qwen3"});
+  expect_refused(with(base_config("llama"), "model_type", "gpt2"),
+                 {"model_type", "gpt2", "llama, mistral, qwen2 and qwen3"});
   expect_refused(without(base_config("llama"), "model_type"), {"model_type", "missing"});
   expect_refused(with(base_config("llama"), "hidden_act", "gelu"), {"hidden_act", "gelu", "silu"});
   expect_refused(with(base_config("llama"), "attention_bias", true), {"attention_bias", "output projection"});
@@ -174,14 +195,16 @@ TEST(HuggingFaceConfig, UnsupportedModelsAreRefusedByName) {
   expect_refused(without(base_config("mistral"), "sliding_window"), {"sliding_window", "4096"});
   expect_refused(with(base_config("qwen2"), "use_sliding_window", true), {"use_sliding_window"});
   expect_refused(with(base_config("qwen3"), "use_sliding_window", true), {"use_sliding_window"});
-  expect_refused(with(base_config("qwen3"), "layer_types", {"full_attention", "sliding_attention"}), {"layer_types"});
+  expect_refused(with(base_config("qwen3"), "layer_types", {"full_attention", "sliding_attention"}),
+                 {"layer_types"});
   expect_refused(with(base_config("llama"), "attention_dropout", 0.1), {"attention_dropout", "0.1"});
   expect_refused(with(base_config("llama"), "quantization_config", {{"bits", 4}}), {"quantization_config"});
 }
 
 TEST(HuggingFaceConfig, BadValuesAreNamed) {
   const json base = base_config("llama");
-  for (const char* key : {"hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size"}) {
+  for (const char* key :
+       {"hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size"}) {
     expect_refused(without(base, key), {key, "missing"});
     expect_refused(with(base, key, nullptr), {key, "missing"});
     expect_refused(with(base, key, 0), {key, "0"});
@@ -215,8 +238,36 @@ TEST(HuggingFaceConfig, WhatIsNoJsonNamesTheKeyBeforeIt) {
   expect_error(kKind, {"/nowhere/config.json"}, [] { read_huggingface_config("/nowhere"); });
 }
 
+TEST(HuggingFaceConfig, DamageGivesErrorsAndNothingElse) {
+  json config = base_config("llama");
+  config["rope_scaling"] = {{"rope_type", "llama3"},
+                            {"factor", 8.0},
+                            {"low_freq_factor", 1.0},
+                            {"high_freq_factor", 4.0},
+                            {"original_max_position_embeddings", 64}};
+  const std::string whole = config.dump();
+  const RandomStream random(1, "damage");
+  for (uint64_t i = 0; i < 5000; ++i) {
+    std::string damaged = whole;
+    for (uint64_t k = 0; k < 1 + i % 3; ++k) {
+      const uint64_t bits = random.bits(8 * i + k + 4);
+      damaged[random.below(8 * i + k, whole.size())] =
+          static_cast<char>(i % 2 == 0 ? "0123456789-e.\"{}[],:"[bits % 21] : bits);
+    }
+    try {
+      parse_huggingface_config(damaged, "folder/config.json");
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), kKind) << error.what();
+      EXPECT_NE(std::string(error.what()).find("folder/config.json"), std::string::npos) << error.what();
+    }
+  }
+}
+
 SafetensorsEntry entry(const std::string& name, const std::vector<float>& values) {
-  return {.name = name, .dtype = DType::kFloat32, .shape = {static_cast<int64_t>(values.size())}, .data = values.data()};
+  return {.name = name,
+          .dtype = DType::kFloat32,
+          .shape = {static_cast<int64_t>(values.size())},
+          .data = values.data()};
 }
 
 TEST(HuggingFaceWeights, OneFile) {
@@ -232,14 +283,16 @@ TEST(HuggingFaceWeights, Shards) {
   const std::vector<float> a = {1, 2}, b = {3};
   write_safetensors(folder / "model-1.safetensors", {entry("a", a)});
   write_safetensors(folder / "model-2.safetensors", {entry("b", b), entry("c", b)});
-  folder.write("model.safetensors.index.json", R"({"metadata": {"total_size": 16}, "weight_map": {"a":)"
+  folder.write("model.safetensors.index.json",
+               R"({"metadata": {"total_size": 16}, "weight_map": {"a":)"
                R"( "model-1.safetensors", "b": "model-2.safetensors", "c": "model-2.safetensors"}})");
   const HuggingFaceWeights weights(folder.path());
   EXPECT_EQ(weights.names(), (std::vector<std::string>{"a", "b", "c"}));
   double out[2];
   weights.read("a", {2}, DType::kFloat64, out);
   EXPECT_EQ(out[1], 2);
-  expect_error(kKind, {"model-2.safetensors", "'b'", "[1]", "[2]"}, [&] { weights.read("b", {2}, DType::kFloat64, out); });
+  expect_error(kKind, {"model-2.safetensors", "'b'", "[1]", "[2]"},
+               [&] { weights.read("b", {2}, DType::kFloat64, out); });
 }
 
 TEST(HuggingFaceWeights, LyingIndexesAreRefused) {
@@ -261,7 +314,8 @@ TEST(HuggingFaceWeights, LyingIndexesAreRefused) {
   refused(R"({"a": 7})", {"weight_map.a"});
   refused("7", {"weight_map"});
   const Folder empty;
-  expect_error(kKind, {empty.path(), "model.safetensors.index.json"}, [&] { HuggingFaceWeights{empty.path()}; });
+  expect_error(kKind, {empty.path(), "model.safetensors.index.json"},
+               [&] { HuggingFaceWeights{empty.path()}; });
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "core/base/random.h"
 #include "tests/train/data_fixture.h"
 #include "train/formats/safetensors.h"
 
@@ -47,9 +48,10 @@ TEST(Safetensors, EveryTypeReadsBackBitForBit) {
   const Tensor i32 = tensor_of<int32_t>({7, -7}, {2});
   const Tensor u8 = tensor_of<uint8_t>({1, 2, 255}, {3});
   const Tensor empty = tensor_of<float>({}, {0, 4});
-  write_safetensors(path, {safetensors_entry("u8", u8), safetensors_entry("f32", f32), safetensors_entry("i32", i32),
-                           safetensors_entry("empty", empty), safetensors_entry("bf16", bf16), safetensors_entry("f64", f64),
-                           safetensors_entry("i64", i64)});
+  write_safetensors(
+      path, {safetensors_entry("u8", u8), safetensors_entry("f32", f32), safetensors_entry("i32", i32),
+             safetensors_entry("empty", empty), safetensors_entry("bf16", bf16),
+             safetensors_entry("f64", f64), safetensors_entry("i64", i64)});
   const SafetensorsFile file(path);
   EXPECT_EQ(file.names(), (std::vector<std::string>{"i64", "f64", "empty", "f32", "i32", "bf16", "u8"}));
   EXPECT_EQ(file.metadata().at("format"), "pt");
@@ -82,8 +84,9 @@ TEST(Safetensors, FloatingTypesConvert) {
   const Folder folder;
   // 1, -2, the largest, the least subnormal, infinity, NaN, -0
   const std::vector<uint16_t> halves = {0x3c00, 0xc000, 0x7bff, 0x0001, 0x7c00, 0x7e00, 0x8000, 0x03ff};
-  const std::string header = R"({"h":{"dtype":"F16","shape":[8],"data_offsets":[1,17]},"b":{"dtype":"U8","shape":[1],)"
-                             R"("data_offsets":[0,1]},"d":{"dtype":"F64","shape":[1],"data_offsets":[17,25]}})";
+  const std::string header =
+      R"({"h":{"dtype":"F16","shape":[8],"data_offsets":[1,17]},"b":{"dtype":"U8","shape":[1],)"
+      R"("data_offsets":[0,1]},"d":{"dtype":"F64","shape":[1],"data_offsets":[17,25]}})";
   const SafetensorsFile file(
       folder.write("h.safetensors", file_bytes(header, "x" + raw(halves) + raw<double>({0.1}))));
   std::vector<float> out(8);
@@ -120,16 +123,22 @@ TEST(Safetensors, GoldenModelsAreRead) {
 
 TEST(Safetensors, ReadingNamesWhatDoesNotFit) {
   const Folder folder;
-  const std::string header = R"({"a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]},"f8":{"dtype":"F8_E4M3",)"
-                             R"("shape":[3],"data_offsets":[16,19]},"i":{"dtype":"I32","shape":[],"data_offsets":[19,23]}})";
+  const std::string header =
+      R"({"a":{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]},"f8":{"dtype":"F8_E4M3",)"
+      R"("shape":[3],"data_offsets":[16,19]},"i":{"dtype":"I32","shape":[],"data_offsets":[19,23]}})";
   const std::string path = folder.write("a.safetensors", file_bytes(header, std::string(23, '\0')));
   const SafetensorsFile file(path);
   std::vector<double> out(16);
-  expect_error(kKind, {path, "'a'", "[2, 2]", "[4]"}, [&] { file.read("a", {4}, DType::kFloat32, out.data()); });
+  expect_error(kKind, {path, "'a'", "[2, 2]", "[4]"},
+               [&] { file.read("a", {4}, DType::kFloat32, out.data()); });
   expect_error(kKind, {path, "'nothing'"}, [&] { file.read("nothing", {4}, DType::kFloat32, out.data()); });
-  expect_error(kKind, {path, "'f8'", "F8_E4M3", "float32"}, [&] { file.read("f8", {3}, DType::kFloat32, out.data()); });
-  expect_error(kKind, {path, "'i'", "I32", "float32"}, [&] { file.read("i", {}, DType::kFloat32, out.data()); });
-  expect_error(kKind, {path, "'a'", "F32", "int32"}, [&] { file.read("a", {2, 2}, DType::kInt32, out.data()); });
+  expect_error(kKind, {path, "'f8'", "F8_E4M3", "float32"},
+               [&] { file.read("f8", {3}, DType::kFloat32, out.data()); });
+  expect_error(kKind, {path, "'i'", "I32", "float32"},
+               [&] { file.read("i", {}, DType::kFloat32, out.data()); });
+  expect_error(kKind, {path, "'a'", "F32", "int32"}, [&] {
+    file.read("a", {2, 2}, DType::kInt32, out.data());
+  });
   EXPECT_THROW(file.read_elements("a", 3, 2, DType::kFloat32, out.data()), Error);
   std::filesystem::resize_file(path, 100);
   expect_error(kKind, {path, "100"}, [&] { file.read("a", {2, 2}, DType::kFloat32, out.data()); });
@@ -144,12 +153,16 @@ std::string one_tensor(const std::string& fields, size_t data_bytes) {
   return file_bytes("{\"t\":{" + fields + "}}", std::string(data_bytes, 'x'));
 }
 
-std::vector<Malformed> malformed_files() {
-  const std::string ok = R"("dtype":"U8","shape":[4],"data_offsets":[0,4])";
-  const auto two = [](const std::string& first, const std::string& second, size_t data_bytes) {
-    const std::string tensor = R"({"dtype":"U8","shape":[4],"data_offsets":)";
-    return file_bytes("{\"a\":" + tensor + first + "},\"b\":" + tensor + second + "}}", std::string(data_bytes, 'x'));
-  };
+// Two tensors of four bytes at these data_offsets.
+std::string two_tensors(const std::string& first, const std::string& second, size_t data_bytes) {
+  const std::string tensor = R"({"dtype":"U8","shape":[4],"data_offsets":)";
+  return file_bytes("{\"a\":" + tensor + first + "},\"b\":" + tensor + second + "}}",
+                    std::string(data_bytes, 'x'));
+}
+
+const std::string kFourBytes = R"("dtype":"U8","shape":[4],"data_offsets":[0,4])";
+
+std::vector<Malformed> malformed_layouts() {
   return {
       {"empty", "", {"0 bytes"}},
       {"short", "1234567", {"7 bytes"}},
@@ -160,32 +173,61 @@ std::vector<Malformed> malformed_files() {
       {"a_list", file_bytes("[]", ""), {"does not start with '{'"}},
       {"not_json", file_bytes("{\"a\":", ""), {"malformed"}},
       {"text_behind", file_bytes("{} x", ""), {"malformed"}},
-      {"not_utf8", file_bytes("{\"\xff\xfe\":{" + ok + "}}", "xxxx"), {"malformed"}},
-      {"overlap", two("[0,4]", "[3,7]", 7), {"'b'", "[3, 7]", "overlap", "4"}},
-      {"same_place", two("[0,4]", "[0,4]", 4), {"'b'", "overlap"}},
-      {"hole", two("[0,4]", "[5,9]", 9), {"'b'", "[5, 9]", "hole", "4"}},
+      {"not_utf8", file_bytes("{\"\xff\xfe\":{" + kFourBytes + "}}", "xxxx"), {"malformed"}},
+      {"overlap", two_tensors("[0,4]", "[3,7]", 7), {"'b'", "[3, 7]", "overlap", "4"}},
+      {"same_place", two_tensors("[0,4]", "[0,4]", 4), {"'b'", "overlap"}},
+      {"hole", two_tensors("[0,4]", "[5,9]", 9), {"'b'", "[5, 9]", "hole", "4"}},
       {"hole_at_start", one_tensor(R"("dtype":"U8","shape":[4],"data_offsets":[1,5])", 5), {"'t'", "hole"}},
-      {"backwards", one_tensor(R"("dtype":"U8","shape":[4],"data_offsets":[4,0])", 4), {"'t'", "[4, 0]", "backwards"}},
+      {"backwards",
+       one_tensor(R"("dtype":"U8","shape":[4],"data_offsets":[4,0])", 4),
+       {"'t'", "[4, 0]", "backwards"}},
+  };
+}
+
+std::vector<Malformed> malformed_tensors() {
+  return {
       {"negative", one_tensor(R"("dtype":"U8","shape":[4],"data_offsets":[-4,0])", 4), {"'t'", "-4"}},
-      {"negative_shape", one_tensor(R"("dtype":"U8","shape":[-4],"data_offsets":[0,4])", 4), {"'t'", "-4", "shape"}},
+      {"negative_shape",
+       one_tensor(R"("dtype":"U8","shape":[-4],"data_offsets":[0,4])", 4),
+       {"'t'", "-4", "shape"}},
       {"fraction", one_tensor(R"("dtype":"U8","shape":[4.5],"data_offsets":[0,4])", 4), {"'t'", "4.5"}},
-      {"enormous", one_tensor(R"("dtype":"U8","shape":[18446744073709551615],"data_offsets":[0,4])", 4), {"'t'", "too large"}},
-      {"beyond_integers", one_tensor(R"("dtype":"U8","shape":[4],"data_offsets":[0,99999999999999999999999])", 4), {"'t'"}},
-      {"shape_overflow", one_tensor(R"("dtype":"U8","shape":[4294967296,4294967296],"data_offsets":[0,4])", 4), {"'t'", "overflows"}},
-      {"bits_overflow", one_tensor(R"("dtype":"F64","shape":[1152921504606846976],"data_offsets":[0,4])", 4), {"'t'", "overflows"}},
-      {"part_of_a_byte", one_tensor(R"("dtype":"F4","shape":[3],"data_offsets":[0,1])", 1), {"'t'", "whole number of bytes"}},
-      {"size_mismatch", one_tensor(R"("dtype":"F32","shape":[2],"data_offsets":[0,4])", 4), {"'t'", "needs 8", "hold 4"}},
-      {"truncated", one_tensor(ok, 3), {"4", "3", "cut short"}},
-      {"bytes_behind", one_tensor(ok, 5), {"4", "5", "follows"}},
-      {"duplicate", file_bytes("{\"t\":{" + ok + "},\"t\":{" + ok + "}}", "xxxx"), {"'t'", "twice"}},
-      {"duplicate_inside", one_tensor(ok + R"(,"dtype":"U8")", 4), {"'dtype'", "twice"}},
+      {"enormous",
+       one_tensor(R"("dtype":"U8","shape":[18446744073709551615],"data_offsets":[0,4])", 4),
+       {"'t'", "too large"}},
+      {"beyond_integers",
+       one_tensor(R"("dtype":"U8","shape":[4],"data_offsets":[0,99999999999999999999999])", 4),
+       {"'t'"}},
+      {"shape_overflow",
+       one_tensor(R"("dtype":"U8","shape":[4294967296,4294967296],"data_offsets":[0,4])", 4),
+       {"'t'", "overflows"}},
+      {"bits_overflow",
+       one_tensor(R"("dtype":"F64","shape":[1152921504606846976],"data_offsets":[0,4])", 4),
+       {"'t'", "overflows"}},
+      {"part_of_a_byte",
+       one_tensor(R"("dtype":"F4","shape":[3],"data_offsets":[0,1])", 1),
+       {"'t'", "whole number of bytes"}},
+      {"size_mismatch",
+       one_tensor(R"("dtype":"F32","shape":[2],"data_offsets":[0,4])", 4),
+       {"'t'", "needs 8", "hold 4"}},
+      {"truncated", one_tensor(kFourBytes, 3), {"4", "3", "cut short"}},
+      {"bytes_behind", one_tensor(kFourBytes, 5), {"4", "5", "follows"}},
+      {"duplicate",
+       file_bytes("{\"t\":{" + kFourBytes + "},\"t\":{" + kFourBytes + "}}", "xxxx"),
+       {"'t'", "twice"}},
+      {"duplicate_inside", one_tensor(kFourBytes + R"(,"dtype":"U8")", 4), {"'dtype'", "twice"}},
       {"duplicate_metadata", file_bytes(R"({"__metadata__":{"a":"1","a":"2"}})", ""), {"'a'", "twice"}},
       {"metadata_not_text", file_bytes(R"({"__metadata__":{"a":1}})", ""), {"'a'", "1"}},
-      {"unknown_type", one_tensor(R"("dtype":"F31","shape":[4],"data_offsets":[0,4])", 4), {"'t'", "'F31'", "unknown"}},
-      {"type_not_text", one_tensor(R"("dtype":7,"shape":[4],"data_offsets":[0,4])", 4), {"'t'", "dtype", "7"}},
+      {"unknown_type",
+       one_tensor(R"("dtype":"F31","shape":[4],"data_offsets":[0,4])", 4),
+       {"'t'", "'F31'", "unknown"}},
+      {"type_not_text",
+       one_tensor(R"("dtype":7,"shape":[4],"data_offsets":[0,4])", 4),
+       {"'t'", "dtype", "7"}},
       {"missing_shape", one_tensor(R"("dtype":"U8","data_offsets":[0,4])", 4), {"'t'", "no shape"}},
-      {"three_offsets", one_tensor(R"("dtype":"U8","shape":[4],"data_offsets":[0,4,4])", 4), {"'t'", "3 data_offsets"}},
-      {"unknown_key", one_tensor(ok + R"(,"extra":1)", 4), {"'t'", "'extra'"}},
+      {"three_offsets",
+       one_tensor(R"("dtype":"U8","shape":[4],"data_offsets":[0,4,4])", 4),
+       {"'t'", "3 data_offsets"}},
+      {"unknown_key", one_tensor(kFourBytes + R"(,"extra":1)", 4), {"'t'", "'extra'"}},
       {"null_tensor", file_bytes(R"({"t":null})", ""), {"'t'", "null"}},
       {"deep", file_bytes("{\"t\":" + std::string(100'000, '['), ""), {"'t'", "list"}},
   };
@@ -193,7 +235,9 @@ std::vector<Malformed> malformed_files() {
 
 TEST(Safetensors, MalformedFilesAreRefused) {
   const Folder folder;
-  for (const Malformed& file : malformed_files()) {
+  std::vector<Malformed> files = malformed_layouts();
+  for (const Malformed& file : malformed_tensors()) files.push_back(file);
+  for (const Malformed& file : files) {
     SCOPED_TRACE(file.name);
     const std::string path = folder.write(file.name, file.bytes);
     std::vector<std::string> message = file.message;
@@ -204,12 +248,42 @@ TEST(Safetensors, MalformedFilesAreRefused) {
   expect_error(kKind, {folder.path(), "folder"}, [&] { SafetensorsFile{folder.path()}; });
 }
 
+TEST(Safetensors, DamagedFilesNeverReadOutsideOfTheirBytes) {
+  const Folder folder;
+  const Tensor a = tensor_of<float>({1, 2, 3, 4}, {2, 2}), b = tensor_of<uint8_t>({1, 2, 3}, {3});
+  write_safetensors(folder / "whole", {safetensors_entry("a", a), safetensors_entry("b", b)});
+  const std::string whole = test::read_file(folder / "whole");
+  const RandomStream random(1, "damage");
+  for (uint64_t i = 0; i < 400; ++i) {
+    std::string damaged = whole;
+    for (uint64_t k = 0; k < 1 + i % 3; ++k) {
+      // Mostly digits, which is where the lies are.
+      const uint64_t bits = random.bits(8 * i + k + 4);
+      damaged[random.below(8 * i + k, whole.size())] = static_cast<char>(i % 2 == 0 ? '0' + bits % 10 : bits);
+    }
+    const std::string path = folder.write("damaged", damaged);
+    try {
+      const SafetensorsFile file(path);
+      for (const std::string& name : file.names()) {
+        std::vector<double> out(file.info(name).bytes.size());
+        for (const DType dtype : {DType::kFloat64, DType::kUInt8}) {
+          const int64_t count = dtype == DType::kUInt8 ? static_cast<int64_t>(out.size()) : 1;
+          file.read_elements(name, 0, std::min<int64_t>(count, out.empty() ? 0 : count), dtype, out.data());
+        }
+      }
+    } catch (const Error&) {
+    }
+  }
+}
+
 TEST(Safetensors, WritingRefusesWhatNobodyCouldRead) {
   const Folder folder;
   const Tensor a = tensor_of<float>({1, 2, 3, 4}, {2, 2});
-  EXPECT_THROW(write_safetensors(folder / "x", {safetensors_entry("a", a), safetensors_entry("a", a)}), Error);
+  EXPECT_THROW(write_safetensors(folder / "x", {safetensors_entry("a", a), safetensors_entry("a", a)}),
+               Error);
   EXPECT_THROW(safetensors_entry("a", a.slice(1, 0, 1)), Error);
-  expect_error(kKind, {folder / "no/x"}, [&] { write_safetensors(folder / "no/x", {safetensors_entry("a", a)}); });
+  expect_error(kKind, {folder / "no/x"},
+               [&] { write_safetensors(folder / "no/x", {safetensors_entry("a", a)}); });
   EXPECT_TRUE(test::names_in(folder).empty());
 }
 

@@ -1,5 +1,5 @@
-// tests/golden against this program: what an independent fp32 implementation computed for a tiny Llama (logits are compared
-// through the losses), through the same train() that users run, on every mesh and layout.
+// tests/golden against this program: what an independent fp32 implementation computed for tiny models of each family (logits
+// are compared through the losses), through the same train() that users run, on every mesh and layout.
 #include <gtest/gtest.h>
 
 #include <fstream>
@@ -28,12 +28,13 @@ class Collect final : public TrainObserver {
 
 enum class Form { kBatchOfTwo, kTwoDocuments, kTwoMicrobatches };
 
-// The two sequences of 384 tokens as files of 32-bit tokens.
+// The two sequences as files of 32-bit tokens.
 DataSpec data_spec(const std::string& model, const test::Folder& folder, Form form) {
   const SafetensorsFile file(golden(model) + "/expected_logits.safetensors");
-  std::vector<int32_t> tokens(2 * 384);
-  file.read("tokens", {2, 384}, DType::kInt32, tokens.data());
-  const auto write = [&](const std::string& name, size_t begin, size_t end) {
+  const int64_t length = file.info("tokens").shape.at(1);
+  std::vector<int32_t> tokens(static_cast<size_t>(2 * length));
+  file.read("tokens", {2, length}, DType::kInt32, tokens.data());
+  const auto write = [&](const std::string& name, int64_t begin, int64_t end) {
     std::ofstream out(folder / name, std::ios::binary);
     out.write(reinterpret_cast<const char*>(tokens.data() + begin), static_cast<std::streamsize>(4 * (end - begin)));
     return folder / name;
@@ -41,13 +42,13 @@ DataSpec data_spec(const std::string& model, const test::Folder& folder, Form fo
   DataSpec spec;
   spec.format = DataFormat::kTokensU32;
   if (form == Form::kTwoDocuments) {
-    spec.sources = {{.files = {write("a.u32", 0, 384), write("b.u32", 384, 768)}}};
+    spec.sources = {{.files = {write("a.u32", 0, length), write("b.u32", length, 2 * length)}}};
     spec.packing = Packing::kDocuments;
-    spec.sequence_length = 768;
+    spec.sequence_length = 2 * length;
   } else {
-    spec.sources = {{.files = {write("all.u32", 0, 768)}}};
+    spec.sources = {{.files = {write("all.u32", 0, 2 * length)}}};
     spec.packing = Packing::kStream;
-    spec.sequence_length = 384;
+    spec.sequence_length = length;
   }
   return spec;
 }
@@ -140,7 +141,8 @@ TEST_P(GoldenTest, DataAndContextRanks) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, GoldenTest, testing::Values("llama", "llama_llama3rope"),
+INSTANTIATE_TEST_SUITE_P(Models, GoldenTest, testing::Values("llama", "llama_llama3rope", "llama_linear_tied", "llama_yarn", "mistral", "qwen2",
+                                         "qwen3"),
                          [](const auto& i) { return std::string(i.param); });
 
 }  // namespace

@@ -9,12 +9,13 @@
 namespace longspan {
 
 namespace {
-constexpr int64_t kInterval = 4096;
+constexpr int64_t kInterval = 1024;
 }
 
 Blend::Blend(const std::vector<double>& weights) : weights_(weights) {
   check(!weights.empty(), "a blend needs at least one source");
-  for (const double weight : weights) check(std::isfinite(weight) && weight > 0, "a source has the weight {}", weight);
+  for (const double weight : weights)
+    check(std::isfinite(weight) && weight > 0, "a source has the weight {}", weight);
   const double sum = std::accumulate(weights_.begin(), weights_.end(), 0.0);
   for (double& weight : weights_) weight /= sum;
   counts_.push_back(std::vector<int64_t>(weights_.size(), 0));

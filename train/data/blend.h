@@ -1,12 +1,11 @@
 // Blend: which source each sequence comes from.
 //
-// Sequence n goes to the source j that is furthest behind its share: the greatest weight_j (n + 1) - count_j, where
-// count_j is what j had before and weights sum to 1; the lowest j where several are equal. So counts follow the weights at
-// every moment, to within one sequence or two. The choice is made in order; counts are kept at intervals, so that any
-// place is found again quickly.
+// Sequence n goes to the source j that is furthest behind its share: the greatest weight_j (n + 1) - count_j,
+// where count_j is what j had before and weights sum to 1; the lowest j where several are equal. So counts
+// follow the weights at every moment, to within one sequence or two. The choice is made in order; counts are
+// kept at intervals, so that any place is found again quickly.
 #pragma once
 
-#include <cstddef>
 #include <cstddef>
 #include <cstdint>
 #include <vector>

@@ -3,11 +3,12 @@
 #include <algorithm>
 #include <limits>
 #include <map>
-#include <set>
+#include <span>
 #include <utility>
 
 #include "core/base/error.h"
 #include "train/data/document_files.h"
+#include "train/formats/crc32c.h"
 
 namespace longspan {
 
@@ -19,8 +20,9 @@ std::vector<std::string> paths_of(const DocumentFiles& found) {
   return paths;
 }
 
-// Documents of all sources numbered by path, empty ones left out and a file in two sources counted once, so that which
-// ones are held out is the same for training and for evaluation. first_number[real path] is that of its first document.
+// Documents of all sources numbered by path, empty ones left out and a file in two sources counted once, so
+// that which ones are held out is the same for training and for evaluation. first_number[real path] is that
+// of its first document.
 class HoldoutNumbers {
  public:
   void add(const DocumentFiles& found, const TokenSource& source) {
@@ -28,7 +30,8 @@ class HoldoutNumbers {
     for (int64_t i = 0; i < source.num_documents(); ++i) {
       if (source.document_tokens(i) > 0) ++counts[source.file_of(i)];
     }
-    for (size_t file = 0; file < counts.size(); ++file) first_number_[found.files[file].real_path] = counts[file];
+    for (size_t file = 0; file < counts.size(); ++file)
+      first_number_[found.files[file].real_path] = counts[file];
   }
 
   void finish() {
@@ -48,8 +51,8 @@ bool belongs(int64_t number, const DataSpec& spec) {
   return held_out == (spec.part == DataPart::kHeldOut);
 }
 
-std::vector<uint32_t> documents_of_part(const DataSpec& spec, const DocumentFiles& found, const TokenSource& source,
-                                        const HoldoutNumbers& numbers) {
+std::vector<uint32_t> documents_of_part(const DataSpec& spec, const DocumentFiles& found,
+                                        const TokenSource& source, const HoldoutNumbers& numbers) {
   check(source.num_documents() <= std::numeric_limits<uint32_t>::max(), "{} documents in one source",
         source.num_documents());
   std::vector<uint32_t> documents;
@@ -57,13 +60,16 @@ std::vector<uint32_t> documents_of_part(const DataSpec& spec, const DocumentFile
   int64_t number = numbers.first_number(found.files[0]);
   for (int64_t i = 0; i < source.num_documents(); ++i) {
     if (source.file_of(i) != file) number = numbers.first_number(found.files[file = source.file_of(i)]);
-    if (source.document_tokens(i) > 0 && belongs(number++, spec)) documents.push_back(static_cast<uint32_t>(i));
+    if (source.document_tokens(i) > 0 && belongs(number++, spec))
+      documents.push_back(static_cast<uint32_t>(i));
   }
   return documents;
 }
 
 const char* name_of(DataPart part) {
-  return part == DataPart::kHeldOut ? "held out" : part == DataPart::kTraining ? "left for training" : "there";
+  return part == DataPart::kHeldOut    ? "held out"
+         : part == DataPart::kTraining ? "left for training"
+                                       : "there";
 }
 
 }  // namespace
@@ -75,8 +81,8 @@ Dataset::Dataset(const DataSpec& spec, uint64_t seed, int64_t vocabulary_size, O
       sequence_length_(spec.sequence_length),
       vocabulary_size_(vocabulary_size) {
   check(spec.sequence_length > 0 && spec.holdout_every >= 0 && vocabulary_size > 0,
-        "sequence_length is {}, holdout_every {} and the vocabulary has {} tokens", spec.sequence_length, spec.holdout_every,
-        vocabulary_size);
+        "sequence_length is {}, holdout_every {} and the vocabulary has {} tokens", spec.sequence_length,
+        spec.holdout_every, vocabulary_size);
   if (spec.sources.empty()) raise(ErrorKind::kData, "no data files are named");
   open_sources(spec);
   make_streams(seed);
@@ -118,10 +124,11 @@ void Dataset::make_streams(uint64_t seed) {
   for (size_t j = 0; j < sources_.size(); ++j) {
     for (const uint32_t i : sources_[j].documents) lengths.push_back(sources_[j].tokens->document_tokens(i));
     if (order_ == Order::kListed) continue;
-    streams_.emplace_back(std::exchange(lengths, {}), sources_[j].first_document, DocumentStream::Shuffle::kEveryEpoch, seed,
-                          fmt::format("data/source {}", j));
+    streams_.emplace_back(std::exchange(lengths, {}), sources_[j].first_document,
+                          DocumentStream::Shuffle::kEveryEpoch, seed, fmt::format("data/source {}", j));
   }
-  if (order_ == Order::kListed) streams_.emplace_back(std::move(lengths), 0, DocumentStream::Shuffle::kNo, seed, "data");
+  if (order_ == Order::kListed)
+    streams_.emplace_back(std::move(lengths), 0, DocumentStream::Shuffle::kNo, seed, "data");
 }
 
 TokenSequence Dataset::sequence(int64_t number) const {
@@ -131,14 +138,16 @@ TokenSequence Dataset::sequence(int64_t number) const {
   if (order_ == Order::kShuffled) {
     choice = blend_.choose(number);
   } else {
-    check(number < num_sequences_per_epoch(), "sequence {} was asked for, there are {}", number, num_sequences_per_epoch());
+    check(number < num_sequences_per_epoch(), "sequence {} was asked for, there are {}", number,
+          num_sequences_per_epoch());
     count = std::min(count, total_tokens() - number * sequence_length_);
   }
-  check(!__builtin_mul_overflow(choice.number, sequence_length_, &begin), "sequence {} of {} tokens overflows 64 bits",
-        number, sequence_length_);
+  check(!__builtin_mul_overflow(choice.number, sequence_length_, &begin),
+        "sequence {} of {} tokens overflows 64 bits", number, sequence_length_);
   TokenSequence sequence;
   sequence.tokens.reserve(static_cast<size_t>(count));
-  for (const DocumentPiece& piece : streams_[choice.source].pieces(begin, count)) append_piece(piece, sequence);
+  for (const DocumentPiece& piece : streams_[choice.source].pieces(begin, count))
+    append_piece(piece, sequence);
   return sequence;
 }
 
@@ -151,8 +160,8 @@ void Dataset::append_piece(const DocumentPiece& piece, TokenSequence& sequence) 
   for (int64_t i = 0; i < piece.length; ++i) {
     const int32_t token = sequence.tokens[begin + static_cast<size_t>(i)];
     if (token < 0 || token >= vocabulary_size_) [[unlikely]] {
-      raise(ErrorKind::kData, "{}: token {} is {}, but the vocabulary has {} tokens", source.tokens->document_name(local),
-            piece.offset + i, token, vocabulary_size_);
+      raise(ErrorKind::kData, "{}: token {} is {}, but the vocabulary has {} tokens",
+            source.tokens->document_name(local), piece.offset + i, token, vocabulary_size_);
     }
   }
   if (packing_ == Packing::kDocuments || sequence.documents.empty()) {
@@ -166,7 +175,9 @@ void Dataset::append_piece(const DocumentPiece& piece, TokenSequence& sequence) 
   }
 }
 
-int64_t Dataset::num_sequences_per_epoch() const { return (total_tokens() - 1) / sequence_length_ + 1; }
+int64_t Dataset::num_sequences_per_epoch() const {
+  return (total_tokens() - 1) / sequence_length_ + 1;
+}
 
 int64_t Dataset::total_tokens() const {
   int64_t total = 0;
@@ -179,20 +190,35 @@ int64_t Dataset::num_documents() const {
 }
 
 const Dataset::Source& Dataset::source_of(int64_t document) const {
-  check(0 <= document && document < num_documents(), "document {} was asked for, there are {}", document, num_documents());
-  const auto after = std::upper_bound(sources_.begin(), sources_.end(), document,
-                                      [](int64_t d, const Source& source) { return d < source.first_document; });
+  check(0 <= document && document < num_documents(), "document {} was asked for, there are {}", document,
+        num_documents());
+  const auto after =
+      std::upper_bound(sources_.begin(), sources_.end(), document,
+                       [](int64_t d, const Source& source) { return d < source.first_document; });
   return *(after - 1);
 }
 
 std::string Dataset::document_name(int64_t document) const {
   const Source& source = source_of(document);
-  return source.tokens->document_name(source.documents[static_cast<size_t>(document - source.first_document)]);
+  return source.tokens->document_name(
+      source.documents[static_cast<size_t>(document - source.first_document)]);
 }
 
 int64_t Dataset::document_tokens(int64_t document) const {
   const Source& source = source_of(document);
-  return source.tokens->document_tokens(source.documents[static_cast<size_t>(document - source.first_document)]);
+  return source.tokens->document_tokens(
+      source.documents[static_cast<size_t>(document - source.first_document)]);
+}
+
+uint32_t Dataset::fingerprint() const {
+  uint32_t crc = 0;
+  for (const Source& source : sources_) {
+    for (const uint32_t i : source.documents) {
+      const int64_t tokens = source.tokens->document_tokens(i);
+      crc = crc32c(std::as_bytes(std::span(&tokens, 1)), crc);
+    }
+  }
+  return crc;
 }
 
 std::optional<double> Dataset::bytes_per_token() const {

@@ -1,14 +1,15 @@
 // Dataset: documents laid end to end and cut into sequences of equal length.
 //
-// Order::kShuffled is for training. Each source is an endless stream: epoch after epoch, its documents in an order drawn
-// for (seed, source, epoch). Sequence i of a source is tokens [i S, (i + 1) S) of its stream, S = sequence_length. With
-// several sources, sequence n comes from the source whose share so far lags most behind its weight (blend.h).
-// Order::kListed is for evaluation: all documents once, sources one after the other, files by path; weights do not matter
-// and the last sequence may be shorter.
+// Order::kShuffled is for training. Each source is an endless stream: epoch after epoch, its documents in an
+// order drawn for (seed, source, epoch). Sequence i of a source is tokens [i S, (i + 1) S) of its stream, S =
+// sequence_length. With several sources, sequence n comes from the source whose share so far lags most behind
+// its weight (blend.h). Order::kListed is for evaluation: all documents once, sources one after the other,
+// files by path; weights do not matter and the last sequence may be shorter.
 //
-// A sequence is a pure function of (spec, files, seed, number), so that any rank, in any order, after any restart, reads
-// the same. Cost: one binary search and the tokens read; once for each epoch, a pass over the list of documents.
-// All errors are Error(kData) and name the file. An object serves one thread at a time; each rank opens its own.
+// A sequence is a pure function of (spec, files, seed, number), so that any rank, in any order, after any
+// restart, reads the same. Cost: one binary search and the tokens read; once for each epoch, a pass over the
+// list of documents. All errors are Error(kData) and name the file. An object serves one thread at a time;
+// each rank opens its own.
 #pragma once
 
 #include <cstdint>
@@ -27,14 +28,14 @@ namespace longspan {
 // A run of tokens that attend only to each other: tokens [begin, begin + length) of the sequence.
 struct DocumentSpan {
   int64_t begin = 0, length = 0;
-  int64_t document = -1;           // Dataset::document_name knows it; -1: the run holds pieces of several (kStream)
+  int64_t document = -1;  // Dataset::document_name knows it; -1: the run holds pieces of several (kStream)
   int64_t offset_in_document = 0;  // where the run starts in its document; 0 where there are several
 };
 
 struct TokenSequence {
   std::vector<int32_t> tokens;
-  // They tile the sequence. Packing::kDocuments: one for each piece of a document; what a sequence's end cuts off opens
-  // the next one as a document of its own. Packing::kStream: one in all.
+  // They tile the sequence. Packing::kDocuments: one for each piece of a document; what a sequence's end cuts
+  // off opens the next one as a document of its own. Packing::kStream: one in all.
   std::vector<DocumentSpan> documents;
 };
 
@@ -44,8 +45,8 @@ class Dataset {
  public:
   Dataset(const DataSpec& spec, uint64_t seed, int64_t vocabulary_size, Order order);
 
-  // Any number >= 0 (kShuffled), or below num_sequences_per_epoch() (kListed). Raises for a token outside of the
-  // vocabulary, naming the file, the token's place in it and the size of the vocabulary.
+  // Any number >= 0 (kShuffled), or below num_sequences_per_epoch() (kListed). Raises for a token outside of
+  // the vocabulary, naming the file, the token's place in it and the size of the vocabulary.
   TokenSequence sequence(int64_t number) const;
 
   int64_t num_sequences_per_epoch() const;  // total_tokens() / S, rounded up
@@ -54,9 +55,13 @@ class Dataset {
   // Documents are numbered from 0 in listed order, sources one after the other, empty ones left out.
   std::string document_name(int64_t document) const;
   int64_t document_tokens(int64_t document) const;
+  // Of the lengths of all documents, in listed order. Ranks that find different files, or a run that resumes
+  // with other data than it began with, have different fingerprints.
+  uint32_t fingerprint() const;
   // Known for TEXT only.
   std::optional<double> bytes_per_token() const;
-  // Files found in folders that could not be used: unreadable, broken links, pipes, linked folders. And empty files.
+  // Files found in folders that could not be used: unreadable, broken links, pipes, linked folders. And empty
+  // files.
   int64_t num_skipped_files() const { return num_skipped_files_; }
   int64_t num_empty_files() const { return num_empty_files_; }
 

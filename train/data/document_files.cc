@@ -26,16 +26,20 @@ constexpr std::string_view kIndexSuffix = ".idx", kDataSuffix = ".bin";
 enum class Found { kNothing, kFile, kFolder, kOther };
 
 Found look_at(const std::string& path) {
-  struct stat status{};
+  struct stat status {};
   if (::stat(path.c_str(), &status) != 0) return Found::kNothing;
   if (S_ISREG(status.st_mode)) return Found::kFile;
   return S_ISDIR(status.st_mode) ? Found::kFolder : Found::kOther;
 }
 
 // As whom this process acts: access(2) would ask for whom it was started.
-bool readable(const std::string& path) { return ::faccessat(AT_FDCWD, path.c_str(), R_OK, AT_EACCESS) == 0; }
+bool readable(const std::string& path) {
+  return ::faccessat(AT_FDCWD, path.c_str(), R_OK, AT_EACCESS) == 0;
+}
 
-bool is_hidden(const fs::path& path) { return path.filename().string().starts_with('.'); }
+bool is_hidden(const fs::path& path) {
+  return path.filename().string().starts_with('.');
+}
 
 class Finder {
  public:
@@ -51,7 +55,9 @@ class Finder {
     }
     if (paths_.size() == before) {
       raise(kKind, "no file matches {}{}", entry,
-            num_skipped_ == skipped_before ? "" : fmt::format(" ({} cannot be read)", num_skipped_ - skipped_before));
+            num_skipped_ == skipped_before
+                ? ""
+                : fmt::format(" ({} cannot be read)", num_skipped_ - skipped_before));
     }
   }
 
@@ -60,7 +66,8 @@ class Finder {
  private:
   void find_prefixes(std::string entry) {
     if (entry.ends_with(kIndexSuffix) || entry.ends_with(kDataSuffix)) entry.resize(entry.size() - 4);
-    const bool is_prefix = look_at(entry + ".idx") != Found::kNothing || look_at(entry + ".bin") != Found::kNothing;
+    const bool is_prefix =
+        look_at(entry + ".idx") != Found::kNothing || look_at(entry + ".bin") != Found::kNothing;
     const bool is_folder = !is_prefix && look_at(entry) == Found::kFolder;
     find_files(entry, is_folder ? entry : entry + ".idx");
   }
@@ -82,7 +89,8 @@ class Finder {
     const int reason = errno;
     if (path.find_first_of("*?[") == std::string::npos) {
       const bool link = fs::is_symlink(fs::path(path));
-      raise(kKind, "cannot find {}: {}{}", path, link ? "it links to what is not there: " : "", std::strerror(reason));
+      raise(kKind, "cannot find {}: {}{}", path, link ? "it links to what is not there: " : "",
+            std::strerror(reason));
     }
     find_glob(entry, path);
   }
@@ -102,22 +110,30 @@ class Finder {
     }
   }
 
+  // A folder that may not be read is skipped; one that cannot be read today would make another list than
+  // tomorrow's.
   void walk(const fs::path& folder) {
     std::error_code failure;
     fs::directory_iterator entries(folder, failure);
-    if (failure) {
+    if (failure == std::errc::permission_denied) {
       ++num_skipped_;
       return;
     }
-    for (; entries != fs::directory_iterator(); entries.increment(failure)) {
-      const fs::path path = entries->path();
-      if (is_hidden(path)) continue;
-      const bool link = fs::is_symlink(entries->symlink_status(failure));
-      if (!link && look_at(path.string()) == Found::kFolder) {
-        walk(path);
-      } else if (path.string().ends_with(suffix_)) {
-        add_if_usable(path.string());
-      }
+    while (!failure && entries != fs::directory_iterator()) {
+      visit(entries->path());
+      entries.increment(failure);
+    }
+    if (failure) raise(kKind, "cannot list {}: {}", folder.string(), failure.message());
+  }
+
+  void visit(const fs::path& path) {
+    if (is_hidden(path)) return;
+    std::error_code ignored;
+    const bool link = fs::is_symlink(fs::symlink_status(path, ignored));
+    if (!link && look_at(path.string()) == Found::kFolder) {
+      walk(path);
+    } else if (path.string().ends_with(suffix_)) {
+      add_if_usable(path.string());
     }
   }
 
@@ -166,7 +182,8 @@ DocumentFiles find_document_files(const std::vector<std::string>& entries, DataF
   for (const std::string& entry : entries) finder.find(entry);
   DocumentFiles result = finder.finish();
   if (result.files.empty()) {
-    raise(kKind, "{}{}: all {} files are empty", entries[0], entries.size() > 1 ? " and others" : "", result.num_empty);
+    raise(kKind, "{}{}: all {} files are empty", entries[0], entries.size() > 1 ? " and others" : "",
+          result.num_empty);
   }
   return result;
 }

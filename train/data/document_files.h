@@ -1,10 +1,10 @@
 // From what the user wrote to a list of files.
 //
-// An entry is a file, a folder (all regular files below it, hidden ones and linked folders aside) or a glob. MEGATRON:
-// a prefix of .idx and .bin, a folder or a glob of such. A file that is named must be there and readable; what cannot be
-// used inside a folder or a glob is skipped and counted. The list is sorted by path, bytewise, and a file that is
-// reached twice is in it once, so it depends neither on the order of the entries nor on that of the file system.
-// Raises Error(kData) naming the entry where it matches nothing.
+// An entry is a file, a folder (all regular files below it, hidden ones and linked folders aside) or a glob.
+// MEGATRON: a prefix of .idx and .bin, a folder or a glob of such. A file that is named must be there and
+// readable; what cannot be used inside a folder or a glob is skipped and counted. The list is sorted by path,
+// bytewise, and a file that is reached twice is in it once, so it depends neither on the order of the entries
+// nor on that of the file system. Raises Error(kData) naming the entry where it matches nothing.
 #pragma once
 
 #include <cstdint>

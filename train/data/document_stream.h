@@ -1,7 +1,8 @@
-// DocumentStream: documents laid end to end, epoch after epoch, as one line of tokens that can be cut anywhere.
+// DocumentStream: documents laid end to end, epoch after epoch, as one line of tokens that can be cut
+// anywhere.
 //
-// Epoch e holds all documents in an order drawn for (seed, name, e) by Fisher and Yates's shuffle, or as listed. The order
-// of the last two epochs asked for is kept: 12 bytes for each document.
+// Epoch e holds all documents in an order drawn for (seed, name, e) by Fisher and Yates's shuffle, or as
+// listed. The order of the last two epochs asked for is kept: 12 bytes for each document.
 #pragma once
 
 #include <cstdint>
@@ -31,8 +32,8 @@ class DocumentStream {
  private:
   struct Epoch {
     int64_t number = 0;
-    std::vector<uint32_t> order;   // documents, less first_document_
-    std::vector<int64_t> begins;   // first token of each in the epoch
+    std::vector<uint32_t> order;  // documents, less first_document_
+    std::vector<int64_t> begins;  // first token of each in the epoch
   };
   std::shared_ptr<const Epoch> epoch(int64_t number) const;
 

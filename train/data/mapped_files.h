@@ -16,7 +16,8 @@ class MappedFiles {
 
   const std::string& path(size_t file) const { return paths_[file]; }
   size_t size() const { return paths_.size(); }
-  // Valid until the next call. Raises unless the file has `size_bytes`, which it had when the data was listed.
+  // Valid until the next call. Raises unless the file has `size_bytes`, which it had when the data was
+  // listed.
   const MappedFile& get(size_t file, int64_t size_bytes) const;
 
  private:

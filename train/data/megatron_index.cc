@@ -25,8 +25,8 @@ T value_at(const MappedFile& file, int64_t offset) {
 }
 
 MegatronType type_of_code(uint8_t code, const std::string& path) {
-  constexpr std::array<std::string_view, 9> kNames = {"", "uint8", "int8", "int16", "int32", "int64", "float64", "float32",
-                                                      "uint16"};
+  constexpr std::array<std::string_view, 9> kNames = {"",      "uint8",   "int8",    "int16", "int32",
+                                                      "int64", "float64", "float32", "uint16"};
   switch (code) {
     case 1:
       return MegatronType::kUInt8;
@@ -39,8 +39,10 @@ MegatronType type_of_code(uint8_t code, const std::string& path) {
     default:
       break;
   }
-  if (code == 0 || code >= kNames.size()) raise(ErrorKind::kData, "{} has the unknown token type {}", path, code);
-  raise(ErrorKind::kData, "{} holds tokens of type {}; uint8, int8, uint16 and int32 are supported", path, kNames[code]);
+  if (code == 0 || code >= kNames.size())
+    raise(ErrorKind::kData, "{} has the unknown token type {}", path, code);
+  raise(ErrorKind::kData, "{} holds tokens of type {}; uint8, int8, uint16 and int32 are supported", path,
+        kNames[code]);
 }
 
 }  // namespace
@@ -68,7 +70,8 @@ void MegatronIndex::read_header() {
   const std::string& path = file_.path();
   const size_t bytes = file_.size_bytes();
   if (bytes < kHeaderBytes) {
-    raise(ErrorKind::kData, "{} has {} bytes; the header of a Megatron index alone has {}", path, bytes, kHeaderBytes);
+    raise(ErrorKind::kData, "{} has {} bytes; the header of a Megatron index alone has {}", path, bytes,
+          kHeaderBytes);
   }
   if (std::memcmp(file_.bytes().data(), kMagic.data(), kMagic.size()) != 0) {
     raise(ErrorKind::kData, "{} is no Megatron index: it does not start with MMIDIDX", path);
@@ -81,7 +84,8 @@ void MegatronIndex::read_header() {
   // Each count is held against the file before they are multiplied, so nothing can overflow.
   const uint64_t room = bytes - kHeaderBytes;
   if (sequences > room / 12 || documents > room / 8) {
-    raise(ErrorKind::kData, "{} announces {} sequences and {} document bounds, more than its {} bytes can hold", path,
+    raise(ErrorKind::kData,
+          "{} announces {} sequences and {} document bounds, more than its {} bytes can hold", path,
           sequences, documents, bytes);
   }
   const uint64_t needed = 12 * sequences + 8 * documents;
@@ -89,8 +93,8 @@ void MegatronIndex::read_header() {
     raise(ErrorKind::kData, "{} has sequence modes: multimodal data is not supported", path);
   }
   if (room != needed) {
-    raise(ErrorKind::kData, "{} has {} bytes; {} sequences and {} document bounds need {}", path, bytes, sequences,
-          documents, kHeaderBytes + needed);
+    raise(ErrorKind::kData, "{} has {} bytes; {} sequences and {} document bounds need {}", path, bytes,
+          sequences, documents, kHeaderBytes + needed);
   }
   if (documents == 0) raise(ErrorKind::kData, "{} has no document bounds; even an empty index has one", path);
   num_sequences_ = static_cast<int64_t>(sequences);
@@ -104,21 +108,22 @@ void MegatronIndex::check_sequences(int64_t bin_bytes) const {
     if (tokens < 0) raise(ErrorKind::kData, "{}: sequence {} has {} tokens", file_.path(), i, tokens);
     // A length has 32 bits and an item at most 4 bytes: the product fits.
     if (offset < 0 || offset > bin_bytes || tokens * item > bin_bytes - offset) {
-      raise(ErrorKind::kData, "{}: sequence {} of {} tokens lies at byte {}, but the .bin file has {} bytes", file_.path(), i,
-            tokens, offset, bin_bytes);
+      raise(ErrorKind::kData, "{}: sequence {} of {} tokens lies at byte {}, but the .bin file has {} bytes",
+            file_.path(), i, tokens, offset, bin_bytes);
     }
   }
 }
 
 void MegatronIndex::check_documents() const {
   if (first_sequence(0) != 0) {
-    raise(ErrorKind::kData, "{}: the first document starts at sequence {}, not 0", file_.path(), first_sequence(0));
+    raise(ErrorKind::kData, "{}: the first document starts at sequence {}, not 0", file_.path(),
+          first_sequence(0));
   }
   for (int64_t i = 0; i < num_documents_; ++i) {
     const int64_t first = first_sequence(i), next = first_sequence(i + 1);
     if (next < first || next > num_sequences_) {
-      raise(ErrorKind::kData, "{}: document {} covers sequences {} to {}, but there are {}", file_.path(), i, first, next,
-            num_sequences_);
+      raise(ErrorKind::kData, "{}: document {} covers sequences {} to {}, but there are {}", file_.path(), i,
+            first, next, num_sequences_);
     }
   }
   if (first_sequence(num_documents_) != num_sequences_) {

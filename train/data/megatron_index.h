@@ -3,8 +3,9 @@
 //   "MMIDIDX\0\0" | u64 version = 1 | u8 dtype code | u64 S sequences | u64 D | i32[S] lengths in tokens
 //   | i64[S] byte offsets into prefix.bin | i64[D] first sequence of each document, and S at the end
 //
-// The header has 34 bytes, so no array is aligned: values are copied out, never read in place. Every count, length and
-// offset is checked against the sizes of both files on opening; multimodal files are refused. Raises Error(kData).
+// The header has 34 bytes, so no array is aligned: values are copied out, never read in place. Every count,
+// length and offset is checked against the sizes of both files on opening; multimodal files are refused.
+// Raises Error(kData).
 #pragma once
 
 #include <cstdint>

@@ -14,8 +14,8 @@ std::vector<std::string> with_suffix(const std::vector<std::string>& prefixes, c
   return paths;
 }
 
-void copy_typed(MegatronType type, const std::byte* in, int64_t count, int32_t* out, const std::string& document,
-                int64_t offset) {
+void copy_typed(MegatronType type, const std::byte* in, int64_t count, int32_t* out,
+                const std::string& document, int64_t offset) {
   switch (type) {
     case MegatronType::kUInt8:
       return copy_tokens<uint8_t>(in, count, out, document, offset);
@@ -30,9 +30,11 @@ void copy_typed(MegatronType type, const std::byte* in, int64_t count, int32_t* 
 
 }  // namespace
 
-MegatronSource::MegatronSource(const std::vector<std::string>& prefixes) : bins_(with_suffix(prefixes, ".bin")) {
+MegatronSource::MegatronSource(const std::vector<std::string>& prefixes)
+    : bins_(with_suffix(prefixes, ".bin")) {
   for (const std::string& prefix : prefixes) {
-    Part part{.index = nullptr, .bin_bytes = file_size_bytes(prefix + ".bin"), .first_document = num_documents()};
+    Part part{
+        .index = nullptr, .bin_bytes = file_size_bytes(prefix + ".bin"), .first_document = num_documents()};
     part.index = std::make_unique<MegatronIndex>(prefix + ".idx", part.bin_bytes);
     const MegatronIndex& index = *part.index;
     for (int64_t document = 0; document < index.num_documents(); ++document) {
@@ -59,8 +61,8 @@ std::string MegatronSource::document_name(int64_t document) const {
 
 void MegatronSource::read(int64_t document, int64_t offset, int64_t count, int32_t* out) const {
   const int64_t tokens = document_tokens(document);
-  check(0 <= offset && 0 <= count && offset <= tokens - count, "tokens [{}, {} + {}) of a document of {}", offset, offset,
-        count, tokens);
+  check(0 <= offset && 0 <= count && offset <= tokens - count, "tokens [{}, {} + {}) of a document of {}",
+        offset, offset, count, tokens);
   const size_t number = file_of(document);
   const Part& part = parts_[number];
   const MegatronIndex& index = *part.index;
@@ -73,7 +75,8 @@ void MegatronSource::read(int64_t document, int64_t offset, int64_t count, int32
     const int64_t skipped = offset - begin;
     if (skipped < length) {
       const int64_t copied = std::min(length - skipped, count);
-      const std::byte* in = bin.bytes().data() + index.sequence_offset_bytes(i) + skipped * size_bytes(index.type());
+      const std::byte* in =
+          bin.bytes().data() + index.sequence_offset_bytes(i) + skipped * size_bytes(index.type());
       copy_typed(index.type(), in, copied, out, name, offset);
       out += copied;
       offset += copied;

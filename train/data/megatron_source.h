@@ -1,4 +1,5 @@
-// MegatronSource: the documents of one or several indexed datasets of Megatron-LM, each a pair prefix.idx, prefix.bin.
+// MegatronSource: the documents of one or several indexed datasets of Megatron-LM, each a pair prefix.idx,
+// prefix.bin.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +18,9 @@ class MegatronSource : public TokenSource {
   explicit MegatronSource(const std::vector<std::string>& prefixes);
 
   int64_t num_documents() const override { return static_cast<int64_t>(num_tokens_.size()); }
-  int64_t document_tokens(int64_t document) const override { return num_tokens_[static_cast<size_t>(document)]; }
+  int64_t document_tokens(int64_t document) const override {
+    return num_tokens_[static_cast<size_t>(document)];
+  }
   size_t file_of(int64_t document) const override;
   std::string document_name(int64_t document) const override;
   void read(int64_t document, int64_t offset, int64_t count, int32_t* out) const override;

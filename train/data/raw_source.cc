@@ -29,7 +29,8 @@ RawSource::RawSource(RawType type, const std::vector<std::string>& files) : type
   for (const std::string& path : files) {
     const int64_t bytes = file_size_bytes(path);
     if (bytes % item != 0) {
-      raise(ErrorKind::kData, "{} has {} bytes, which is no whole number of tokens of {} bytes", path, bytes, item);
+      raise(ErrorKind::kData, "{} has {} bytes, which is no whole number of tokens of {} bytes", path, bytes,
+            item);
     }
     num_tokens_.push_back(bytes / item);
   }
@@ -37,8 +38,8 @@ RawSource::RawSource(RawType type, const std::vector<std::string>& files) : type
 
 void RawSource::read(int64_t document, int64_t offset, int64_t count, int32_t* out) const {
   const int64_t tokens = document_tokens(document), item = item_bytes(type_);
-  check(0 <= offset && 0 <= count && offset <= tokens - count, "tokens [{}, {} + {}) of a document of {}", offset, offset,
-        count, tokens);
+  check(0 <= offset && 0 <= count && offset <= tokens - count, "tokens [{}, {} + {}) of a document of {}",
+        offset, offset, count, tokens);
   const MappedFile& file = files_.get(static_cast<size_t>(document), tokens * item);
   const std::byte* in = file.bytes().data() + offset * item;
   switch (type_) {

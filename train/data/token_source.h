@@ -4,8 +4,8 @@
 //   TOKENS_U16  each file is a document of raw little-endian tokens, without a header; TOKENS_U32 alike
 //   MEGATRON    prefix.idx and prefix.bin of Megatron-LM's indexed dataset (megatron_index.h)
 //
-// Files are mapped when they are first read, and few at a time. All errors are Error(kData) and name the file. An object
-// serves one thread at a time.
+// Files are mapped when they are first read, and few at a time. All errors are Error(kData) and name the
+// file. An object serves one thread at a time.
 #pragma once
 
 #include <cstddef>

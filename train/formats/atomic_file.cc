@@ -13,7 +13,9 @@ namespace longspan {
 
 namespace {
 
-std::span<const std::byte> bytes_of(std::string_view text) { return std::as_bytes(std::span(text)); }
+std::span<const std::byte> bytes_of(std::string_view text) {
+  return std::as_bytes(std::span(text));
+}
 
 std::string folder_of(const std::string& path) {
   const std::string folder = std::filesystem::path(path).parent_path().string();
@@ -37,25 +39,31 @@ void fsync_directory(const std::string& path, ErrorKind kind) {
   const int reason = ::fsync(descriptor) == 0 ? 0 : errno;
   ::close(descriptor);
   // Some file systems cannot sync a folder and say EINVAL; there is nothing more to be done on them.
-  if (reason != 0 && reason != EINVAL) raise(kind, "cannot sync the folder {}: {}", path, std::strerror(reason));
+  if (reason != 0 && reason != EINVAL)
+    raise(kind, "cannot sync the folder {}: {}", path, std::strerror(reason));
 }
 
 AtomicFile::AtomicFile(const std::string& path, ErrorKind kind) : path_(path), kind_(kind) {
   for (int n = 0; descriptor_ < 0; ++n) {
     temporary_ = fmt::format("{}.tmp-{}-{}", path, ::getpid(), n);
     descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    if (descriptor_ < 0 && errno != EEXIST) raise(kind_, "cannot create {}: {}", temporary_, std::strerror(errno));
+    if (descriptor_ < 0 && errno != EEXIST)
+      raise(kind_, "cannot create {}: {}", temporary_, std::strerror(errno));
   }
 }
 
-AtomicFile::~AtomicFile() { discard(); }
+AtomicFile::~AtomicFile() {
+  discard();
+}
 
 void AtomicFile::write(std::span<const std::byte> bytes) {
   check(descriptor_ >= 0, "{} was written to after its commit", path_);
   write_all(descriptor_, bytes, temporary_, kind_);
 }
 
-void AtomicFile::write(std::string_view text) { write(bytes_of(text)); }
+void AtomicFile::write(std::string_view text) {
+  write(bytes_of(text));
+}
 
 void AtomicFile::commit() {
   check(descriptor_ >= 0, "{} was committed twice", path_);

@@ -1,8 +1,8 @@
 // AtomicFile: a file that appears whole or not at all, also when the power fails.
 //
-// The bytes go to a temporary sibling, `<path>.tmp-<pid>-<n>`; `commit` syncs it, renames it over `path` and syncs the
-// folder. Without `commit` the temporary is removed and `path` is as it was. Every error names the path and the system's
-// reason, and is of the kind the caller gives.
+// The bytes go to a temporary sibling, `<path>.tmp-<pid>-<n>`; `commit` syncs it, renames it over `path` and
+// syncs the folder. Without `commit` the temporary is removed and `path` is as it was. Every error names the
+// path and the system's reason, and is of the kind the caller gives.
 #pragma once
 
 #include <cstddef>
@@ -35,7 +35,8 @@ class AtomicFile {
 
 void write_file_atomically(const std::string& path, std::span<const std::byte> bytes,
                            ErrorKind kind = ErrorKind::kCheckpoint);
-void write_file_atomically(const std::string& path, std::string_view text, ErrorKind kind = ErrorKind::kCheckpoint);
+void write_file_atomically(const std::string& path, std::string_view text,
+                           ErrorKind kind = ErrorKind::kCheckpoint);
 
 // Writes all bytes to an open file, however many calls that takes; `path` is for the message.
 void write_all(int descriptor, std::span<const std::byte> bytes, const std::string& path, ErrorKind kind);

@@ -1,5 +1,5 @@
-// CRC-32C (Castagnoli, reflected polynomial 0x82f63b78): the checksum of checkpoints and of TensorBoard records.
-// crc32c("123456789") is 0xe3069283.
+// CRC-32C (Castagnoli, reflected polynomial 0x82f63b78): the checksum of checkpoints and of TensorBoard
+// records. crc32c("123456789") is 0xe3069283.
 #pragma once
 
 #include <cstddef>

@@ -55,8 +55,8 @@ EventWriter::EventWriter(const std::string& folder, int64_t first_step) {
   // TensorBoard reads files in the order of their names, which start with the time.
   const double now = wall_time_seconds();
   for (int n = 0; descriptor_ < 0; ++n) {
-    path_ = fmt::format("{}/events.out.tfevents.{:010d}.{}.{}.{}", folder, static_cast<int64_t>(now), host_name(),
-                        ::getpid(), n);
+    path_ = fmt::format("{}/events.out.tfevents.{:010d}.{}.{}.{}", folder, static_cast<int64_t>(now),
+                        host_name(), ::getpid(), n);
     descriptor_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0666);
     if (descriptor_ < 0 && errno != EEXIST) raise(kKind, "cannot create {}: {}", path_, std::strerror(errno));
   }
@@ -78,7 +78,9 @@ EventWriter::EventWriter(const std::string& folder, int64_t first_step) {
   }
 }
 
-EventWriter::~EventWriter() { ::close(descriptor_); }
+EventWriter::~EventWriter() {
+  ::close(descriptor_);
+}
 
 void EventWriter::add_scalars(int64_t step, const std::vector<EventScalar>& scalars) {
   event::Event event;

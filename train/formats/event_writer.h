@@ -1,9 +1,10 @@
 // EventWriter: scalars for TensorBoard, in its event files.
 //
-// A file is a list of records (u64 length, masked CRC-32C of the length, data, masked CRC-32C of the data), each data a
-// protobuf Event (event.proto; tensorboard/summary/writer/record_writer.py). Each process writes a file of its own; it
-// opens with a session start at `first_step`, upon which TensorBoard forgets what earlier files say of that step and later.
-// Raises Error(kResource) naming the file when it cannot be written.
+// A file is a list of records (u64 length, masked CRC-32C of the length, data, masked CRC-32C of the data),
+// each data a protobuf Event (event.proto; tensorboard/summary/writer/record_writer.py). Each process writes
+// a file of its own; it opens with a session start at `first_step`, upon which TensorBoard forgets what
+// earlier files say of that step and later. Raises Error(kResource) naming the file when it cannot be
+// written.
 #pragma once
 
 #include <cstddef>
@@ -39,7 +40,8 @@ class EventWriter {
   int descriptor_ = -1;
 };
 
-// The CRC as the records hold it: rotated and offset, so that a CRC over data that holds CRCs stays a good one.
+// The CRC as the records hold it: rotated and offset, so that a CRC over data that holds CRCs stays a good
+// one.
 uint32_t masked_crc32c(std::span<const std::byte> bytes);
 
 }  // namespace longspan

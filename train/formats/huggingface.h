@@ -1,10 +1,11 @@
-// Models in Hugging Face folders: config.json, and model.safetensors or model.safetensors.index.json with its shards.
+// Models in Hugging Face folders: config.json, and model.safetensors or model.safetensors.index.json with its
+// shards.
 //
-// Reads Llama, Mistral, Qwen2 and Qwen3. What such a configuration may say and this program does not do is refused by
-// name, never ignored. Both dialects of the rotary embedding are understood: rope_theta with rope_scaling (transformers
-// 4) and rope_parameters (transformers 5). Weights keep their names and layout: Linear is [out, in]; query and key rows
-// are ordered for the rotation of halves, which is also ours (model/rope.h).
-// All errors are Error(kCheckpoint) and name the file and the key or tensor.
+// Reads Llama, Mistral, Qwen2 and Qwen3. What such a configuration may say and this program does not do is
+// refused by name, never ignored. Both dialects of the rotary embedding are understood: rope_theta with
+// rope_scaling (transformers 4) and rope_parameters (transformers 5). Weights keep their names and layout:
+// Linear is [out, in]; query and key rows are ordered for the rotation of halves, which is also ours
+// (model/rope.h). All errors are Error(kCheckpoint) and name the file and the key or tensor.
 #pragma once
 
 #include <cstddef>
@@ -22,8 +23,9 @@ namespace longspan {
 
 struct HuggingFaceConfig {
   ModelSpec spec;
-  std::string model_type;     // llama, mistral, qwen2 or qwen3
-  int64_t max_positions = 0;  // max_position_embeddings: what the model was trained for; 0 where it is not said
+  std::string model_type;  // llama, mistral, qwen2 or qwen3
+  int64_t max_positions =
+      0;  // max_position_embeddings: what the model was trained for; 0 where it is not said
 };
 
 HuggingFaceConfig read_huggingface_config(const std::string& folder);

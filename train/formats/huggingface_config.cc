@@ -1,7 +1,6 @@
-#include <nlohmann/json.hpp>
-
 #include <algorithm>
 #include <array>
+#include <nlohmann/json.hpp>
 
 #include "train/formats/huggingface.h"
 #include "train/formats/huggingface_rope.h"
@@ -37,7 +36,8 @@ void read_sizes(const JsonObject& config, const std::string& type, ModelSpec& sp
   }
   spec.num_kv_heads = kv_heads.value_or(spec.num_heads);
   if (spec.num_heads % spec.num_kv_heads != 0) {
-    config.refuse("num_key_value_heads", fmt::format("it should divide num_attention_heads, {}", spec.num_heads));
+    config.refuse("num_key_value_heads",
+                  fmt::format("it should divide num_attention_heads, {}", spec.num_heads));
   }
   const auto head_dim = config.optional_integer("head_dim");
   if (!head_dim && type != "qwen3" && spec.hidden_size % spec.num_heads != 0) {
@@ -46,8 +46,8 @@ void read_sizes(const JsonObject& config, const std::string& type, ModelSpec& sp
   }
   spec.head_dim = head_dim ? *head_dim : type == "qwen3" ? 128 : spec.hidden_size / spec.num_heads;
   if (spec.head_dim % 2 != 0) {
-    raise(ErrorKind::kCheckpoint, "{}: head_dim is {}; the rotary embedding needs an even number", config.path(),
-          spec.head_dim);
+    raise(ErrorKind::kCheckpoint, "{}: head_dim is {}; the rotary embedding needs an even number",
+          config.path(), spec.head_dim);
   }
   spec.norm_epsilon = config.optional_positive_number("rms_norm_eps").value_or(1e-6);
   spec.initializer_range = config.optional_positive_number("initializer_range").value_or(0.02);
@@ -74,12 +74,14 @@ void refuse_sliding_window(const JsonObject& config, const std::string& type) {
   }
   if (type == "mistral" && !config.mentions("sliding_window")) {
     raise(ErrorKind::kCheckpoint,
-          "{}: sliding_window is missing, which for mistral means 4096; attention in sliding windows is not supported. "
+          "{}: sliding_window is missing, which for mistral means 4096; attention in sliding windows is not "
+          "supported. "
           "Write null where the model has none",
           config.path());
   }
   for (const std::string& layer : config.texts("layer_types")) {
-    if (layer != "full_attention") config.refuse("layer_types", fmt::format("layers of type '{}' are not supported", layer));
+    if (layer != "full_attention")
+      config.refuse("layer_types", fmt::format("layers of type '{}' are not supported", layer));
   }
 }
 
@@ -90,7 +92,8 @@ void refuse_others(const JsonObject& config) {
   if (config.optional_number("attention_dropout").value_or(0) != 0) {
     config.refuse("attention_dropout", "dropout is not supported");
   }
-  if (config.has("quantization_config")) config.refuse("quantization_config", "quantized weights are not supported");
+  if (config.has("quantization_config"))
+    config.refuse("quantization_config", "quantized weights are not supported");
 }
 
 }  // namespace
@@ -112,9 +115,11 @@ HuggingFaceConfig parse_huggingface_config(const std::string& text, const std::s
 HuggingFaceConfig read_huggingface_config(const std::string& folder) {
   const MappedFile file(folder + "/config.json", ErrorKind::kCheckpoint);
   if (file.size_bytes() > kLargestFile) {
-    raise(ErrorKind::kCheckpoint, "{} has {} bytes; {} is the most", file.path(), file.size_bytes(), kLargestFile);
+    raise(ErrorKind::kCheckpoint, "{} has {} bytes; {} is the most", file.path(), file.size_bytes(),
+          kLargestFile);
   }
-  return parse_huggingface_config({reinterpret_cast<const char*>(file.bytes().data()), file.size_bytes()}, file.path());
+  return parse_huggingface_config({reinterpret_cast<const char*>(file.bytes().data()), file.size_bytes()},
+                                  file.path());
 }
 
 }  // namespace longspan

@@ -17,8 +17,8 @@ using Keys = std::vector<std::string>;
 constexpr double kDefaultTheta = 10000;
 
 auto fields(const RopeSpec& s) {
-  return std::tie(s.theta, s.scaling, s.factor, s.original_max_positions, s.beta_fast, s.beta_slow, s.attention_factor,
-                  s.low_frequency_factor, s.high_frequency_factor);
+  return std::tie(s.theta, s.scaling, s.factor, s.original_max_positions, s.beta_fast, s.beta_slow,
+                  s.attention_factor, s.low_frequency_factor, s.high_frequency_factor);
 }
 
 std::string rope_type(const JsonObject& rope) {
@@ -38,8 +38,9 @@ std::string joined(const Keys& keys) {
 
 // A key that we do not know may change the numbers, so it is never passed over.
 void expect_keys(const JsonObject& rope, const std::string& type, const Keys& used) {
-  static const Keys kHarmless = {"rope_theta", "rope_type", "type", "partial_rotary_factor", "finetuned",
-                                 "original_max_position_embeddings"};
+  static const Keys kHarmless = {"rope_theta", "rope_type",
+                                 "type",       "partial_rotary_factor",
+                                 "finetuned",  "original_max_position_embeddings"};
   for (const std::string& key : rope.keys()) {
     const bool known = std::find(used.begin(), used.end(), key) != used.end() ||
                        std::find(kHarmless.begin(), kHarmless.end(), key) != kHarmless.end();
@@ -59,8 +60,9 @@ void read_yarn(const JsonObject& config, const JsonObject& rope, RopeSpec& spec)
   if (rope.has("truncate") && !rope.flag("truncate")) {
     rope.refuse("truncate", "the bounds of the ramp are always rounded to whole pairs");
   }
-  expect_keys(rope, "yarn", {"factor", "attention_factor", "beta_fast", "beta_slow", "original_max_position_embeddings",
-                             "truncate"});
+  expect_keys(rope, "yarn",
+              {"factor", "attention_factor", "beta_fast", "beta_slow", "original_max_position_embeddings",
+               "truncate"});
   spec.scaling = RopeScalingType::kYarn;
   spec.factor = read_factor(rope);
   spec.attention_factor = rope.optional_positive_number("attention_factor").value_or(0);
@@ -75,7 +77,8 @@ void read_yarn(const JsonObject& config, const JsonObject& rope, RopeSpec& spec)
 }
 
 void read_llama3(const JsonObject& rope, RopeSpec& spec) {
-  expect_keys(rope, "llama3", {"factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"});
+  expect_keys(rope, "llama3",
+              {"factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"});
   spec.scaling = RopeScalingType::kLlama3;
   spec.factor = read_factor(rope);
   spec.low_frequency_factor = rope.positive_number("low_freq_factor");
@@ -101,17 +104,20 @@ void read_scaling(const JsonObject& config, const JsonObject& rope, RopeSpec& sp
   } else if (type == "llama3") {
     read_llama3(rope, spec);
   } else if (type == "dynamic") {
-    rope.refuse(key, "its frequencies change with the length of the input, so that no two lengths share a model; "
-                     "'ntk' and 'yarn' with a fixed factor are supported");
+    rope.refuse(key,
+                "its frequencies change with the length of the input, so that no two lengths share a model; "
+                "'ntk' and 'yarn' with a fixed factor are supported");
   } else {
     rope.refuse(key, "not supported; default, linear, ntk, yarn and llama3 are");
   }
 }
 
-// `rope` is what rope_scaling or rope_parameters holds, or the root of the configuration where there is neither.
+// `rope` is what rope_scaling or rope_parameters holds, or the root of the configuration where there is
+// neither.
 RopeSpec read_one(const JsonObject& config, const JsonObject& rope) {
   RopeSpec spec;
-  const auto outer = config.optional_positive_number("rope_theta"), inner = rope.optional_positive_number("rope_theta");
+  const auto outer = config.optional_positive_number("rope_theta"),
+             inner = rope.optional_positive_number("rope_theta");
   if (outer && inner && *outer != *inner) {
     config.refuse("rope_theta", fmt::format("{} says {}", rope.name_of("rope_theta"), *inner));
   }

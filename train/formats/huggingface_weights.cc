@@ -12,7 +12,7 @@ namespace {
 constexpr size_t kLargestIndex = size_t{256} << 20;
 
 bool exists(const std::string& path) {
-  struct stat status{};
+  struct stat status {};
   return ::stat(path.c_str(), &status) == 0;
 }
 
@@ -21,8 +21,8 @@ void expect_basename(const std::string& name, const std::string& tensor, const s
   const bool safe = !name.empty() && name != "." && name != ".." && name.find('/') == std::string::npos &&
                     name.find('\0') == std::string::npos;
   if (!safe) {
-    raise(ErrorKind::kCheckpoint, "{}: tensor '{}' lies in '{}', which is no file name in the same folder", index_path,
-          tensor, name);
+    raise(ErrorKind::kCheckpoint, "{}: tensor '{}' lies in '{}', which is no file name in the same folder",
+          index_path, tensor, name);
   }
 }
 
@@ -36,14 +36,16 @@ HuggingFaceWeights::HuggingFaceWeights(const std::string& folder) : folder_(fold
   } else if (exists(index)) {
     open_index(index);
   } else {
-    raise(ErrorKind::kCheckpoint, "{} has neither model.safetensors nor model.safetensors.index.json", folder);
+    raise(ErrorKind::kCheckpoint, "{} has neither model.safetensors nor model.safetensors.index.json",
+          folder);
   }
 }
 
 void HuggingFaceWeights::open_index(const std::string& index_path) {
   const MappedFile file(index_path, ErrorKind::kCheckpoint);
   if (file.size_bytes() > kLargestIndex) {
-    raise(ErrorKind::kCheckpoint, "{} has {} bytes; {} is the most", index_path, file.size_bytes(), kLargestIndex);
+    raise(ErrorKind::kCheckpoint, "{} has {} bytes; {} is the most", index_path, file.size_bytes(),
+          kLargestIndex);
   }
   const nlohmann::json root =
       parse_json_object({reinterpret_cast<const char*>(file.bytes().data()), file.size_bytes()}, index_path);
@@ -55,7 +57,8 @@ void HuggingFaceWeights::open_index(const std::string& index_path) {
     const auto [place, added] = number_of.try_emplace(shard, shards_.size());
     if (added) shards_.push_back(std::make_unique<SafetensorsFile>(folder_ + "/" + shard));
     if (!shards_[place->second]->contains(tensor)) {
-      raise(ErrorKind::kCheckpoint, "{} says that tensor '{}' lies in {}, where it is not", index_path, tensor, shard);
+      raise(ErrorKind::kCheckpoint, "{} says that tensor '{}' lies in {}, where it is not", index_path,
+            tensor, shard);
     }
     shard_of_[tensor] = place->second;
   }
@@ -77,6 +80,8 @@ void HuggingFaceWeights::read(const std::string& name, const Shape& shape, DType
   file_of(name).read(name, shape, dtype, out);
 }
 
-void HuggingFaceWeights::read_into(const std::string& name, const Tensor& out) const { file_of(name).read_into(name, out); }
+void HuggingFaceWeights::read_into(const std::string& name, const Tensor& out) const {
+  file_of(name).read_into(name, out);
+}
 
 }  // namespace longspan

@@ -39,7 +39,7 @@ std::string value_text(const JsonValue& value) {
 }
 
 bool exists(const std::string& path) {
-  struct stat status{};
+  struct stat status {};
   return ::stat(path.c_str(), &status) == 0;
 }
 
@@ -85,7 +85,9 @@ JsonLinesWriter::JsonLinesWriter(const std::string& path) : path_(path) {
   }
 }
 
-JsonLinesWriter::~JsonLinesWriter() { ::close(descriptor_); }
+JsonLinesWriter::~JsonLinesWriter() {
+  ::close(descriptor_);
+}
 
 void JsonLinesWriter::append(const std::vector<JsonField>& fields) {
   const std::string line = to_json(fields) + "\n";

@@ -47,7 +47,9 @@ bool JsonObject::has(const std::string& key) const {
   return found != object_->end() && !found->is_null();
 }
 
-bool JsonObject::mentions(const std::string& key) const { return object_->contains(key); }
+bool JsonObject::mentions(const std::string& key) const {
+  return object_->contains(key);
+}
 
 std::vector<std::string> JsonObject::keys() const {
   std::vector<std::string> names;
@@ -73,10 +75,11 @@ void JsonObject::wrong_type(const std::string& key, const char* wanted) const {
 int64_t JsonObject::integer(const std::string& key, int64_t least) const {
   const nlohmann::json& value = at(key);
   if (!value.is_number_integer()) wrong_type(key, "an integer");
-  const bool too_great = value.is_number_unsigned() && value.get<uint64_t>() > static_cast<uint64_t>(kGreatest);
+  const bool too_great =
+      value.is_number_unsigned() && value.get<uint64_t>() > static_cast<uint64_t>(kGreatest);
   if (too_great || value.get<int64_t>() < least) {
-    raise(ErrorKind::kCheckpoint, "{}: {} should be from {} to {}, not {}", path_, name_of(key), least, kGreatest,
-          quoted(value));
+    raise(ErrorKind::kCheckpoint, "{}: {} should be from {} to {}, not {}", path_, name_of(key), least,
+          kGreatest, quoted(value));
   }
   return value.get<int64_t>();
 }
@@ -123,7 +126,9 @@ JsonObject JsonObject::object(const std::string& key) const {
   return {at(key), path_, name_of(key) + "."};
 }
 
-bool JsonObject::holds_object(const std::string& key) const { return has(key) && at(key).is_object(); }
+bool JsonObject::holds_object(const std::string& key) const {
+  return has(key) && at(key).is_object();
+}
 
 std::vector<std::string> JsonObject::texts(const std::string& key) const {
   if (!has(key)) return {};

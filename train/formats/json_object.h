@@ -1,6 +1,8 @@
-// JsonObject: a JSON object from a file that somebody else wrote, read key by key with one clear error for each mistake.
+// JsonObject: a JSON object from a file that somebody else wrote, read key by key with one clear error for
+// each mistake.
 //
-// A key that is null counts as absent, as in transformers. Raises Error(kCheckpoint) naming the file and the key.
+// A key that is null counts as absent, as in transformers. Raises Error(kCheckpoint) naming the file and the
+// key.
 #pragma once
 
 #include <cstdint>
@@ -16,13 +18,14 @@ nlohmann::json parse_json_object(const std::string& text, const std::string& pat
 
 class JsonObject {
  public:
-  // `prefix` names the object itself in messages: "" for the root, "rope_scaling." for what is under that key.
+  // `prefix` names the object itself in messages: "" for the root, "rope_scaling." for what is under that
+  // key.
   JsonObject(const nlohmann::json& object, std::string path, std::string prefix);
 
   const std::string& path() const { return path_; }
   bool has(const std::string& key) const;
   bool mentions(const std::string& key) const;  // also as null
-  std::vector<std::string> keys() const;  // sorted; those that are null left out
+  std::vector<std::string> keys() const;        // sorted; those that are null left out
 
   // Absent without a default: an error. Integers lie in [least, 2^31).
   int64_t integer(const std::string& key, int64_t least = 1) const;

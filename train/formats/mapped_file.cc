@@ -19,10 +19,11 @@ MappedFile::MappedFile(const std::string& path, ErrorKind kind) : path_(path), k
     int descriptor;
     ~Closer() { ::close(descriptor); }  // the mapping outlives it: many files may be mapped at once
   } closer{descriptor};
-  struct stat status{};
+  struct stat status {};
   if (::fstat(descriptor, &status) != 0) raise(kind_, "cannot look at {}: {}", path_, std::strerror(errno));
   if (!S_ISREG(status.st_mode)) {
-    raise(kind_, "{} is {}, not a regular file", path_, S_ISDIR(status.st_mode) ? "a folder" : "a pipe or a device");
+    raise(kind_, "{} is {}, not a regular file", path_,
+          S_ISDIR(status.st_mode) ? "a folder" : "a pipe or a device");
   }
   size_ = static_cast<size_t>(status.st_size);
   modified_seconds_ = status.st_mtim.tv_sec;
@@ -33,9 +34,13 @@ MappedFile::MappedFile(const std::string& path, ErrorKind kind) : path_(path), k
   data_ = static_cast<const std::byte*>(address);
 }
 
-MappedFile::~MappedFile() { release(); }
+MappedFile::~MappedFile() {
+  release();
+}
 
-MappedFile::MappedFile(MappedFile&& other) noexcept { *this = std::move(other); }
+MappedFile::MappedFile(MappedFile&& other) noexcept {
+  *this = std::move(other);
+}
 
 MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
   if (this == &other) return *this;
@@ -50,8 +55,9 @@ MappedFile& MappedFile::operator=(MappedFile&& other) noexcept {
 }
 
 void MappedFile::expect_unchanged() const {
-  struct stat status{};
-  if (::stat(path_.c_str(), &status) != 0) raise(kind_, "cannot find {} any more: {}", path_, std::strerror(errno));
+  struct stat status {};
+  if (::stat(path_.c_str(), &status) != 0)
+    raise(kind_, "cannot find {} any more: {}", path_, std::strerror(errno));
   const auto size = static_cast<size_t>(status.st_size);
   if (size != size_) raise(kind_, "{} had {} bytes when it was opened and now has {}", path_, size_, size);
   if (status.st_mtim.tv_sec != modified_seconds_ || status.st_mtim.tv_nsec != modified_nanoseconds_) {

@@ -1,7 +1,8 @@
 // MappedFile: a regular file mapped read-only, for as long as the object lives.
 //
 // A mapped file that shrinks kills its reader with SIGBUS, so whoever reads bytes long after opening calls
-// `expect_unchanged` first. Every error names the path and the system's reason, and is of the kind the caller gives.
+// `expect_unchanged` first. Every error names the path and the system's reason, and is of the kind the caller
+// gives.
 #pragma once
 
 #include <cstddef>
@@ -25,7 +26,8 @@ class MappedFile {
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   size_t size_bytes() const { return size_; }
 
-  // Raises unless the path still leads to a file of the size and the modification time that it had when it was opened.
+  // Raises unless the path still leads to a file of the size and the modification time that it had when it
+  // was opened.
   void expect_unchanged() const;
 
  private:

@@ -14,7 +14,8 @@ static_assert(std::endian::native == std::endian::little, "the elements of the f
 
 constexpr uint64_t kLongestHeader = 100'000'000;
 
-// IEEE half precision, bit by bit: conversion by instruction is not everywhere, and no weights are large in it.
+// IEEE half precision, bit by bit: conversion by instruction is not everywhere, and no weights are large in
+// it.
 struct Half {
   uint16_t bits;
   explicit operator float() const {
@@ -34,8 +35,10 @@ To converted(From value) {
   if constexpr (std::is_same_v<To, From>) {
     return value;
   } else if constexpr (std::is_same_v<To, double>) {
-    if constexpr (std::is_same_v<From, float>) return value;
-    else return static_cast<double>(static_cast<float>(value));
+    if constexpr (std::is_same_v<From, float>)
+      return value;
+    else
+      return static_cast<double>(static_cast<float>(value));
   } else {
     return static_cast<To>(static_cast<float>(value));
   }
@@ -102,10 +105,12 @@ SafetensorsFile::SafetensorsFile(const std::string& path) : file_(path, ErrorKin
   uint64_t header_bytes = 0;
   std::memcpy(&header_bytes, bytes.data(), 8);
   if (header_bytes > kLongestHeader) {
-    raise(ErrorKind::kCheckpoint, "{} announces a header of {} bytes; {} is the most", path, header_bytes, kLongestHeader);
+    raise(ErrorKind::kCheckpoint, "{} announces a header of {} bytes; {} is the most", path, header_bytes,
+          kLongestHeader);
   }
   if (header_bytes > bytes.size() - 8) {
-    raise(ErrorKind::kCheckpoint, "{} announces a header of {} bytes, only {} follow", path, header_bytes, bytes.size() - 8);
+    raise(ErrorKind::kCheckpoint, "{} announces a header of {} bytes, only {} follow", path, header_bytes,
+          bytes.size() - 8);
   }
   const std::string_view json(reinterpret_cast<const char*>(bytes.data()) + 8, header_bytes);
   if (!json.starts_with('{')) raise(ErrorKind::kCheckpoint, "{}: the header does not start with '{{'", path);
@@ -113,9 +118,11 @@ SafetensorsFile::SafetensorsFile(const std::string& path) : file_(path, ErrorKin
   SafetensorsHeader header = parse_safetensors_header(json, static_cast<int64_t>(data.size()), path);
   metadata_ = std::move(header.metadata);
   for (auto& tensor : header.tensors) {
-    const auto span = data.subspan(static_cast<size_t>(tensor.begin), static_cast<size_t>(tensor.end - tensor.begin));
+    const auto span =
+        data.subspan(static_cast<size_t>(tensor.begin), static_cast<size_t>(tensor.end - tensor.begin));
     names_.push_back(tensor.name);
-    tensors_[tensor.name] = {.dtype = std::move(tensor.dtype), .shape = std::move(tensor.shape), .bytes = span};
+    tensors_[tensor.name] = {
+        .dtype = std::move(tensor.dtype), .shape = std::move(tensor.shape), .bytes = span};
   }
 }
 
@@ -128,8 +135,8 @@ const SafetensorsInfo& SafetensorsFile::info(const std::string& name) const {
 void SafetensorsFile::read(const std::string& name, const Shape& shape, DType dtype, void* out) const {
   const SafetensorsInfo& tensor = info(name);
   if (!same_shape(tensor.shape, shape)) {
-    raise(ErrorKind::kCheckpoint, "{}: tensor '{}' has shape {}, not {}", path(), name, shape_text(tensor.shape),
-          shape.to_string());
+    raise(ErrorKind::kCheckpoint, "{}: tensor '{}' has shape {}, not {}", path(), name,
+          shape_text(tensor.shape), shape.to_string());
   }
   read_elements(name, 0, shape.num_elements(), dtype, out);
 }
@@ -139,17 +146,18 @@ void SafetensorsFile::read_into(const std::string& name, const Tensor& out) cons
   read(name, out.shape(), out.dtype(), out.raw());
 }
 
-void SafetensorsFile::read_elements(const std::string& name, int64_t begin, int64_t count, DType dtype, void* out) const {
+void SafetensorsFile::read_elements(const std::string& name, int64_t begin, int64_t count, DType dtype,
+                                    void* out) const {
   const SafetensorsInfo& tensor = info(name);
   const Reader reader = find_reader(tensor.dtype, dtype);
   if (reader.convert == nullptr) {
-    raise(ErrorKind::kCheckpoint, "{}: tensor '{}' is {}, which cannot be read as {}{}", path(), name, tensor.dtype,
-          longspan::name(dtype),
+    raise(ErrorKind::kCheckpoint, "{}: tensor '{}' is {}, which cannot be read as {}{}", path(), name,
+          tensor.dtype, longspan::name(dtype),
           reader.item_bytes == 0 ? "; F64, F32, BF16, F16, I64, I32 and U8 are what can be read" : "");
   }
   const int64_t num_elements = static_cast<int64_t>(tensor.bytes.size()) / reader.item_bytes;
-  check(0 <= begin && 0 <= count && begin <= num_elements - count, "elements [{}, {} + {}) of tensor '{}', which has {}",
-        begin, begin, count, name, num_elements);
+  check(0 <= begin && 0 <= count && begin <= num_elements - count,
+        "elements [{}, {} + {}) of tensor '{}', which has {}", begin, begin, count, name, num_elements);
   file_.expect_unchanged();
   reader.convert(tensor.bytes.data() + begin * reader.item_bytes, count, out);
 }

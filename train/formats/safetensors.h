@@ -1,10 +1,11 @@
 // safetensors: named tensors in one file (https://github.com/huggingface/safetensors, format section).
 //
-//   u64 N | N bytes of JSON: {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [begin, end]}, ...} | data
+//   u64 N | N bytes of JSON: {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [begin, end]}, ...} |
+//   data
 //
-// Little-endian and row-major; the tensors tile the data without holes or overlap. The reader makes every check of the
-// reference implementation when it opens a file, whatever is read later, and refuses repeated names. All errors are
-// Error(kCheckpoint), name the file and the tensor, and hold both offending values.
+// Little-endian and row-major; the tensors tile the data without holes or overlap. The reader makes every
+// check of the reference implementation when it opens a file, whatever is read later, and refuses repeated
+// names. All errors are Error(kCheckpoint), name the file and the tensor, and hold both offending values.
 #pragma once
 
 #include <cstddef>
@@ -36,8 +37,8 @@ class SafetensorsFile {
   bool contains(const std::string& name) const { return tensors_.contains(name); }
   const SafetensorsInfo& info(const std::string& name) const;  // raises where there is no such tensor
 
-  // Reads a whole tensor of exactly this shape as `dtype`. F64, F32, BF16 and F16 convert to float64, float32 and
-  // bfloat16; I64, I32 and U8 are read as what they are; other types are refused by name.
+  // Reads a whole tensor of exactly this shape as `dtype`. F64, F32, BF16 and F16 convert to float64, float32
+  // and bfloat16; I64, I32 and U8 are read as what they are; other types are refused by name.
   void read(const std::string& name, const Shape& shape, DType dtype, void* out) const;
   // The same into a contiguous tensor in host memory, whose shape and dtype say what is wanted.
   void read_into(const std::string& name, const Tensor& out) const;

@@ -22,34 +22,36 @@ struct TypeBits {
 };
 
 // Every type of the format; which of them can be read is safetensors.cc's business.
-constexpr std::array<TypeBits, 22> kTypes = {{{"BOOL", 8},        {"F4", 4},       {"F6_E2M3", 6},
-                                              {"F6_E3M2", 6},     {"U8", 8},       {"I8", 8},
-                                              {"F8_E5M2", 8},     {"F8_E4M3", 8},  {"F8_E8M0", 8},
-                                              {"F8_E4M3FNUZ", 8}, {"F8_E5M2FNUZ", 8}, {"I16", 16},
-                                              {"U16", 16},        {"F16", 16},     {"BF16", 16},
-                                              {"I32", 32},        {"U32", 32},     {"F32", 32},
-                                              {"C64", 64},        {"F64", 64},     {"I64", 64},
-                                              {"U64", 64}}};
+constexpr std::array<TypeBits, 22> kTypes = {
+    {{"BOOL", 8},    {"F4", 4},      {"F6_E2M3", 6}, {"F6_E3M2", 6},     {"U8", 8},          {"I8", 8},
+     {"F8_E5M2", 8}, {"F8_E4M3", 8}, {"F8_E8M0", 8}, {"F8_E4M3FNUZ", 8}, {"F8_E5M2FNUZ", 8}, {"I16", 16},
+     {"U16", 16},    {"F16", 16},    {"BF16", 16},   {"I32", 32},        {"U32", 32},        {"F32", 32},
+     {"C64", 64},    {"F64", 64},    {"I64", 64},    {"U64", 64}}};
 
-// Follows the one structure that a header may have, and builds it without a JSON tree: a repeated key would be lost in
-// a tree, and a hostile one could nest without end.
+// Follows the one structure that a header may have, and builds it without a JSON tree: a repeated key would
+// be lost in a tree, and a hostile one could nest without end.
 class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
  public:
   HeaderReader(std::string path, SafetensorsHeader& header) : path_(std::move(path)), header_(header) {}
 
   bool null() override { refuse("a null"); }
   bool boolean(bool) override { refuse("true or false"); }
-  bool number_float(number_float_t, const string_t& text) override { refuse("the number " + text.substr(0, 40)); }
+  bool number_float(number_float_t, const string_t& text) override {
+    refuse("the number " + text.substr(0, 40));
+  }
   bool binary(binary_t&) override { refuse("binary data"); }
 
-  bool number_integer(number_integer_t value) override { refuse("the negative number " + std::to_string(value)); }
+  bool number_integer(number_integer_t value) override {
+    refuse("the negative number " + std::to_string(value));
+  }
 
   bool number_unsigned(number_unsigned_t value) override {
     if (place_ != Place::kShape && place_ != Place::kOffsets) refuse("the number " + std::to_string(value));
     if (value > static_cast<uint64_t>(std::numeric_limits<int64_t>::max())) {
       refuse("the number " + std::to_string(value) + ", which is too large");
     }
-    (place_ == Place::kShape ? header_.tensors.back().shape : offsets_).push_back(static_cast<int64_t>(value));
+    (place_ == Place::kShape ? header_.tensors.back().shape : offsets_)
+        .push_back(static_cast<int64_t>(value));
     return true;
   }
 
@@ -70,7 +72,8 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
     } else if (place_ == Place::kRoot && key_ == "__metadata__") {
       place_ = Place::kMetadata;
     } else if (place_ == Place::kRoot) {
-      if (header_.tensors.size() == kMostTensors) fail(fmt::format("there are more than {} tensors", kMostTensors));
+      if (header_.tensors.size() == kMostTensors)
+        fail(fmt::format("there are more than {} tensors", kMostTensors));
       header_.tensors.push_back({.name = key_, .dtype = {}, .shape = {}});
       place_ = Place::kTensor;
     } else {
@@ -149,7 +152,8 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
 };
 
 void check_size(const SafetensorsHeader::Tensor& tensor, const std::string& path) {
-  const auto type = std::find_if(kTypes.begin(), kTypes.end(), [&](const TypeBits& t) { return t.name == tensor.dtype; });
+  const auto type =
+      std::find_if(kTypes.begin(), kTypes.end(), [&](const TypeBits& t) { return t.name == tensor.dtype; });
   if (type == kTypes.end()) {
     raise(ErrorKind::kCheckpoint, "{}: tensor '{}' has the unknown dtype '{}'", path, shown_name(tensor.name),
           shown_name(tensor.dtype));
@@ -159,12 +163,14 @@ void check_size(const SafetensorsHeader::Tensor& tensor, const std::string& path
   for (const int64_t size : tensor.shape) overflow |= __builtin_mul_overflow(bits, size, &bits);
   overflow |= __builtin_mul_overflow(bits, type->bits, &bits);
   if (overflow || bits % 8 != 0) {
-    raise(ErrorKind::kCheckpoint, "{}: tensor '{}' of shape {} and dtype {} {}", path, shown_name(tensor.name),
-          shape_text(tensor.shape), tensor.dtype, overflow ? "overflows 64 bits" : "is no whole number of bytes");
+    raise(ErrorKind::kCheckpoint, "{}: tensor '{}' of shape {} and dtype {} {}", path,
+          shown_name(tensor.name), shape_text(tensor.shape), tensor.dtype,
+          overflow ? "overflows 64 bits" : "is no whole number of bytes");
   }
   if (tensor.end - tensor.begin != bits / 8) {
-    raise(ErrorKind::kCheckpoint, "{}: tensor '{}' of shape {} and dtype {} needs {} bytes, its data_offsets [{}, {}] hold {}",
-          path, shown_name(tensor.name), shape_text(tensor.shape), tensor.dtype, bits / 8, tensor.begin, tensor.end,
+    raise(ErrorKind::kCheckpoint,
+          "{}: tensor '{}' of shape {} and dtype {} needs {} bytes, its data_offsets [{}, {}] hold {}", path,
+          shown_name(tensor.name), shape_text(tensor.shape), tensor.dtype, bits / 8, tensor.begin, tensor.end,
           tensor.end - tensor.begin);
   }
 }
@@ -173,18 +179,19 @@ void check_tiling(const SafetensorsHeader& header, int64_t data_bytes, const std
   int64_t end = 0;
   for (const SafetensorsHeader::Tensor& tensor : header.tensors) {
     if (tensor.end < tensor.begin || tensor.begin != end) {
-      raise(ErrorKind::kCheckpoint, "{}: tensor '{}' has data_offsets [{}, {}], {}", path, shown_name(tensor.name),
-            tensor.begin, tensor.end,
-            tensor.end < tensor.begin ? "which run backwards"
-                                      : fmt::format("which {} {}, where the tensor before it ends",
-                                                    tensor.begin > end ? "leave a hole after" : "overlap what ends at", end));
+      raise(ErrorKind::kCheckpoint, "{}: tensor '{}' has data_offsets [{}, {}], {}", path,
+            shown_name(tensor.name), tensor.begin, tensor.end,
+            tensor.end < tensor.begin
+                ? "which run backwards"
+                : fmt::format("which {} {}, where the tensor before it ends",
+                              tensor.begin > end ? "leave a hole after" : "overlap what ends at", end));
     }
     check_size(tensor, path);
     end = tensor.end;
   }
   if (end != data_bytes) {
-    raise(ErrorKind::kCheckpoint, "{}: the tensors end at byte {} of the data, the file has {} ({})", path, end, data_bytes,
-          end > data_bytes ? "it was cut short" : "something follows them");
+    raise(ErrorKind::kCheckpoint, "{}: the tensors end at byte {} of the data, the file has {} ({})", path,
+          end, data_bytes, end > data_bytes ? "it was cut short" : "something follows them");
   }
 }
 
@@ -199,9 +206,12 @@ std::string shape_text(const std::vector<int64_t>& shape) {
   return text + "]";
 }
 
-std::string shown_name(const std::string& name) { return name.size() <= 200 ? name : name.substr(0, 200) + "..."; }
+std::string shown_name(const std::string& name) {
+  return name.size() <= 200 ? name : name.substr(0, 200) + "...";
+}
 
-SafetensorsHeader parse_safetensors_header(std::string_view json, int64_t data_bytes, const std::string& path) {
+SafetensorsHeader parse_safetensors_header(std::string_view json, int64_t data_bytes,
+                                           const std::string& path) {
   SafetensorsHeader header;
   HeaderReader reader(path, header);
   nlohmann::json::sax_parse(json.begin(), json.end(), &reader);

@@ -19,9 +19,10 @@ struct SafetensorsHeader {
   std::map<std::string, std::string> metadata;
 };
 
-// Raises Error(kCheckpoint) unless the tensors tile [0, data_bytes) without holes or overlap, each as large as its shape
-// and dtype say, and no name is given twice. `path` is for messages.
-SafetensorsHeader parse_safetensors_header(std::string_view json, int64_t data_bytes, const std::string& path);
+// Raises Error(kCheckpoint) unless the tensors tile [0, data_bytes) without holes or overlap, each as large
+// as its shape and dtype say, and no name is given twice. `path` is for messages.
+SafetensorsHeader parse_safetensors_header(std::string_view json, int64_t data_bytes,
+                                           const std::string& path);
 
 // "[2, 3]"
 std::string shape_text(const std::vector<int64_t>& shape);

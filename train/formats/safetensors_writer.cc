@@ -36,7 +36,8 @@ TypeName type_name(DType dtype) {
 int64_t num_bytes(const SafetensorsEntry& entry) {
   auto bytes = static_cast<int64_t>(size_bytes(entry.dtype));
   for (const int64_t size : entry.shape) {
-    check(size >= 0 && !__builtin_mul_overflow(bytes, size, &bytes), "tensor '{}' has a dim of {}", entry.name, size);
+    check(size >= 0 && !__builtin_mul_overflow(bytes, size, &bytes), "tensor '{}' has a dim of {}",
+          entry.name, size);
   }
   return bytes;
 }
@@ -76,7 +77,8 @@ std::string header_text(const std::vector<const SafetensorsEntry*>& order) {
 }  // namespace
 
 SafetensorsEntry safetensors_entry(const std::string& name, const Tensor& tensor) {
-  check(tensor.layout().is_contiguous(), "tensor '{}' of shape {} has gaps", name, tensor.shape().to_string());
+  check(tensor.layout().is_contiguous(), "tensor '{}' of shape {} has gaps", name,
+        tensor.shape().to_string());
   SafetensorsEntry entry{.name = name, .dtype = tensor.dtype(), .shape = {}, .data = tensor.raw()};
   for (int dim = 0; dim < tensor.rank(); ++dim) entry.shape.push_back(tensor.size(dim));
   return entry;

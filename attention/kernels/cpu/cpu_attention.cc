@@ -1,6 +1,5 @@
 // Block attention on the host: heads and tiles of queries are handed to threads, the vectorised kernels do the rest.
 #include <algorithm>
-#include <vector>
 
 #include "attention/kernels/block_attention.h"
 #include "attention/kernels/cpu/head_tasks.h"
@@ -54,18 +53,39 @@ Progress progress_of(const Context& context, int thread) {
   return {.call = [](const void* c) { static_cast<const Context*>(c)->progress(); }, .argument = &context};
 }
 
-// In how many pieces the keys of one head are worked on. A function of the shape alone, so that sums have one order whatever
-// the number of threads.
-int64_t num_key_pieces(int64_t num_kv_heads, int64_t num_keys) {
-  if (num_keys < 2 * kSuperBlockKeys) return 1;
-  return std::max<int64_t>(1, 4 / num_kv_heads);
+// How backward is cut into chunks of queries and pieces of keys, `size` of each. In wave w, chunk (w + j) mod size meets piece
+// j: no two tasks of a wave share rows of dq, dk or dv, and each row is added to in the order of the waves. A function of
+// the shape alone, so that sums have one order whatever the number of threads, and without partial sums.
+struct BackwardGrid {
+  int64_t size = 1;
+  int64_t tiles_per_chunk = 0, keys_per_piece = 0;
+};
+
+BackwardGrid choose_grid(int64_t num_tiles, int64_t num_keys, int64_t num_kv_heads) {
+  constexpr int64_t kTasksPerWave = 64;  // enough for many threads, though later waves of a causal shard have fewer
+  constexpr int64_t kLeastTokens = 512;  // below, transposition and start-up show
+  constexpr int64_t kMostTiles = 8192 / kLanes;  // bounds the scratch of a thread
+  const auto divide_up = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
+  const int64_t longest = std::max(num_tiles * kLanes, num_keys);
+  const int64_t useful = std::min(divide_up(kTasksPerWave, num_kv_heads), longest / kLeastTokens);
+  const int64_t size = std::max({int64_t{1}, useful, divide_up(num_tiles, kMostTiles)});
+  return {.size = size,
+          .tiles_per_chunk = divide_up(num_tiles, size),
+          .keys_per_piece = divide_up(divide_up(num_keys, size), kBlockKeys) * kBlockKeys};
 }
 
-void add_transposed(const float* tiles, int64_t num_queries, int64_t head_dim, Rows<float> dq) {
-  for (int64_t q = 0; q < num_queries; ++q) {
-    const float* tile = tiles + q / kLanes * head_dim * kLanes + q % kLanes;
-    for (int64_t d = 0; d < head_dim; ++d) dq.data[q * dq.stride + d] += tile[d * kLanes];
-  }
+// Floats for each thread, aligned as vectors like it.
+Tensor thread_scratch(const Context& context, int64_t num_floats) {
+  return context.empty({context.num_threads(), num_floats}, DType::kFloat32, MemoryTag::kWorkspace);
+}
+float* scratch_of(const Tensor& scratch, int thread) { return scratch.data<float>() + thread * scratch.size(1); }
+
+template <class T>
+bool sees_some(const BackwardTask<T>& work) {
+  const KeyIntervals::Tile* tiles = work.visible.tiles + work.first_tile;
+  return std::any_of(tiles, tiles + work.num_tiles, [&](const KeyIntervals::Tile& tile) {
+    return std::max<int64_t>(tile.any_begin, work.key_begin) < std::min<int64_t>(tile.any_end, work.key_end);
+  });
 }
 
 class CpuAttention final : public BlockAttention {
@@ -75,28 +95,29 @@ class CpuAttention final : public BlockAttention {
 
  private:
   void do_forward(const Context& context, const AttentionBlock& block, const AttentionState& state) const override {
-    if (block.q.dtype() == DType::kFloat32) {
-      run_forward(context, float_kernels_, block, state);
-    } else {
-      run_forward(context, bfloat16_kernels_, block, state);
-    }
+    dispatch(block.q.dtype(), [&](const auto& kernels) { run_forward(context, kernels, block, state); });
   }
-
-  void do_backward(const Context& context, const AttentionBlock& block, const AttentionGradient& g) const override {
-    if (block.q.dtype() == DType::kFloat32) {
-      run_backward(context, float_kernels_, block, g);
-    } else {
-      run_backward(context, bfloat16_kernels_, block, g);
-    }
-  }
-
   void do_delta(const Context& context, const Tensor& output, const Tensor& doutput, const Tensor& delta) const override {
-    if (output.dtype() == DType::kFloat32 && doutput.dtype() == DType::kFloat32) {
-      run_delta<float, float>(context, output, doutput, delta);
-    } else if (output.dtype() == DType::kFloat32) {
-      run_delta<float, bfloat16>(context, output, doutput, delta);
+    dispatch(doutput.dtype(), [&]<class T>(const HeadKernels<T>& kernels) {
+      if (output.dtype() == dtype_of<T>()) {
+        run_delta<T, T>(context, kernels.delta, output, doutput, delta);
+      } else {
+        run_delta<float, T>(context, kernels.delta_of_accumulator, output, doutput, delta);
+      }
+    });
+  }
+  void do_backward(const Context& context, const AttentionBlock& block, const AttentionGradient& g) const override {
+    dispatch(block.q.dtype(), [&](const auto& kernels) { run_backward(context, kernels, block, g); });
+  }
+
+  template <class Body>
+  void dispatch(DType dtype, const Body& body) const {
+    check(dtype == DType::kFloat32 || dtype == DType::kBFloat16, "attention on the CPU is for float32 and bfloat16, not {}",
+          name(dtype));
+    if (dtype == DType::kFloat32) {
+      body(float_kernels_);
     } else {
-      run_delta<bfloat16, bfloat16>(context, output, doutput, delta);
+      body(bfloat16_kernels_);
     }
   }
 
@@ -106,12 +127,10 @@ class CpuAttention final : public BlockAttention {
     const int64_t num_heads = block.q.size(1), group = num_heads / block.k.size(1), head_dim = block.q.size(2);
     const auto num_tiles = static_cast<int64_t>(block.visible->tiles().size());
     const int64_t num_strips = (num_tiles + kForwardTiles - 1) / kForwardTiles;
-    std::vector<std::vector<float>> scratch(static_cast<size_t>(context.num_threads()));
+    const Tensor scratch = thread_scratch(context, forward_scratch(head_dim));
     // The last strips of a causal shard see most keys; they go first, so that no thread ends long after the others.
     parallel_tasks(context, num_heads * num_strips, [&](int64_t task, int thread) {
       const int64_t head = task % num_heads, strip = num_strips - 1 - task / num_heads;
-      auto& mine = scratch[static_cast<size_t>(thread)];
-      mine.resize(static_cast<size_t>(forward_scratch(head_dim)));
       kernels.forward({.q = head_of<const T>(block.q, head),
                        .k = head_of<const T>(block.k, head / group),
                        .v = head_of<const T>(block.v, head / group),
@@ -122,67 +141,71 @@ class CpuAttention final : public BlockAttention {
                        .num_tiles = std::min(kForwardTiles, num_tiles - strip * kForwardTiles),
                        .head_dim = head_dim,
                        .scale = static_cast<float>(block.scale),
-                       .scratch = mine.data(),
+                       .scratch = scratch_of(scratch, thread),
                        .progress = progress_of(context, thread)});
     });
   }
 
-  template <class A, class B>
-  static void run_delta(const Context& context, const Tensor& output, const Tensor& doutput, const Tensor& delta) {
-    const auto o = output.view<A, 3>();
-    const auto g = doutput.view<B, 3>();
-    const auto sums = delta.view<float, 2>();
-    parallel_for(context, o.size(0), 64, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        for (int64_t h = 0; h < o.size(1); ++h) {
-          float sum = 0;
-          for (int64_t d = 0; d < o.size(2); ++d) sum += static_cast<float>(o(i, h, d)) * static_cast<float>(g(i, h, d));
-          sums(h, i) = sum;
-        }
+  template <class Output, class T>
+  static void run_delta(const Context& context, void (*kernel)(const DeltaTask<Output, T>&), const Tensor& output,
+                        const Tensor& doutput, const Tensor& delta) {
+    parallel_for(context, output.size(0), 64, [&](int64_t begin, int64_t end) {
+      for (int64_t head = 0; head < output.size(1); ++head) {
+        const Rows<const Output> o = head_of<const Output>(output, head);
+        const Rows<const T> g = head_of<const T>(doutput, head);
+        kernel({.output = {o.data + begin * o.stride, o.stride},
+                .doutput = {g.data + begin * g.stride, g.stride},
+                .num_rows = end - begin,
+                .head_dim = output.size(2),
+                .sums = delta.data<float>() + head * output.size(0) + begin});
       }
     });
   }
 
-  // A task is (key head, piece of its keys): it alone writes those rows of dk and dv, one query head of the group after the
-  // other. dq gets one partial sum from each piece, added in order at the end.
   template <class T>
   static void run_backward(const Context& context, const HeadKernels<T>& kernels, const AttentionBlock& block,
                            const AttentionGradient& gradient) {
-    const int64_t num_queries = block.q.size(0), num_heads = block.q.size(1), head_dim = block.q.size(2);
-    const int64_t num_kv_heads = block.k.size(1), group = num_heads / num_kv_heads, num_keys = block.k.size(0);
-    const int64_t num_pieces = num_key_pieces(num_kv_heads, num_keys);
-    const int64_t dq_size = static_cast<int64_t>(block.visible->tiles().size()) * kLanes * head_dim;
-    const Tensor partial = context.zeros({num_pieces, num_heads, dq_size}, DType::kFloat32, MemoryTag::kWorkspace);
-    std::vector<std::vector<float>> scratch(static_cast<size_t>(context.num_threads()));
-    parallel_tasks(context, num_kv_heads * num_pieces, [&](int64_t task, int thread) {
-      const int64_t kv_head = task % num_kv_heads, piece = task / num_kv_heads;
-      auto& mine = scratch[static_cast<size_t>(thread)];
-      mine.resize(static_cast<size_t>(backward_scratch(num_queries, head_dim)));
-      for (int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
-        kernels.backward({.q = head_of<const T>(block.q, head),
-                          .k = head_of<const T>(block.k, kv_head),
-                          .v = head_of<const T>(block.v, kv_head),
-                          .doutput = head_of<const T>(gradient.doutput, head),
-                          .lse = gradient.lse.data<float>() + head * num_queries,
-                          .delta = gradient.delta.data<float>() + head * num_queries,
-                          .dk = head_of<float>(gradient.dk, kv_head),
-                          .dv = head_of<float>(gradient.dv, kv_head),
-                          .dq_tiles = partial.data<float>() + (piece * num_heads + head) * dq_size,
-                          .visible = visibility_of(*block.visible),
-                          .key_begin = num_keys * piece / num_pieces,
-                          .key_end = num_keys * (piece + 1) / num_pieces,
-                          .head_dim = head_dim,
-                          .scale = static_cast<float>(block.scale),
-                          .scratch = mine.data(),
-                          .progress = progress_of(context, thread)});
-      }
-    });
-    parallel_tasks(context, num_heads, [&](int64_t head, int) {
-      for (int64_t piece = 0; piece < num_pieces; ++piece) {
-        add_transposed(partial.data<float>() + (piece * num_heads + head) * dq_size, num_queries, head_dim,
-                       head_of<float>(gradient.dq, head));
-      }
-    });
+    const int64_t head_dim = block.q.size(2), num_kv_heads = block.k.size(1), num_keys = block.k.size(0);
+    const auto num_tiles = static_cast<int64_t>(block.visible->tiles().size());
+    const BackwardGrid grid = choose_grid(num_tiles, num_keys, num_kv_heads);
+    const Tensor scratch = thread_scratch(context, backward_scratch(grid.tiles_per_chunk, head_dim));
+    for (int64_t wave = 0; wave < grid.size; ++wave) {
+      parallel_tasks(context, num_kv_heads * grid.size, [&](int64_t task, int thread) {
+        const int64_t piece = task / num_kv_heads, chunk = (wave + piece) % grid.size;
+        const int64_t first_tile = chunk * grid.tiles_per_chunk, key_begin = piece * grid.keys_per_piece;
+        if (first_tile >= num_tiles || key_begin >= num_keys) return;
+        BackwardTask<T> work;
+        work.visible = visibility_of(*block.visible);
+        work.first_tile = first_tile;
+        work.num_tiles = std::min(grid.tiles_per_chunk, num_tiles - first_tile);
+        work.key_begin = key_begin;
+        work.key_end = std::min(key_begin + grid.keys_per_piece, num_keys);
+        work.head_dim = head_dim;
+        work.scale = static_cast<float>(block.scale);
+        work.scratch = scratch_of(scratch, thread);
+        work.progress = progress_of(context, thread);
+        if (sees_some(work)) backward_of_group(kernels, block, gradient, task % num_kv_heads, work);
+      });
+    }
+  }
+
+  // The query heads that share a key head, one after the other.
+  template <class T>
+  static void backward_of_group(const HeadKernels<T>& kernels, const AttentionBlock& block,
+                                const AttentionGradient& gradient, int64_t kv_head, BackwardTask<T> work) {
+    const int64_t num_queries = block.q.size(0), group = block.q.size(1) / block.k.size(1);
+    work.k = head_of<const T>(block.k, kv_head);
+    work.v = head_of<const T>(block.v, kv_head);
+    work.dk = head_of<float>(gradient.dk, kv_head);
+    work.dv = head_of<float>(gradient.dv, kv_head);
+    for (int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
+      work.q = head_of<const T>(block.q, head);
+      work.doutput = head_of<const T>(gradient.doutput, head);
+      work.dq = head_of<float>(gradient.dq, head);
+      work.lse = gradient.lse.data<float>() + head * num_queries;
+      work.delta = gradient.delta.data<float>() + head * num_queries;
+      kernels.backward(work);
+    }
   }
 
   HeadKernels<float> float_kernels_;
@@ -192,6 +215,7 @@ class CpuAttention final : public BlockAttention {
 }  // namespace
 
 void add_cpu_attention(KernelSet& kernels, CpuLevel level) {
+  check(level <= detect_cpu_level(), "this machine runs {}, not {}", name(detect_cpu_level()), name(level));
   kernels.add<BlockAttention>(std::make_shared<CpuAttention>(level));
 }
 

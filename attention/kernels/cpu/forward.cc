@@ -1,17 +1,13 @@
 // Forward of one head: online softmax over blocks of keys, resuming (O, LSE).
+#include "attention/kernels/cpu/level_kernels.h"
 #include "attention/kernels/cpu/tile_ops.h"
 
 namespace longspan::LS_CPU_LEVEL {
 
 namespace {
 
-constexpr float kLog2E = 1.44269504088896341f;
-constexpr float kLn2 = 0.69314718055994531f;
-constexpr float kNothing = -1e30f;      // running maximum of a query that has seen no key
-constexpr float kRescaleAbove = 8.0f;   // base-2: the maximum may lag by this much before O is rescaled
-constexpr int kVectors = kLanes / kWidth;
-
-float negative_infinity() { return -__builtin_inff(); }
+constexpr float kNothing = -1e30f;     // running maximum of a query that has seen no key
+constexpr float kRescaleAbove = 8.0f;  // base 2: the maximum may lag by this much before O is rescaled
 
 // The state of one tile of queries, in base 2: O = sum p v, with p = 2^(s - m), l = sum p.
 struct TileState {
@@ -23,14 +19,13 @@ struct TileState {
 template <class T>
 void open_tile(const ForwardTask<T>& task, int64_t first_query, TileState& state) {
   const int64_t n = smaller(kLanes, task.visible.num_queries - first_query);
-  transpose_in<T>({task.q.data + first_query * task.q.stride, task.q.stride}, n, task.head_dim, task.scale * kLog2E,
-                  state.queries);
-  transpose_in<float>({task.output.data + first_query * task.output.stride, task.output.stride}, n, task.head_dim, 1.0f,
-                      state.output);
+  const Rows<float> output = from_row(task.output, first_query);
+  transpose_in<T>(from_row(task.q, first_query), n, task.head_dim, task.scale * kLog2E, state.queries);
+  transpose_in<float>({output.data, output.stride}, n, task.head_dim, 1.0f, state.output);
   alignas(64) float m[kLanes], l[kLanes];
   for (int64_t i = 0; i < kLanes; ++i) {
-    const float lse = i < n ? task.lse[first_query + i] : negative_infinity();
-    const bool empty = lse == negative_infinity();
+    const float lse = i < n ? task.lse[first_query + i] : -kInfinity;
+    const bool empty = lse == -kInfinity;
     m[i] = empty ? kNothing : lse * kLog2E;
     l[i] = empty ? 0.0f : 1.0f;
   }
@@ -40,29 +35,53 @@ void open_tile(const ForwardTask<T>& task, int64_t first_query, TileState& state
   }
 }
 
+// A query that saw no key of this block gets back the O it brought, bit for bit, and its LSE is left alone.
 template <class T>
 void close_tile(const ForwardTask<T>& task, int64_t first_query, const TileState& state) {
   const int64_t n = smaller(kLanes, task.visible.num_queries - first_query);
-  alignas(64) float m[kLanes], l[kLanes];
+  alignas(64) float m[kLanes], l[kLanes], inverse[kLanes];
   for (int v = 0; v < kVectors; ++v) {
     store(m + v * kWidth, state.m[v]);
     store(l + v * kWidth, state.l[v]);
   }
   for (int64_t i = 0; i < n; ++i) {
-    if (l[i] == 0.0f) continue;  // still the empty state
-    const float inverse = 1.0f / l[i];
-    float* out = task.output.data + (first_query + i) * task.output.stride;
-    for (int64_t d = 0; d < task.head_dim; ++d) out[d] = state.output[d * kLanes + i] * inverse;
-    task.lse[first_query + i] = (m[i] + __builtin_log2f(l[i])) * kLn2;
+    const int64_t query = first_query + i;
+    const bool saw_some = task.visible.begin[query] < task.visible.end[query];
+    inverse[i] = saw_some ? 1.0f / l[i] : 1.0f;
+    if (saw_some) {
+      const double base2 = static_cast<double>(m[i]) + __builtin_log2(static_cast<double>(l[i]));
+      task.lse[query] = static_cast<float>(base2 * 0.693147180559945309);
+    }
   }
+  transpose_out<Sum::kAssign>(state.output, n, task.head_dim, inverse, from_row(task.output, first_query));
 }
 
 void mask_scores(const LaneBounds& bounds, int64_t begin, int64_t end, float* scores) {
   for (int64_t j = begin; j < end; ++j) {
     for (int v = 0; v < kVectors; ++v) {
       float* s = scores + (j - begin) * kLanes + v * kWidth;
-      store(s, select(sees(bounds.begin, bounds.end, v, j), load(s), broadcast(negative_infinity())));
+      store(s, select(sees(bounds, v, j), load(s), broadcast(-kInfinity)));
     }
+  }
+}
+
+// Raises the maximum of vector v to that of its scores, if they pass it by enough to matter.
+void raise_maximum(const float* column, int64_t num_keys, int64_t head_dim, int v, TileState& state) {
+  FloatV top = state.m[v], other = top;
+  int64_t r = 0;
+  for (; r + 2 <= num_keys; r += 2) {
+    top = maximum(top, load(column + r * kLanes));
+    other = maximum(other, load(column + (r + 1) * kLanes));
+  }
+  if (r < num_keys) top = maximum(top, load(column + r * kLanes));
+  top = maximum(top, other);
+  if (!any(top - state.m[v] > broadcast(kRescaleAbove))) return;
+  const FloatV factor = exp2(state.m[v] - top);
+  state.l[v] *= factor;
+  state.m[v] = top;
+  for (int64_t d = 0; d < head_dim; ++d) {
+    float* o = state.output + d * kLanes + v * kWidth;
+    store(o, load(o) * factor);
   }
 }
 
@@ -70,40 +89,47 @@ void mask_scores(const LaneBounds& bounds, int64_t begin, int64_t end, float* sc
 void softmax_block(int64_t num_keys, int64_t head_dim, float* scores, TileState& state) {
   for (int v = 0; v < kVectors; ++v) {
     float* column = scores + v * kWidth;
-    FloatV top = state.m[v], other = top;
+    raise_maximum(column, num_keys, head_dim, v, state);
+    const FloatV m = state.m[v];
+    FloatV sum0{}, sum1{};
     int64_t r = 0;
     for (; r + 2 <= num_keys; r += 2) {
-      top = maximum(top, load(column + r * kLanes));
-      other = maximum(other, load(column + (r + 1) * kLanes));
-    }
-    if (r < num_keys) top = maximum(top, load(column + r * kLanes));
-    top = maximum(top, other);
-    if (any(top - state.m[v] > broadcast(kRescaleAbove))) {
-      const FloatV factor = exp2(state.m[v] - top);
-      state.l[v] *= factor;
-      state.m[v] = top;
-      for (int64_t d = 0; d < head_dim; ++d) {
-        float* o = state.output + d * kLanes + v * kWidth;
-        store(o, load(o) * factor);
-      }
-    }
-    FloatV sum0{}, sum1{};
-    for (r = 0; r + 2 <= num_keys; r += 2) {
-      const FloatV p0 = exp2(load(column + r * kLanes) - state.m[v]);
-      const FloatV p1 = exp2(load(column + (r + 1) * kLanes) - state.m[v]);
+      const FloatV p0 = exp2(load(column + r * kLanes) - m);
+      const FloatV p1 = exp2(load(column + (r + 1) * kLanes) - m);
       sum0 += p0;
       sum1 += p1;
       store(column + r * kLanes, p0);
       store(column + (r + 1) * kLanes, p1);
     }
     if (r < num_keys) {
-      const FloatV p = exp2(load(column + r * kLanes) - state.m[v]);
+      const FloatV p = exp2(load(column + r * kLanes) - m);
       sum0 += p;
       store(column + r * kLanes, p);
     }
     state.l[v] += sum0 + sum1;
   }
 }
+
+// Keys [begin, end) of a block whose first key is `first`, against one tile.
+struct KeyBlock {
+  Rows<const float> keys, values;
+  int64_t first, begin, end;
+};
+
+template <class T>
+void attend(const ForwardTask<T>& task, int64_t tile, const KeyBlock& block, float* scores, TileState& state) {
+  const int64_t n = block.end - block.begin;
+  product<Operand::kRowMajor, Sum::kAssign>(from_row(block.keys, block.begin - block.first), n, state.queries,
+                                            task.head_dim, scores);
+  if (!all_see(task.visible.tiles[tile], block.begin, block.end)) {
+    mask_scores(LaneBounds(task.visible, tile * kLanes), block.begin, block.end, scores);
+  }
+  softmax_block(n, task.head_dim, scores, state);
+  product<Operand::kColumnMajor, Sum::kAccumulate>(from_row(block.values, block.begin - block.first), task.head_dim,
+                                                   scores, n, state.output);
+}
+
+}  // namespace
 
 template <class T>
 void forward(const ForwardTask<T>& task) {
@@ -124,21 +150,11 @@ void forward(const ForwardTask<T>& task) {
   }
   for (int64_t k0 = first_key; k0 < last_key; k0 += kBlockKeys) {
     const int64_t k1 = smaller(k0 + kBlockKeys, last_key);
-    const Rows<const float> keys = as_float(Rows<const T>{task.k.data + k0 * task.k.stride, task.k.stride}, k1 - k0,
-                                            head_dim, wide_keys);
-    const Rows<const float> values = as_float(Rows<const T>{task.v.data + k0 * task.v.stride, task.v.stride}, k1 - k0,
-                                              head_dim, wide_values);
+    const Rows<const float> keys = as_float(from_row(task.k, k0), k1 - k0, head_dim, wide_keys);
+    const Rows<const float> values = as_float(from_row(task.v, k0), k1 - k0, head_dim, wide_values);
     for (int64_t t = 0; t < task.num_tiles; ++t) {
-      const int64_t begin = larger(k0, tiles[t].any_begin), end = smaller(k1, tiles[t].any_end), n = end - begin;
-      if (n <= 0) continue;
-      product<Operand::kRowMajor, Sum::kAssign>(keys.data + (begin - k0) * keys.stride, keys.stride, n,
-                                                states[t].queries, head_dim, scores);
-      if (!all_see(tiles[t], begin, end)) {
-        mask_scores(LaneBounds(task.visible, (task.first_tile + t) * kLanes), begin, end, scores);
-      }
-      softmax_block(n, head_dim, scores, states[t]);
-      product<Operand::kColumnMajor, Sum::kAccumulate>(values.data + (begin - k0) * values.stride, values.stride,
-                                                       head_dim, scores, n, states[t].output);
+      const int64_t begin = larger(k0, tiles[t].any_begin), end = smaller(k1, tiles[t].any_end);
+      if (begin < end) attend(task, task.first_tile + t, {keys, values, k0, begin, end}, scores, states[t]);
     }
     if (task.progress.call) task.progress.call(task.progress.argument);
   }
@@ -147,9 +163,7 @@ void forward(const ForwardTask<T>& task) {
   }
 }
 
-}  // namespace
-
-void (*forward_float())(const ForwardTask<float>&) { return forward<float>; }
-void (*forward_bfloat16())(const ForwardTask<bfloat16>&) { return forward<bfloat16>; }
+template void forward<float>(const ForwardTask<float>&);
+template void forward<bfloat16>(const ForwardTask<bfloat16>&);
 
 }  // namespace longspan::LS_CPU_LEVEL

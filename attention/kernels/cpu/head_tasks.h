@@ -1,5 +1,5 @@
-// The work of one head, as the vectorised kernels (forward.cc, backward.cc; one copy per instruction set) receive it: raw
-// pointers and sizes only. Rows are tokens; a row's head_dim elements are adjacent, rows are a stride apart.
+// The work of one head, as the vectorised kernels (one copy per instruction set) receive it: raw pointers and sizes only.
+// Rows are tokens; a row's head_dim elements are adjacent, rows are a stride apart.
 //
 // Layout of the computation: lanes are queries. Scores, O and dQ are kept transposed, [key or dim][32 queries], so that
 // softmax needs no sum across lanes, keys and values are read as they lie and broadcast, and only queries are transposed.
@@ -23,7 +23,7 @@ struct Rows {
   int64_t stride = 0;
 };
 
-// Which keys the queries of one call see; arrays over all queries.
+// Which keys the queries of one shard see; arrays over all of them.
 struct Visibility {
   const KeyIntervals::Tile* tiles = nullptr;
   const int32_t* begin = nullptr;
@@ -36,6 +36,7 @@ struct Progress {
   const void* argument = nullptr;
 };
 
+// Some tiles of one query head against all keys.
 template <class T>
 struct ForwardTask {
   Rows<const T> q, k, v;
@@ -52,32 +53,41 @@ constexpr int64_t forward_scratch(int64_t head_dim) {
   return 2 * kForwardTiles * head_dim * kLanes + kBlockKeys * kLanes + 2 * kBlockKeys * head_dim;
 }
 
-// One query head against keys [key_begin, key_end).
+// Some tiles of one query head against keys [key_begin, key_end).
 template <class T>
 struct BackwardTask {
   Rows<const T> q, k, v, doutput;
   const float* lse = nullptr;    // [num_queries]
   const float* delta = nullptr;  // [num_queries]
-  Rows<float> dk, dv;            // accumulated
-  float* dq_tiles = nullptr;     // [tiles][head_dim][kLanes], accumulated
+  Rows<float> dq, dk, dv;        // accumulated
   Visibility visible;
+  int64_t first_tile = 0, num_tiles = 0;
   int64_t key_begin = 0, key_end = 0;
   int64_t head_dim = 0;
   float scale = 1;
-  float* scratch = nullptr;  // backward_scratch(...) floats
+  float* scratch = nullptr;  // backward_scratch(num_tiles, head_dim) floats
   Progress progress;
 };
-constexpr int64_t backward_scratch(int64_t num_queries, int64_t head_dim) {
-  const int64_t num_tiles = (num_queries + kLanes - 1) / kLanes;
-  return 2 * num_tiles * head_dim * kLanes + 2 * kBlockKeys * kLanes + 2 * num_tiles * kLanes +
-         2 * (kSuperBlockKeys + kLanes) * head_dim;
+constexpr int64_t backward_scratch(int64_t num_tiles, int64_t head_dim) {
+  return num_tiles * (3 * head_dim + 2) * kLanes + 2 * kBlockKeys * kLanes + 2 * (kSuperBlockKeys + kLanes) * head_dim;
 }
+
+// sums[i] = sum over d of output[i][d] * doutput[i][d].
+template <class Output, class T>
+struct DeltaTask {
+  Rows<const Output> output;
+  Rows<const T> doutput;
+  int64_t num_rows = 0, head_dim = 0;
+  float* sums = nullptr;
+};
 
 // What one instruction set offers.
 template <class T>
 struct HeadKernels {
   void (*forward)(const ForwardTask<T>&) = nullptr;
   void (*backward)(const BackwardTask<T>&) = nullptr;
+  void (*delta)(const DeltaTask<T, T>&) = nullptr;
+  void (*delta_of_accumulator)(const DeltaTask<float, T>&) = nullptr;
 };
 
 namespace portable {

@@ -1,92 +1,18 @@
-// Pieces of the vectorised kernels: the product of a tile, transposition, widening of bfloat16, masks.
+// Pieces of the vectorised kernels: transposition, widening of bfloat16, masks.
 #pragma once
 
 #include "attention/kernels/cpu/head_tasks.h"
+#include "attention/kernels/cpu/product.h"
 #include "core/base/simd.h"
 
 namespace longspan::LS_CPU_LEVEL {
 
-constexpr int kPairs = kLanes / (2 * kWidth);  // pairs of vectors that hold the lanes of a tile
-#if defined(__AVX512F__)
-constexpr int kRows = 8;  // rows of a product that are summed in registers, times two vectors
-#else
-constexpr int kRows = 4;
-#endif
+constexpr int kVectors = kLanes / kWidth;  // vectors that hold the lanes of a tile
+constexpr float kLog2E = 1.44269504088896341f;
+constexpr float kInfinity = __builtin_inff();
 
-enum class Operand { kRowMajor, kColumnMajor };  // a(r, k) at a[r * stride + k], or at a[r + k * stride]
-enum class Sum { kAssign, kAccumulate };
-
-// c[r][lanes] (+)= sum over k of a(r, k) * b[k][lanes], for N rows and two vectors of lanes.
-template <int N, Operand kOperand, Sum kSum>
-inline __attribute__((always_inline)) void product_rows(const float* a, int64_t a_stride, const float* b, int64_t n,
-                                                        float* c, int64_t b_stride, int64_t c_stride) {
-  FloatV sum[N][2];
-#pragma GCC unroll 8
-  for (int r = 0; r < N; ++r) {
-    for (int h = 0; h < 2; ++h) {
-      sum[r][h] = kSum == Sum::kAccumulate ? load(c + r * c_stride + h * kWidth) : FloatV{};
-    }
-  }
-  const int64_t row = kOperand == Operand::kRowMajor ? a_stride : 1;
-  const int64_t column = kOperand == Operand::kRowMajor ? 1 : a_stride;
-#pragma GCC unroll 2
-  for (int64_t k = 0; k < n; ++k) {
-    const FloatV b0 = load(b + k * b_stride), b1 = load(b + k * b_stride + kWidth);
-#pragma GCC unroll 8
-    for (int r = 0; r < N; ++r) {
-      const FloatV x = broadcast(a[r * row + k * column]);
-      sum[r][0] += x * b0;
-      sum[r][1] += x * b1;
-    }
-  }
-#pragma GCC unroll 8
-  for (int r = 0; r < N; ++r) {
-    for (int h = 0; h < 2; ++h) store(c + r * c_stride + h * kWidth, sum[r][h]);
-  }
-}
-
-// The same for any number of rows and all the lanes of a tile (b and c are [..][kLanes]).
-template <Operand kOperand, Sum kSum>
-inline void product(const float* a, int64_t a_stride, int64_t num_rows, const float* b, int64_t n, float* c) {
-  const int64_t row = kOperand == Operand::kRowMajor ? a_stride : 1;
-  int64_t r = 0;
-  for (; r + kRows <= num_rows; r += kRows) {
-    for (int p = 0; p < kPairs; ++p) {
-      product_rows<kRows, kOperand, kSum>(a + r * row, a_stride, b + p * 2 * kWidth, n, c + r * kLanes + p * 2 * kWidth,
-                                          kLanes, kLanes);
-    }
-  }
-  for (; r < num_rows; ++r) {
-    for (int p = 0; p < kPairs; ++p) {
-      product_rows<1, kOperand, kSum>(a + r * row, a_stride, b + p * 2 * kWidth, n, c + r * kLanes + p * 2 * kWidth,
-                                      kLanes, kLanes);
-    }
-  }
-}
-
-// c[r][d] += sum over lanes i of a[r][i] * b[i][d]: rows of scores times rows of queries, for dk and dv.
-inline void product_by_lanes(const float* a, int64_t num_rows, const float* b, int64_t b_stride, int64_t head_dim,
-                             int64_t num_lanes, float* c, int64_t c_stride) {
-  int64_t d = 0;
-  for (; d + 2 * kWidth <= head_dim; d += 2 * kWidth) {
-    int64_t r = 0;
-    for (; r + kRows <= num_rows; r += kRows) {
-      product_rows<kRows, Operand::kRowMajor, Sum::kAccumulate>(a + r * kLanes, kLanes, b + d, num_lanes,
-                                                                c + r * c_stride + d, b_stride, c_stride);
-    }
-    for (; r < num_rows; ++r) {
-      product_rows<1, Operand::kRowMajor, Sum::kAccumulate>(a + r * kLanes, kLanes, b + d, num_lanes,
-                                                            c + r * c_stride + d, b_stride, c_stride);
-    }
-  }
-  for (; d < head_dim; ++d) {
-    for (int64_t r = 0; r < num_rows; ++r) {
-      float sum = c[r * c_stride + d];
-      for (int64_t i = 0; i < num_lanes; ++i) sum += a[r * kLanes + i] * b[i * b_stride + d];
-      c[r * c_stride + d] = sum;
-    }
-  }
-}
+inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
 inline float widen(float x) { return x; }
 inline float widen(bfloat16 x) {
@@ -96,28 +22,86 @@ inline float widen(bfloat16 x) {
   return y;
 }
 
+template <class T>
+inline Rows<T> from_row(Rows<T> rows, int64_t row) {
+  return {rows.data + row * rows.stride, rows.stride};
+}
+
 // Rows of float as they lie; rows of bfloat16 widened into `scratch`, without gaps.
 inline Rows<const float> as_float(Rows<const float> rows, int64_t, int64_t, float*) { return rows; }
 inline Rows<const float> as_float(Rows<const bfloat16> rows, int64_t num_rows, int64_t head_dim, float* scratch) {
   for (int64_t r = 0; r < num_rows; ++r) {
-    for (int64_t d = 0; d < head_dim; ++d) scratch[r * head_dim + d] = widen(rows.data[r * rows.stride + d]);
+    const bfloat16* from = rows.data + r * rows.stride;
+    float* to = scratch + r * head_dim;
+    int64_t d = 0;
+    for (; d + kWidth <= head_dim; d += kWidth) store(to + d, load(from + d));
+    for (; d < head_dim; ++d) to[d] = widen(from[d]);
   }
   return {scratch, head_dim};
 }
 
-// transposed[d][i] = factor * rows[i][d]; lanes past num_rows are 0.
+// Four by four numbers at a time, at any level: a transposition is bound by shuffles and stores, not by width.
+typedef float Quad __attribute__((vector_size(16)));
+struct Quads {
+  Quad row[4];
+};
+
+inline Quad load_quad(const float* p) {
+  Quad q;
+  std::memcpy(&q, p, sizeof q);
+  return q;
+}
+inline Quad load_quad(const bfloat16* p) { return Quad{widen(p[0]), widen(p[1]), widen(p[2]), widen(p[3])}; }
+inline void store_quad(float* p, Quad q) { std::memcpy(p, &q, sizeof q); }
+
 template <class T>
-inline void transpose_in(Rows<const T> rows, int64_t num_rows, int64_t head_dim, float factor, float* transposed) {
+inline Quads load_transposed(const T* p, int64_t stride) {
+  const Quad a = load_quad(p), b = load_quad(p + stride), c = load_quad(p + 2 * stride), d = load_quad(p + 3 * stride);
+  const Quad ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5), ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+  const Quad cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5), cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+  return {{__builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5), __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7),
+           __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5), __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7)}};
+}
+
+// tile[d][i] = factor * rows[i][d] for the lanes i < num_rows; the others are 0.
+template <class T>
+inline void transpose_in(Rows<const T> rows, int64_t num_rows, int64_t head_dim, float factor, float* tile) {
+  const int64_t quad_rows = num_rows / 4 * 4, quad_dims = head_dim / 4 * 4;
+  for (int64_t i = 0; i < quad_rows; i += 4) {
+    for (int64_t d = 0; d < quad_dims; d += 4) {
+      const Quads quads = load_transposed(rows.data + i * rows.stride + d, rows.stride);
+      for (int e = 0; e < 4; ++e) store_quad(tile + (d + e) * kLanes + i, quads.row[e] * factor);
+    }
+  }
   for (int64_t d = 0; d < head_dim; ++d) {
-    for (int64_t i = 0; i < num_rows; ++i) transposed[d * kLanes + i] = factor * widen(rows.data[i * rows.stride + d]);
-    for (int64_t i = num_rows; i < kLanes; ++i) transposed[d * kLanes + i] = 0;
+    for (int64_t i = d < quad_dims ? quad_rows : 0; i < num_rows; ++i) {
+      tile[d * kLanes + i] = factor * widen(rows.data[i * rows.stride + d]);
+    }
+    for (int64_t i = num_rows; i < kLanes; ++i) tile[d * kLanes + i] = 0;
   }
 }
 
-// Of the lanes of vector v, those that see key j. begin and end are padded to kLanes.
-inline IntV sees(const int32_t* begin, const int32_t* end, int v, int64_t j) {
-  const IntV key = broadcast(static_cast<int32_t>(j));
-  return (load(begin + v * kWidth) <= key) & (key < load(end + v * kWidth));
+// rows[i][d] (+)= factors[i] * tile[d][i] for the lanes i < num_rows.
+template <Sum kSum>
+inline void transpose_out(const float* tile, int64_t num_rows, int64_t head_dim, const float* factors, Rows<float> rows) {
+  const int64_t quad_rows = num_rows / 4 * 4, quad_dims = head_dim / 4 * 4;
+  for (int64_t i = 0; i < quad_rows; i += 4) {
+    for (int64_t d = 0; d < quad_dims; d += 4) {
+      const Quads quads = load_transposed(tile + d * kLanes + i, kLanes);
+      for (int e = 0; e < 4; ++e) {
+        float* row = rows.data + (i + e) * rows.stride + d;
+        const Quad sum = quads.row[e] * factors[i + e];
+        store_quad(row, kSum == Sum::kAccumulate ? load_quad(row) + sum : sum);
+      }
+    }
+  }
+  for (int64_t i = 0; i < num_rows; ++i) {
+    float* row = rows.data + i * rows.stride;
+    for (int64_t d = i < quad_rows ? quad_dims : 0; d < head_dim; ++d) {
+      const float sum = tile[d * kLanes + i] * factors[i];
+      row[d] = kSum == Sum::kAccumulate ? row[d] + sum : sum;
+    }
+  }
 }
 
 // Copies of a tile's interval bounds, padded with lanes that see nothing.
@@ -132,8 +116,12 @@ struct LaneBounds {
   }
 };
 
-inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+// Of the lanes of vector v, those that see key j.
+inline IntV sees(const LaneBounds& bounds, int v, int64_t j) {
+  const IntV key = broadcast(static_cast<int32_t>(j));
+  return (load(bounds.begin + v * kWidth) <= key) & (key < load(bounds.end + v * kWidth));
+}
+
 inline bool all_see(const KeyIntervals::Tile& tile, int64_t begin, int64_t end) {
   return begin >= tile.all_begin && end <= tile.all_end;
 }

@@ -1,29 +1,44 @@
-#include "core/kernels/cpu/vector/exponential.h"
-#include "core/kernels/cpu/vector/loops.h"
+#include "core/kernels/cpu/vector/elements.h"
 
 namespace longspan::LS_CPU_LEVEL {
 
 namespace {
 
-inline float sigmoid(float z) { return 1.0f / (1.0f + exponential(-z)); }
+inline FloatV sigmoid(FloatV z) { return 1.0f / (1.0f + exponential(-z)); }
+
+inline FloatV gated(FloatV gate, FloatV up) { return gate * sigmoid(gate) * up; }
 
 template <class T>
 void swiglu(int64_t n, const T* gate, const T* up, T* y) {
-#pragma GCC ivdep
-  for (int64_t i = 0; i < n; ++i) {
-    const float z = widen(gate[i]);
-    y[i] = narrow<T>(z * sigmoid(z) * widen(up[i]));
-  }
+  int64_t i = 0;
+  for (; i + kWidth <= n; i += kWidth) store_narrow(y + i, gated(load_wide(gate + i), load_wide(up + i)));
+  const int64_t rest = n - i;
+  if (rest > 0) store_part(y + i, rest, gated(load_part(gate + i, rest), load_part(up + i, rest)));
+}
+
+struct GatedGradient {
+  FloatV gate, up;
+};
+inline GatedGradient gated_gradient(FloatV dy, FloatV gate, FloatV up) {
+  const FloatV s = sigmoid(gate);
+  return {dy * up * s * (1.0f + gate * (1.0f - s)), dy * gate * s};
 }
 
 template <class T>
 void swiglu_gradient(const cpu::SwigluGradient<T>& g) {
-#pragma GCC ivdep
-  for (int64_t i = 0; i < g.n; ++i) {
-    const float z = widen(g.gate[i]), s = sigmoid(z), dy = widen(g.dy[i]), up = widen(g.up[i]);
-    g.dup[i] = narrow<T>(dy * z * s);
-    g.dgate[i] = narrow<T>(dy * up * s * (1.0f + z * (1.0f - s)));
+  const cpu::SwigluGradient<T> o = g;  // a copy that the stores below cannot alias
+  int64_t i = 0;
+  for (; i + kWidth <= o.n; i += kWidth) {
+    const GatedGradient d = gated_gradient(load_wide(o.dy + i), load_wide(o.gate + i), load_wide(o.up + i));
+    store_narrow(o.dgate + i, d.gate);
+    store_narrow(o.dup + i, d.up);
   }
+  const int64_t rest = o.n - i;
+  if (rest == 0) return;
+  const GatedGradient d =
+      gated_gradient(load_part(o.dy + i, rest), load_part(o.gate + i, rest), load_part(o.up + i, rest));
+  store_part(o.dgate + i, rest, d.gate);
+  store_part(o.dup + i, rest, d.up);
 }
 
 }  // namespace

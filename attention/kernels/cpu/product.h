@@ -1,0 +1,116 @@
+// The products of the vectorised kernels: rows of broadcast numbers times vectors, summed in registers.
+#pragma once
+
+#include "attention/kernels/cpu/head_tasks.h"
+#include "core/base/simd.h"
+
+namespace longspan::LS_CPU_LEVEL {
+
+// Rows summed at a time, times two vectors: as many as the registers of the level hold (32, 16, 16), besides two of b and one
+// of a. The portable level may not fuse, so its products need registers, too.
+#if defined(__AVX512F__)
+constexpr int kRows = 8;
+#elif defined(__AVX2__)
+constexpr int kRows = 6;
+#else
+constexpr int kRows = 4;
+#endif
+
+enum class Operand { kRowMajor, kColumnMajor };  // a(r, k) at a[r * stride + k], or at a[r + k * stride]
+enum class Sum { kAssign, kAccumulate };
+
+// a and the vectors b and c of c[r][..] (+)= sum over k < n of a(r, k) * b[k][..]; strides in floats.
+struct ProductOperands {
+  const float* a;
+  int64_t a_stride;
+  const float* b;
+  int64_t b_stride;
+  int64_t n;
+  float* c;
+  int64_t c_stride;
+};
+
+// For kNum rows and kVectors vectors next to one another.
+template <int kNum, int kVectors, Operand kOperand, Sum kSum>
+inline __attribute__((always_inline)) void product_rows(const ProductOperands& x) {
+  FloatV sum[kNum][kVectors];
+#pragma GCC unroll 8
+  for (int r = 0; r < kNum; ++r) {
+    for (int h = 0; h < kVectors; ++h) {
+      sum[r][h] = kSum == Sum::kAccumulate ? load(x.c + r * x.c_stride + h * kWidth) : FloatV{};
+    }
+  }
+  const int64_t row = kOperand == Operand::kRowMajor ? x.a_stride : 1;
+  const int64_t column = kOperand == Operand::kRowMajor ? 1 : x.a_stride;
+#pragma GCC unroll 2
+  for (int64_t k = 0; k < x.n; ++k) {
+    FloatV b[kVectors];
+    for (int h = 0; h < kVectors; ++h) b[h] = load(x.b + k * x.b_stride + h * kWidth);
+#pragma GCC unroll 8
+    for (int r = 0; r < kNum; ++r) {
+      const FloatV a = broadcast(x.a[r * row + k * column]);
+      for (int h = 0; h < kVectors; ++h) sum[r][h] += a * b[h];
+    }
+  }
+#pragma GCC unroll 8
+  for (int r = 0; r < kNum; ++r) {
+    for (int h = 0; h < kVectors; ++h) store(x.c + r * x.c_stride + h * kWidth, sum[r][h]);
+  }
+}
+
+// For any number of rows.
+template <int kVectors, Operand kOperand, Sum kSum>
+inline void product_columns(ProductOperands x, int64_t num_rows) {
+  const auto advance = [&x](int64_t rows) {
+    x.a += rows * (kOperand == Operand::kRowMajor ? x.a_stride : 1);
+    x.c += rows * x.c_stride;
+  };
+  for (; num_rows >= kRows; num_rows -= kRows) {
+    product_rows<kRows, kVectors, kOperand, kSum>(x);
+    advance(kRows);
+  }
+  if (num_rows & 4) {
+    product_rows<4, kVectors, kOperand, kSum>(x);
+    advance(4);
+  }
+  if (num_rows & 2) {
+    product_rows<2, kVectors, kOperand, kSum>(x);
+    advance(2);
+  }
+  if (num_rows & 1) product_rows<1, kVectors, kOperand, kSum>(x);
+}
+
+// c[r][lanes] (+)= sum over k of a(r, k) * b[k][lanes], where b and c are [..][kLanes].
+template <Operand kOperand, Sum kSum>
+inline void product(Rows<const float> a, int64_t num_rows, const float* b, int64_t n, float* c) {
+  for (int64_t lane = 0; lane < kLanes; lane += 2 * kWidth) {
+    product_columns<2, kOperand, kSum>({a.data, a.stride, b + lane, kLanes, n, c + lane, kLanes}, num_rows);
+  }
+}
+
+// c[r][d] += sum over lanes i of a[r][i] * b[i][d], where a is [..][kLanes]: scores times queries, for dk and dv.
+inline void product_by_lanes(const float* a, int64_t num_rows, Rows<const float> b, int64_t head_dim, int64_t num_lanes,
+                             Rows<float> c) {
+  constexpr Operand kScores = Operand::kRowMajor;
+  int64_t d = 0;
+  for (; d + 2 * kWidth <= head_dim; d += 2 * kWidth) {
+    product_columns<2, kScores, Sum::kAccumulate>(
+        {a, kLanes, b.data + d, b.stride, num_lanes, c.data + d, c.stride}, num_rows);
+  }
+  if (d + kWidth <= head_dim) {
+    product_columns<1, kScores, Sum::kAccumulate>(
+        {a, kLanes, b.data + d, b.stride, num_lanes, c.data + d, c.stride}, num_rows);
+    d += kWidth;
+  }
+  if (d == head_dim) return;
+  // The last dims do not fill a vector: they go through padded copies, so that nothing outside the rows is touched.
+  const size_t num_bytes = static_cast<size_t>(head_dim - d) * sizeof(float);
+  alignas(64) float padded_b[kLanes * kWidth] = {}, padded_c[kWidth] = {};
+  for (int64_t i = 0; i < num_lanes; ++i) std::memcpy(padded_b + i * kWidth, b.data + i * b.stride + d, num_bytes);
+  for (int64_t r = 0; r < num_rows; ++r) {
+    product_rows<1, 1, kScores, Sum::kAssign>({a + r * kLanes, kLanes, padded_b, kWidth, num_lanes, padded_c, kWidth});
+    for (int64_t e = d; e < head_dim; ++e) c.data[r * c.stride + e] += padded_c[e - d];
+  }
+}
+
+}  // namespace longspan::LS_CPU_LEVEL

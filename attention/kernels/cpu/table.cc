@@ -1,0 +1,17 @@
+#include "attention/kernels/cpu/level_kernels.h"
+
+namespace longspan::LS_CPU_LEVEL {
+
+namespace {
+
+template <class T>
+HeadKernels<T> kernels() {
+  return {.forward = forward<T>, .backward = backward<T>, .delta = delta<T, T>, .delta_of_accumulator = delta<float, T>};
+}
+
+}  // namespace
+
+HeadKernels<float> float_kernels() { return kernels<float>(); }
+HeadKernels<bfloat16> bfloat16_kernels() { return kernels<bfloat16>(); }
+
+}  // namespace longspan::LS_CPU_LEVEL
