@@ -66,7 +66,7 @@ formats::Manifest manifest_for(const CheckpointFacts& facts, const std::vector<N
   manifest.set_step(facts.step);
   manifest.set_configuration(facts.configuration);
   manifest.mutable_data()->set_next_sequence(facts.next_sequence);
-  manifest.mutable_data()->set_epoch_tokens(facts.epoch_tokens);
+  manifest.mutable_data()->set_fingerprint(facts.data_fingerprint);
   manifest.mutable_random()->set_seed(facts.seed);
   uint64_t offset = 0;
   for (const NamedTensor& named : tensors) {
@@ -100,7 +100,7 @@ formats::Manifest read_manifest(const std::string& folder) {
 CheckpointFacts facts_of(const formats::Manifest& manifest) {
   return {.step = manifest.step(),
           .next_sequence = manifest.data().next_sequence(),
-          .epoch_tokens = manifest.data().epoch_tokens(),
+          .data_fingerprint = manifest.data().fingerprint(),
           .seed = manifest.random().seed(),
           .configuration = manifest.configuration()};
 }

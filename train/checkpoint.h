@@ -21,7 +21,7 @@ struct NamedTensor {
 struct CheckpointFacts {
   int64_t step = 0;  // steps done
   int64_t next_sequence = 0;
-  int64_t epoch_tokens = 0;
+  int64_t data_fingerprint = 0;
   uint64_t seed = 0;
   std::string configuration;
 };

@@ -64,14 +64,14 @@ std::optional<CheckpointFacts> load_newest(Context& context, const RunSpec& spec
       n[0] = 1;
       n[1] = facts->step;
       n[2] = facts->next_sequence;
-      n[3] = facts->epoch_tokens;
+      n[3] = facts->data_fingerprint;
       n[4] = static_cast<int64_t>(facts->seed);
     }
   }
   world.broadcast(context.stream(), numbers, 0);
   if (n[0] == 0) return std::nullopt;
   broadcast(context, world, tensors);
-  if (!facts) facts = {.step = n[1], .next_sequence = n[2], .epoch_tokens = n[3], .seed = static_cast<uint64_t>(n[4]), .configuration = {}};
+  if (!facts) facts = {.step = n[1], .next_sequence = n[2], .data_fingerprint = n[3], .seed = static_cast<uint64_t>(n[4]), .configuration = {}};
   return facts;
 }
 

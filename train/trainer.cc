@@ -40,6 +40,7 @@ Trainer::Trainer(const RunSpec& spec, Communicator& world, const RankResources& 
   const int num_blocks = static_cast<int>(decoder_.stage().size());
   program_ = single_stage_program(loader_.num_microbatches(), num_blocks);
   verify(program_, loader_.num_microbatches(), num_blocks);
+  agree_on_data();
   decoder_.parameters().materialize(rank_.context(), ParameterSet::Purpose::kTraining);
   optimizer_ = std::make_unique<AdamW>(rank_.context(), decoder_.parameters(), spec.optimizer);
 }
@@ -59,11 +60,30 @@ void Trainer::resume() {
   steps_done_ = saved_step_ = facts->step;
   note(fmt::format("continues after step {}", facts->step));
   const int64_t expected = facts->step * spec_.global_batch_sequences;
-  if (facts->next_sequence != expected || facts->seed != spec_.seed || facts->epoch_tokens != data_.total_tokens()) {
-    note(fmt::format("the data are not those of the checkpoint (sequences done {} and {}, seed {} and {}, tokens {} and "
-                     "{}): their order starts anew",
-                     facts->next_sequence, expected, facts->seed, spec_.seed, facts->epoch_tokens,
-                     data_.total_tokens()));
+  if (facts->next_sequence != expected || facts->seed != spec_.seed || facts->data_fingerprint != data_.fingerprint()) {
+    note(fmt::format("the data are not those of the checkpoint (sequences done {}, now {}; seed {}, now {}; fingerprint {:x}, "
+                     "now {:x}): their order starts anew",
+                     facts->next_sequence, expected, facts->seed, spec_.seed, facts->data_fingerprint,
+                     data_.fingerprint()));
+  }
+}
+
+// Each rank lists the files itself; a file that one host lacks would give ranks different tokens, and no error.
+void Trainer::agree_on_data() {
+  const Tensor extremes = rank_.context().empty({2}, DType::kInt64, MemoryTag::kWorkspace);
+  auto* e = extremes.data<int64_t>();
+  const int64_t mine = data_.fingerprint();
+  e[0] = mine;
+  e[1] = -mine;
+  world_.all_reduce(rank_.context().stream(), extremes, ReduceOp::kMax);
+  if (e[0] != -e[1]) {
+    raise(ErrorKind::kData,
+          "the ranks do not see the same training data (fingerprints between {:x} and {:x}, {:x} on rank {}): data.files must "
+          "name the same files on every host",
+          -e[1], e[0], mine, world_.rank());
+  }
+  if (const int64_t skipped = data_.num_skipped_files() + data_.num_empty_files(); skipped > 0) {
+    note(fmt::format("{} files in the data folders are empty or cannot be read; they are left out", skipped));
   }
 }
 
@@ -138,7 +158,7 @@ void Trainer::save(int64_t step) {
   if (world_.rank() == 0) {
     const CheckpointFacts facts = {.step = step,
                                    .next_sequence = step * spec_.global_batch_sequences,
-                                   .epoch_tokens = data_.total_tokens(),
+                                   .data_fingerprint = data_.fingerprint(),
                                    .seed = spec_.seed,
                                    .configuration = spec_.resolved_configuration};
     const std::string folder =

@@ -58,9 +58,10 @@ class BlockAttention {
   virtual void do_backward(const Context&, const AttentionBlock&, const AttentionGradient&) const = 0;
 };
 
-// float64 only, plain loops: the oracle. / float32 and bfloat16, tiled and vectorised.
+// The oracle: float64, plain loops.
 void add_reference_attention(KernelSet& kernels);
+// float32 and bfloat16, tiled and vectorised; at the best level this machine runs, or at one of its others.
 void add_cpu_attention(KernelSet& kernels);
-void add_cpu_attention(KernelSet& kernels, CpuLevel level);  // of the levels this machine runs
+void add_cpu_attention(KernelSet& kernels, CpuLevel level);
 
 }  // namespace longspan

@@ -1,0 +1,132 @@
+#include "tests/attention/attention_cases.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "tests/support/tensors.h"
+
+namespace longspan::test {
+
+std::string describe(const Problem& p) {
+  return fmt::format("{} queries, {} keys, heads {}/{} x {}, kind {}, logits {}", p.num_queries, p.num_keys, p.num_heads,
+                     p.num_kv_heads, p.head_dim, static_cast<int>(p.kind), p.logit_scale);
+}
+
+std::vector<IndexInterval> visible(const Problem& p, uint64_t seed) {
+  const RandomStream random(seed, "visible");
+  std::vector<IndexInterval> intervals;
+  for (int64_t i = 0; i < p.num_queries; ++i) {
+    const int64_t at = p.num_keys - p.num_queries + i;
+    switch (p.kind) {
+      case Problem::Kind::kCausal:
+        intervals.push_back({0, at + 1});
+        break;
+      case Problem::Kind::kFull:
+        intervals.push_back({0, p.num_keys});
+        break;
+      case Problem::Kind::kDocuments:
+        intervals.push_back({at / 37 * 37, at + 1});
+        break;
+      case Problem::Kind::kWindow:
+        intervals.push_back({at - 50, at + 1});
+        break;
+      case Problem::Kind::kScattered: {
+        const auto draw = [&](int64_t n) {
+          return static_cast<int64_t>(random.below(static_cast<uint64_t>(2 * i + n), static_cast<uint64_t>(p.num_keys + 1)));
+        };
+        intervals.push_back({draw(0), draw(1)});  // often empty
+        break;
+      }
+    }
+  }
+  return intervals;
+}
+
+Inputs make_inputs(const Context& context, const Problem& p, DType dtype, uint64_t seed) {
+  const auto make = [&](const char* name, int64_t tokens, int64_t heads, double scale) {
+    return random_tensor(context, {tokens, heads, p.head_dim}, dtype, seed, name, scale);
+  };
+  return {make("q", p.num_queries, p.num_heads, p.logit_scale), make("k", p.num_keys, p.num_kv_heads, 1),
+          make("v", p.num_keys, p.num_kv_heads, 1), make("dy", p.num_queries, p.num_heads, 1)};
+}
+
+Inputs as_double(const Context& context, const Inputs& inputs) {
+  const auto converted = [&](const Tensor& x) {
+    Tensor y = context.empty(x.shape(), DType::kFloat64);
+    const auto v = values(x);
+    std::copy(v.begin(), v.end(), y.data<double>());
+    return y;
+  };
+  return {converted(inputs.q), converted(inputs.k), converted(inputs.v), converted(inputs.dy)};
+}
+
+namespace {
+
+Tensor begun_gradient(const Context& context, const Shape& shape) {
+  Tensor x = context.empty(shape, context.accumulator_dtype());
+  for (int64_t i = 0; i < x.num_elements(); ++i) {
+    if (x.dtype() == DType::kFloat64) x.data<double>()[i] = kBegunGradient;
+    if (x.dtype() == DType::kFloat32) x.data<float>()[i] = static_cast<float>(kBegunGradient);
+  }
+  return x;
+}
+
+}  // namespace
+
+Result attend(const Context& context, const Inputs& t, const std::vector<IndexInterval>& intervals,
+              const std::vector<int64_t>& cuts) {
+  const auto& kernel = context.kernels<BlockAttention>();
+  const double scale = 1 / std::sqrt(static_cast<double>(t.q.size(2)));
+  const DType dtype = context.accumulator_dtype();
+  const AttentionState state = kernel.initial_state(context, t.q.size(0), t.q.size(1), t.q.size(2));
+  AttentionGradient g;
+  g.doutput = t.dy;
+  g.lse = state.lse;
+  g.delta = context.empty(state.lse.shape(), dtype);
+  g.dq = begun_gradient(context, t.q.shape());
+  const Tensor dk = begun_gradient(context, t.k.shape()), dv = begun_gradient(context, t.v.shape());
+  for (const bool backward : {false, true}) {
+    if (backward) kernel.delta(context, state.output, t.dy, g.delta);
+    for (size_t c = 0; c + 1 < cuts.size(); ++c) {
+      const KeyIntervals piece(intervals, {{.start = cuts[c], .stride = 1, .length = cuts[c + 1] - cuts[c]}});
+      const auto part = [&](const Tensor& x) { return x.slice(0, cuts[c], cuts[c + 1]); };
+      const AttentionBlock block = {.q = t.q, .k = part(t.k), .v = part(t.v), .visible = &piece, .scale = scale};
+      g.dk = part(dk);
+      g.dv = part(dv);
+      if (backward) {
+        kernel.backward(context, block, g);
+      } else {
+        kernel.forward(context, block, state);
+      }
+    }
+  }
+  return {values(state.output), values(state.lse), values(g.dq), values(dk), values(dv)};
+}
+
+double largest_lse_error(const std::vector<double>& got, const std::vector<double>& want) {
+  double largest = 0;
+  for (size_t i = 0; i < got.size(); ++i) {
+    if (got[i] == want[i]) continue;
+    if (!std::isfinite(want[i]) || !std::isfinite(got[i])) return INFINITY;
+    largest = std::max(largest, std::abs(got[i] - want[i]) / std::max(1.0, std::abs(want[i])));
+  }
+  return largest;
+}
+
+void expect_near(const Result& got, const Result& want, double tolerance) {
+  EXPECT_LT(relative_error(got.output, want.output), tolerance);
+  EXPECT_LT(largest_lse_error(got.lse, want.lse), tolerance);
+  EXPECT_LT(relative_error(got.dq, want.dq), tolerance);
+  EXPECT_LT(relative_error(got.dk, want.dk), tolerance);
+  EXPECT_LT(relative_error(got.dv, want.dv), tolerance);
+}
+
+Context level_context(CpuLevel level, DType dtype, int num_threads) {
+  auto kernels = std::make_shared<KernelSet>("cpu");
+  add_cpu_attention(*kernels, level);
+  return Context({.device = {}, .compute_dtype = dtype, .num_threads = num_threads, .memory = nullptr, .kernels = kernels});
+}
+
+}  // namespace longspan::test

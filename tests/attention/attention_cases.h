@@ -1,0 +1,43 @@
+// Problems for block attention, their inputs, and a run of the kernels over them.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "attention/kernels/block_attention.h"
+
+namespace longspan::test {
+
+// Queries are the last of the keys' sequence, so that the first rows of longer queries see nothing.
+struct Problem {
+  enum class Kind { kCausal, kFull, kDocuments, kWindow, kScattered };
+  int64_t num_queries, num_keys, num_heads, num_kv_heads, head_dim;
+  Kind kind = Kind::kCausal;
+  double logit_scale = 1;
+};
+
+std::string describe(const Problem& problem);
+std::vector<IndexInterval> visible(const Problem& problem, uint64_t seed);
+
+struct Inputs {
+  Tensor q, k, v, dy;  // [queries, num_heads, head_dim], [keys, num_kv_heads, head_dim], as k, as q
+};
+Inputs make_inputs(const Context& context, const Problem& problem, DType dtype, uint64_t seed);
+Inputs as_double(const Context& context, const Inputs& inputs);
+
+struct Result {
+  std::vector<double> output, lse, dq, dk, dv;
+};
+// Forward over the keys cut at `cuts` (0 ... number of keys), then backward in the same pieces, into gradients that
+// begin at kBegunGradient. The scale is 1 / sqrt(head_dim).
+constexpr double kBegunGradient = 1.0 / 64;
+Result attend(const Context& context, const Inputs& inputs, const std::vector<IndexInterval>& intervals,
+              const std::vector<int64_t>& cuts);
+// Relative where numbers are large; infinite where one is not finite and the other differs.
+double largest_lse_error(const std::vector<double>& got, const std::vector<double>& want);
+// Fails the test where any part of `got` is further than `tolerance` from `want`.
+void expect_near(const Result& got, const Result& want, double tolerance);
+
+Context level_context(CpuLevel level, DType dtype, int num_threads = 1);
+
+}  // namespace longspan::test

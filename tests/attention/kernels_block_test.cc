@@ -1,0 +1,185 @@
+// Block attention at every level: random problems, hard logits, threads, strides, and what must not be touched.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+
+#include "tests/attention/attention_cases.h"
+#include "tests/support/reference_context.h"
+#include "tests/support/tensors.h"
+
+namespace longspan {
+namespace {
+
+using test::attend;
+using test::level_context;
+using test::Problem;
+using test::values;
+
+class KernelsTest : public testing::TestWithParam<CpuLevel> {
+ protected:
+  Context context(DType dtype, int num_threads = 1) const { return level_context(GetParam(), dtype, num_threads); }
+};
+
+void expect_same_bits(const test::Result& a, const test::Result& b) {
+  EXPECT_EQ(a.output, b.output);
+  EXPECT_EQ(a.lse, b.lse);
+  EXPECT_EQ(a.dq, b.dq);
+  EXPECT_EQ(a.dk, b.dk);
+  EXPECT_EQ(a.dv, b.dv);
+}
+
+TEST_P(KernelsTest, RandomProblems) {
+  const Context reference = test::make_context(DType::kFloat64);
+  const RandomStream random(7, "problems");
+  constexpr int64_t kHeadDims[] = {1, 2, 5, 7, 8, 12, 16, 17, 20, 24, 32, 40, 48, 56, 64, 72, 80, 96, 100, 112, 128, 160};
+  uint64_t n = 0;
+  const auto draw = [&](int64_t bound) { return static_cast<int64_t>(random.below(n++, static_cast<uint64_t>(bound))); };
+  for (uint64_t seed = 0; seed < 40; ++seed) {
+    const int64_t num_kv_heads = 1 + draw(3);
+    const Problem p = {.num_queries = 1 + draw(110),
+                       .num_keys = 1 + draw(170),
+                       .num_heads = num_kv_heads * (1 + draw(3)),
+                       .num_kv_heads = num_kv_heads,
+                       .head_dim = kHeadDims[draw(std::size(kHeadDims))],
+                       .kind = static_cast<Problem::Kind>(draw(5))};
+    const DType dtype = draw(2) == 0 ? DType::kFloat32 : DType::kBFloat16;
+    SCOPED_TRACE(test::describe(p));
+    const test::Inputs t = test::make_inputs(context(dtype), p, dtype, seed);
+    const auto intervals = test::visible(p, seed);
+    std::vector<int64_t> cuts = {0, draw(p.num_keys + 1), draw(p.num_keys + 1), p.num_keys};
+    std::sort(cuts.begin(), cuts.end());
+    const test::Result want = attend(reference, test::as_double(reference, t), intervals, {0, p.num_keys});
+    test::expect_near(attend(context(dtype), t, intervals, cuts), want, 3e-6);
+  }
+}
+
+// The kernel may lag behind the maximum, and must rescale before that shows; a state from an earlier shard may be anywhere.
+TEST_P(KernelsTest, LogitsThatGrowFallOrStandOut) {
+  const Context reference = test::make_context(DType::kFloat64);
+  const Problem p = {.num_queries = 70, .num_keys = 400, .num_heads = 1, .num_kv_heads = 1, .head_dim = 16};
+  const auto intervals = test::visible(p, 0);
+  const auto shapes = {+[](int64_t j) { return 0.5 * static_cast<double>(j); },      // each key above all before it
+                       +[](int64_t j) { return -0.5 * static_cast<double>(j); },     // the first decides
+                       +[](int64_t j) { return j % 131 == 130 ? 500.0 : 0.0; },      // one-hot
+                       +[](int64_t j) { return 7.9 * static_cast<double>(j / 64); },  // just below the rescale, each block
+                       +[](int64_t j) { return j < 200 ? -3000.0 : 3000.0; }};
+  uint64_t seed = 10;
+  for (const auto& logit : shapes) {
+    SCOPED_TRACE(seed);
+    const test::Inputs t = test::make_inputs(context(DType::kFloat32), p, DType::kFloat32, ++seed);
+    // The first dim carries the logit: q = 4 there, k = logit; scale is 1/4.
+    for (int64_t i = 0; i < p.num_queries; ++i) t.q.view<float, 3>()(i, 0, 0) = 4;
+    for (int64_t j = 0; j < p.num_keys; ++j) t.k.view<float, 3>()(j, 0, 0) = static_cast<float>(logit(j));
+    const test::Result want = attend(reference, test::as_double(reference, t), intervals, {0, 400});
+    for (const std::vector<int64_t>& cuts : {std::vector<int64_t>{0, 400}, {0, 100, 300, 400}}) {
+      const test::Result got = attend(context(DType::kFloat32), t, intervals, cuts);
+      // Rounding a logit of size L costs L 2^-24 of p; the largest here is 3000.
+      EXPECT_LT(test::relative_error(got.output, want.output), 4e-4);
+      EXPECT_LT(test::largest_lse_error(got.lse, want.lse), 1e-6);
+      EXPECT_LT(test::relative_error(got.dv, want.dv), 4e-4);
+      for (const double d : got.dk) EXPECT_TRUE(std::isfinite(d));
+      for (const double d : got.dq) EXPECT_TRUE(std::isfinite(d));
+    }
+  }
+}
+
+TEST_P(KernelsTest, AnyNumberOfThreadsGivesTheSameBits) {
+  using Kind = Problem::Kind;
+  for (const Problem& p : {Problem{700, 1700, 4, 2, 16}, Problem{1100, 1100, 1, 1, 32, Kind::kWindow},
+                           Problem{1090, 1090, 6, 3, 8, Kind::kDocuments}, Problem{64, 64, 2, 2, 64, Kind::kFull}}) {
+    SCOPED_TRACE(test::describe(p));
+    for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+      const test::Inputs t = test::make_inputs(context(dtype), p, dtype, 5);
+      const auto intervals = test::visible(p, 5);
+      const test::Result one = attend(context(dtype), t, intervals, {0, p.num_keys});
+      for (const int num_threads : {2, 3}) {
+        expect_same_bits(attend(context(dtype, num_threads), t, intervals, {0, p.num_keys}), one);
+      }
+    }
+  }
+}
+
+// As many chunks as a long shard makes, still against the reference.
+TEST_P(KernelsTest, BackwardInManyChunks) {
+  const Context reference = test::make_context(DType::kFloat64);
+  const Problem p = {.num_queries = 1600, .num_keys = 1100, .num_heads = 2, .num_kv_heads = 1, .head_dim = 4,
+                     .kind = Problem::Kind::kScattered};
+  const test::Inputs t = test::make_inputs(context(DType::kFloat32), p, DType::kFloat32, 2);
+  const auto intervals = test::visible(p, 2);
+  test::expect_near(attend(context(DType::kFloat32), t, intervals, {0, p.num_keys}),
+                    attend(reference, test::as_double(reference, t), intervals, {0, p.num_keys}), 3e-6);
+}
+
+// The heads of a projection that makes q, k and v at once: [tokens, q heads | k heads | v heads, head_dim].
+TEST_P(KernelsTest, ReadsStridedHeads) {
+  for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+    const Context c = context(dtype);
+    const Tensor packed = test::random_tensor(c, {75, 8, 24}, dtype, 1, "packed");
+    const auto copied = [&](const Tensor& from) {
+      const Tensor to = c.empty(from.shape(), dtype);
+      const auto copy = [&]<class T>(T) {
+        const auto x = from.view<T, 3>(), y = to.view<T, 3>();
+        for (int64_t i = 0; i < x.size(0); ++i) {
+          for (int64_t h = 0; h < x.size(1); ++h) std::copy_n(&x(i, h, 0), x.size(2), &y(i, h, 0));
+        }
+      };
+      dtype == DType::kFloat32 ? copy(float{}) : copy(bfloat16{});
+      return to;
+    };
+    const test::Inputs strided = {packed.slice(1, 0, 4), packed.slice(1, 4, 6), packed.slice(1, 6, 8),
+                                  packed.slice(1, 2, 6)};
+    const test::Inputs dense = {copied(strided.q), copied(strided.k), copied(strided.v), copied(strided.dy)};
+    const auto intervals = test::visible({75, 75, 4, 2, 24}, 0);
+    expect_same_bits(attend(c, strided, intervals, {0, 75}), attend(c, dense, intervals, {0, 75}));
+  }
+}
+
+TEST_P(KernelsTest, KeysThatNobodySeesAreNotRead) {
+  const Context c = context(DType::kFloat32);
+  const Problem p = {.num_queries = 90, .num_keys = 300, .num_heads = 2, .num_kv_heads = 1, .head_dim = 40};
+  const std::vector<IndexInterval> intervals(90, {101, 173});
+  const test::Inputs clean = test::make_inputs(c, p, DType::kFloat32, 1), poisoned = test::make_inputs(c, p, DType::kFloat32, 1);
+  for (const Tensor& x : {poisoned.k, poisoned.v}) {
+    for (int64_t j = 0; j < 300; ++j) {
+      if (j < 101 || j >= 173) std::fill_n(x.select(0, j).data<float>(), 40, std::nanf(""));
+    }
+  }
+  expect_same_bits(attend(c, poisoned, intervals, {0, 300}), attend(c, clean, intervals, {0, 300}));
+}
+
+TEST_P(KernelsTest, QueriesThatSeeNothingOfABlockKeepTheirState) {
+  const Context c = context(DType::kFloat32);
+  const Problem p = {.num_queries = 64, .num_keys = 50, .num_heads = 1, .num_kv_heads = 1, .head_dim = 10};
+  const test::Inputs t = test::make_inputs(c, p, DType::kFloat32, 1);
+  std::vector<IndexInterval> intervals(64, {0, 50});
+  for (size_t i = 0; i < 64; i += 3) intervals[i] = {20, 20};
+  const KeyIntervals visible(intervals, {{.start = 0, .stride = 1, .length = 50}});
+  const AttentionState state = {.output = test::random_tensor(c, {64, 1, 10}, DType::kFloat32, 2, "o"),
+                                .lse = test::random_tensor(c, {1, 64}, DType::kFloat32, 2, "lse", 100)};
+  const auto output = values(state.output), lse = values(state.lse);
+  c.kernels<BlockAttention>().forward(c, {.q = t.q, .k = t.k, .v = t.v, .visible = &visible, .scale = 1}, state);
+  for (size_t i = 0; i < 64; ++i) {
+    EXPECT_EQ(values(state.lse)[i] == lse[i], i % 3 == 0 || lse[i] > 40) << i;
+    if (i % 3 > 0) continue;
+    for (size_t d = 0; d < 10; ++d) EXPECT_EQ(values(state.output)[i * 10 + d], output[i * 10 + d]);
+  }
+}
+
+TEST_P(KernelsTest, NotANumberIsNotHidden) {
+  const Context c = context(DType::kFloat32);
+  const Problem p = {.num_queries = 50, .num_keys = 50, .num_heads = 1, .num_kv_heads = 1, .head_dim = 8};
+  const test::Inputs t = test::make_inputs(c, p, DType::kFloat32, 1);
+  t.q.view<float, 3>()(7, 0, 3) = std::nanf("");
+  const test::Result r = attend(c, t, test::visible(p, 1), {0, 50});
+  for (size_t i = 0; i < 50; ++i) EXPECT_EQ(std::isnan(r.lse[i]), i == 7) << i;
+  EXPECT_TRUE(std::isnan(r.output[7 * 8]));
+  EXPECT_TRUE(std::isnan(r.dq[7 * 8]));
+  EXPECT_TRUE(std::isnan(r.dk[0]));
+}
+
+INSTANTIATE_TEST_SUITE_P(Levels, KernelsTest, testing::ValuesIn(supported_cpu_levels()),
+                         [](const auto& i) { return std::string(name(i.param)); });
+
+}  // namespace
+}  // namespace longspan
