@@ -102,8 +102,8 @@ void run_case(const BenchAttentionOptions& options, const BenchAttentionOptions:
   const auto tokens = static_cast<double>(c.num_tokens);
   const double forward_gflop = 2e-9 * tokens * tokens * static_cast<double>(c.head_dim);
   const auto print = [&](const char* direction, double gflop, double took) {
-    out << fmt::format("{:<8}  {:<8}  head_dim {:>3}  {:>6} tokens  {:>7.1f} GFLOP/s a core  {:>5.1f}% of {:.1f}\n", direction,
-                       name(c.dtype), c.head_dim, c.num_tokens, gflop / took, 100 * gflop / took / peak, peak)
+    out << fmt::format("{:<8}  {:<8}  head_dim {:>3}  {:>6} tokens  {:>7.1f} GFLOP/s a core  {:>5.1f}% of {:.1f}\n",
+                       direction, name(c.dtype), c.head_dim, c.num_tokens, gflop / took, 100 * gflop / took / peak, peak)
         << std::flush;
   };
   print("forward", forward_gflop, seconds.forward);

@@ -14,9 +14,9 @@ int fail(const std::exception_ptr& exception) {
   return failure.code;
 }
 
-int run(const CommandLine& line, Launch launch) {
+int run(const CommandLine& line) {
   try {
-    return run_command(line, launch);
+    return run_command(line, detect_launch(std::getenv));
   } catch (...) {
     return fail(std::current_exception());
   }
@@ -26,14 +26,12 @@ int start(int argc, const char* const* argv) {
   // Every process of an MPI launcher sees the same command line; one of them answers.
   const bool answers = is_first_process(std::getenv);
   CommandLine line;
-  Launch launch = Launch::kAlone;
   try {
     line = parse_command_line(argc, argv);
-    if (line.action == CommandLine::Action::kRun) launch = detect_launch(std::getenv);
   } catch (...) {
     return answers ? fail(std::current_exception()) : describe(std::current_exception()).code;
   }
-  if (line.action == CommandLine::Action::kRun) return run(line, launch);
+  if (line.action == CommandLine::Action::kRun) return run(line);
   if (answers) std::cout << line.text << std::flush;
   return kExitDone;
 }

@@ -12,8 +12,9 @@ void expect_rank3(const Tensor& tensor, const char* what) {
 }
 
 void expect_adjacent_heads(const Tensor& tensor, const char* what) {
-  check(tensor.size(2) <= 1 || tensor.layout().strides()[2] == 1, "the elements of a head of {} {} are {} apart, not 1", what,
-        tensor.shape().to_string(), tensor.layout().strides()[2]);
+  const int64_t stride = tensor.layout().strides()[2];
+  check(tensor.size(2) <= 1 || stride == 1, "the elements of a head of {} {} are {} apart, not 1", what,
+        tensor.shape().to_string(), stride);
 }
 
 void check_block(const AttentionBlock& block) {

@@ -7,8 +7,8 @@
 //   p = exp(s - LSE), ds = p (dO v^T - delta) scale;  dq += ds k,  dk += ds^T q,  dv += p^T dO.
 // A query that sees nothing has O = 0, LSE = -inf and no gradient. Scores never exist beyond one tile.
 // Grouped queries: query head h uses key head h / (num_heads / num_kv_heads).
-// In the compute dtype tokens and heads may lie at any stride, the elements of a head side by side; what is in the accumulator
-// is contiguous, its slices of tokens included. Misuse raises Error(kInternal) before anything is written.
+// q, k, v and doutput may have any strides between tokens and heads, with the elements of a head side by side; what is in
+// the accumulator is contiguous. Misuse raises Error(kInternal) before anything is written.
 #pragma once
 
 #include "attention/kernels/key_intervals.h"

@@ -1,6 +1,6 @@
-// Vectors for kernels that are compiled once per instruction set (longspan_cpu_kernels). Everything lives in the namespace of
-// the level, so that no function of one level can stand in for another's at link time; for the same reason such a source
-// uses no inline function of any other header.
+// Vectors for kernels that are compiled once per instruction set (longspan_cpu_kernels). Everything lives in the namespace
+// of the level, so that no function of one level can stand in for another's at link time; for the same reason such a
+// source uses no inline function of any other header.
 //
 // Arithmetic is that of GCC's vector extensions; `a * b + c` becomes one instruction where the level has it.
 #pragma once

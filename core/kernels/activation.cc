@@ -13,8 +13,8 @@ void Activation::swiglu_forward(const Context& context, const Tensor& gate, cons
   do_swiglu_forward(context, gate, up, y);
 }
 
-void Activation::swiglu_backward(const Context& context, const Tensor& dy, const Tensor& gate, const Tensor& up,
-                                 const Tensor& dgate, const Tensor& dup) const {
+void Activation::swiglu_backward(const Context& context, const Tensor& dy, const Tensor& gate,
+                                 const Tensor& up, const Tensor& dgate, const Tensor& dup) const {
   expect_rows(gate, "gate");
   expect_dense(dy, gate.shape(), gate.dtype(), "dy");
   expect_dense(up, gate.shape(), gate.dtype(), "up");

@@ -22,14 +22,16 @@ void expect_dense(const Tensor& tensor, const Shape& shape, DType dtype, const c
 void expect_supported(DType dtype, std::initializer_list<DType> supported, const char* backend,
                       const char* family);
 
-// Raise Error(kData), naming place and value, unless token `place` of a kernel's input is in [0, vocabulary), or, for
-// a target, no target at all. Inline for their loops.
+// Raise Error(kData), naming place and value, unless token `place` of a kernel's input is in [0, vocabulary),
+// or, for a target, no target at all. Inline for their loops.
 [[noreturn]] void refuse_token(int32_t token, int64_t place, int64_t vocabulary, const char* what);
 inline void expect_token(int32_t token, int64_t place, int64_t vocabulary) {
-  if (token < 0 || token >= vocabulary) [[unlikely]] refuse_token(token, place, vocabulary, "token");
+  if (token < 0 || token >= vocabulary) [[unlikely]]
+    refuse_token(token, place, vocabulary, "token");
 }
 inline void expect_target(int32_t target, int64_t place, int64_t vocabulary) {
-  if (target < -1 || target >= vocabulary) [[unlikely]] refuse_token(target, place, vocabulary, "target");
+  if (target < -1 || target >= vocabulary) [[unlikely]]
+    refuse_token(target, place, vocabulary, "target");
 }
 
 }  // namespace longspan

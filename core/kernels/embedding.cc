@@ -15,7 +15,8 @@ void expect_tokens_and_table(const Tensor& tokens, const Tensor& table, const ch
 
 }  // namespace
 
-void Embedding::gather(const Context& context, const Tensor& tokens, const Tensor& table, const Tensor& y) const {
+void Embedding::gather(const Context& context, const Tensor& tokens, const Tensor& table,
+                       const Tensor& y) const {
   expect_tokens_and_table(tokens, table, "table");
   expect_dense(y, {tokens.size(0), table.size(1)}, table.dtype(), "y");
   if (y.num_elements() == 0) return;

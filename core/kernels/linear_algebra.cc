@@ -10,9 +10,10 @@ void expect_matrix(const Tensor& matrix, const char* what) {
   expect_floating(matrix, what);
   expect_rank(matrix, 2, what);
   const Shape& strides = matrix.layout().strides();
-  check(matrix.size(1) <= 1 || strides[1] == 1, "the columns of {} are {} elements apart, not 1", what, strides[1]);
-  check(matrix.size(0) <= 1 || strides[0] >= matrix.size(1), "the rows of {} are {} elements apart, fewer than its {} columns",
-        what, strides[0], matrix.size(1));
+  check(matrix.size(1) <= 1 || strides[1] == 1, "the columns of {} are {} elements apart, not 1", what,
+        strides[1]);
+  check(matrix.size(0) <= 1 || strides[0] >= matrix.size(1),
+        "the rows of {} are {} elements apart, fewer than its {} columns", what, strides[0], matrix.size(1));
 }
 
 }  // namespace

@@ -24,11 +24,13 @@ void Loss::cross_entropy(const Context& context, const Tensor& logits, const Ten
 }
 
 void Loss::cross_entropy_with_gradient(const Context& context, const Tensor& logits, const Tensor& targets,
-                                       double gradient_scale, const Tensor& losses, const Tensor& dlogits) const {
+                                       double gradient_scale, const Tensor& losses,
+                                       const Tensor& dlogits) const {
   expect_logits(logits, targets, losses);
   expect_floating(dlogits, "dlogits");
-  check(accumulator(dlogits.dtype()) == logits.dtype(), "dlogits are {}, whose accumulator is {}, but logits are {}",
-        name(dlogits.dtype()), name(accumulator(dlogits.dtype())), name(logits.dtype()));
+  check(accumulator(dlogits.dtype()) == logits.dtype(),
+        "dlogits are {}, whose accumulator is {}, but logits are {}", name(dlogits.dtype()),
+        name(accumulator(dlogits.dtype())), name(logits.dtype()));
   expect_shape(dlogits, logits.shape(), "dlogits");
   expect_contiguous(dlogits, "dlogits");
   if (losses.num_elements() == 0) return;

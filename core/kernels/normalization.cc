@@ -4,8 +4,8 @@
 
 namespace longspan {
 
-void Normalization::rms_norm_forward(const Context& context, double epsilon, const Tensor& x, const Tensor& weight,
-                                     const Tensor& y, const Tensor& inverse_rms) const {
+void Normalization::rms_norm_forward(const Context& context, double epsilon, const Tensor& x,
+                                     const Tensor& weight, const Tensor& y, const Tensor& inverse_rms) const {
   expect_rows(x, "x");
   expect_dense(weight, {x.size(1)}, x.dtype(), "weight");
   expect_dense(y, x.shape(), x.dtype(), "y");

@@ -4,8 +4,8 @@
 
 namespace longspan {
 
-void Rotary::rotate(const Context& context, RotaryDirection direction, const Tensor& cosine, const Tensor& sine,
-                    const Tensor& x) const {
+void Rotary::rotate(const Context& context, RotaryDirection direction, const Tensor& cosine,
+                    const Tensor& sine, const Tensor& x) const {
   expect_floating(x, "x");
   expect_rank(x, 3, "x");
   const int64_t head_dim = x.size(2);

@@ -46,7 +46,8 @@ TEST_P(CpuAttentionTest, MatchesTheReferenceInOneAndInManyPieces) {
       const auto intervals = test::visible(p, seed);
       const test::Result want = attend(reference, test::as_double(reference, t), intervals, {0, p.num_keys});
       const int64_t third = p.num_keys / 3;
-      for (const std::vector<int64_t>& cuts : {std::vector<int64_t>{0, p.num_keys}, {0, third, third, p.num_keys - 1, p.num_keys}}) {
+      const std::vector<int64_t> whole = {0, p.num_keys}, pieces = {0, third, third, p.num_keys - 1, p.num_keys};
+      for (const auto& cuts : {whole, pieces}) {
         const test::Result got = attend(context, t, intervals, cuts);
         expect_near(got, want, 3e-6 * std::max(1.0, p.logit_scale));
       }

@@ -228,33 +228,42 @@ TEST(RingAttention, PostsEachHopBeforeTheComputeThatHidesIt) {
   });
 }
 
-TEST(RingAttention, MovesItsBytesAndNoMore) {
+// Keys and values travel in the compute dtype, the sums of their gradients in the accumulator.
+void expect_bytes(DType dtype) {
   const int num_ranks = 4;
   const int64_t length = 67, kv_heads = 2, head_dim = 4;
   const SequenceLayout layout(LayoutType::kZigzag, num_ranks, length, 1);
   run_in_process(num_ranks, [&](Communicator& world) {
     const auto log = std::make_shared<CommLog>();
     const auto ring = make_recording_communicator(world, log);
-    Context context = test::make_context(DType::kFloat64);
+    Context context = test::make_context(dtype);
     const int rank = world.rank();
     const TileMap tiles(Masking::kCausal, layout, rank, {0});
     const auto make = [&](const char* name, int64_t heads) {
-      return test::random_tensor(context, {layout.num_tokens(rank), heads, head_dim}, DType::kFloat64, 1, name);
+      return test::random_tensor(context, {layout.num_tokens(rank), heads, head_dim}, dtype, 1, name);
     };
-    const auto shard_bytes = [&](int owner) {
-      return static_cast<size_t>(2 * layout.num_tokens(owner) * kv_heads * head_dim) * sizeof(double);
+    const auto shard_bytes = [&](int hop, DType of) {
+      const int owner = (rank - hop + num_ranks) % num_ranks;
+      return static_cast<size_t>(2 * layout.num_tokens(owner) * kv_heads * head_dim) * size_bytes(of);
     };
     const RingAttention attention(*ring, 0.5);
     AttentionStash stash;
     attention.forward(context, make("q", 4), make("k", kv_heads), make("v", kv_heads), tiles, &stash);
     size_t keys = 0, sums = 0;
-    for (int hop = 1; hop < num_ranks; ++hop) keys += shard_bytes((rank - hop + num_ranks) % num_ranks);
-    for (int hop = 1; hop <= num_ranks; ++hop) sums += shard_bytes((rank - hop + num_ranks) % num_ranks);
+    for (int hop = 1; hop < num_ranks; ++hop) keys += shard_bytes(hop, dtype);
+    for (int hop = 1; hop <= num_ranks; ++hop) sums += shard_bytes(hop, accumulator(dtype));
     EXPECT_EQ(log->bytes_received(), keys);
     log->clear();
     attention.backward(context, make("dy", 4), tiles, stash);
     EXPECT_EQ(log->bytes_received(), keys + sums);
   });
+}
+
+TEST(RingAttention, MovesItsBytesAndNoMore) {
+  for (const DType dtype : {DType::kFloat64, DType::kFloat32, DType::kBFloat16}) {
+    SCOPED_TRACE(name(dtype));
+    expect_bytes(dtype);
+  }
 }
 
 }  // namespace

@@ -40,7 +40,8 @@ void for_each_element(const Tensor& tensor, Visit visit) {
       offset += rest % tensor.size(d) * tensor.layout().strides()[d];
       rest /= tensor.size(d);
     }
-    auto* first = static_cast<std::byte*>(tensor.raw()) + static_cast<size_t>(offset) * size_bytes(tensor.dtype());
+    auto* first =
+        static_cast<std::byte*>(tensor.raw()) + static_cast<size_t>(offset) * size_bytes(tensor.dtype());
     for (int64_t i = 0; i < width; ++i) {
       visit(first + static_cast<size_t>(i) * size_bytes(tensor.dtype()), row * width + i);
     }
@@ -97,7 +98,8 @@ DType dtype_for(const Context& context, Kind kind) {
   return kind == Kind::kAccumulator ? context.accumulator_dtype() : DType::kInt32;
 }
 
-Tensor make_operand(const Context& context, const Operand& operand, const RandomStream& random, DType precision) {
+Tensor make_operand(const Context& context, const Operand& operand, const RandomStream& random,
+                    DType precision) {
   Shape padded = operand.shape;
   const int last = padded.rank() - 1;
   padded[last] += operand.padding;
@@ -114,18 +116,20 @@ void add_row_cases(std::vector<KernelCase>& cases, int64_t rows, int64_t n) {
   const Operand inverse{{rows}, Kind::kAccumulator, Fill::kPositive}, sum{{n}, Kind::kAccumulator};
   // without elements nothing is assigned, not even this
   const Operand new_inverse{{rows}, Kind::kAccumulator, n == 0 ? Fill::kPositive : Fill::kNan};
-  cases.push_back({"normalization", "rms_norm_forward", {x, weight, y, new_inverse},
-                   [](const Context& c, Operands t) {
-                     c.kernels<Normalization>().rms_norm_forward(c, 1e-5, t[0], t[1], t[2], t[3]);
-                   }});
-  cases.push_back({"normalization", "rms_norm_backward_input", {x, x, weight, inverse, y},
+  cases.push_back(
+      {"normalization", "rms_norm_forward", {x, weight, y, new_inverse}, [](const Context& c, Operands t) {
+         c.kernels<Normalization>().rms_norm_forward(c, 1e-5, t[0], t[1], t[2], t[3]);
+       }});
+  cases.push_back({"normalization",
+                   "rms_norm_backward_input",
+                   {x, x, weight, inverse, y},
                    [](const Context& c, Operands t) {
                      c.kernels<Normalization>().rms_norm_backward_input(c, t[0], t[1], t[2], t[3], t[4]);
                    }});
-  cases.push_back({"normalization", "rms_norm_backward_weight", {x, x, inverse, sum},
-                   [](const Context& c, Operands t) {
-                     c.kernels<Normalization>().rms_norm_backward_weight(c, t[0], t[1], t[2], t[3]);
-                   }});
+  cases.push_back(
+      {"normalization", "rms_norm_backward_weight", {x, x, inverse, sum}, [](const Context& c, Operands t) {
+         c.kernels<Normalization>().rms_norm_backward_weight(c, t[0], t[1], t[2], t[3]);
+       }});
   cases.push_back({"activation", "swiglu_forward", {x, x, y}, [](const Context& c, Operands t) {
                      c.kernels<Activation>().swiglu_forward(c, t[0], t[1], t[2]);
                    }});
@@ -136,22 +140,35 @@ void add_row_cases(std::vector<KernelCase>& cases, int64_t rows, int64_t n) {
 
 void add_elementwise_cases(std::vector<KernelCase>& cases, int64_t rows, int64_t n) {
   const Operand x{{rows, n}}, wide{{rows, n}, Kind::kAccumulator};
-  cases.push_back({"elementwise", "add", {x, x, {{rows, n}, Kind::kCompute, Fill::kNan}},
+  cases.push_back({"elementwise",
+                   "add",
+                   {x, x, {{rows, n}, Kind::kCompute, Fill::kNan}},
                    [](const Context& c, Operands t) { c.kernels<Elementwise>().add(c, t[0], t[1], t[2]); }});
-  cases.push_back({"elementwise", "add in place", {x, x},
-                   [](const Context& c, Operands t) { c.kernels<Elementwise>().add(c, t[0], t[1], t[1]); }});
-  cases.push_back({"elementwise", "accumulate", {x, wide},
-                   [](const Context& c, Operands t) { c.kernels<Elementwise>().accumulate(c, t[0], t[1]); }});
-  cases.push_back({"elementwise", "accumulate the accumulator", {wide, wide},
-                   [](const Context& c, Operands t) { c.kernels<Elementwise>().accumulate(c, t[0], t[1]); }});
-  cases.push_back({"elementwise", "convert to the accumulator", {x, {{rows, n}, Kind::kAccumulator, Fill::kNan}},
+  cases.push_back({"elementwise", "add in place", {x, x}, [](const Context& c, Operands t) {
+                     c.kernels<Elementwise>().add(c, t[0], t[1], t[1]);
+                   }});
+  cases.push_back({"elementwise", "accumulate", {x, wide}, [](const Context& c, Operands t) {
+                     c.kernels<Elementwise>().accumulate(c, t[0], t[1]);
+                   }});
+  cases.push_back(
+      {"elementwise", "accumulate the accumulator", {wide, wide}, [](const Context& c, Operands t) {
+         c.kernels<Elementwise>().accumulate(c, t[0], t[1]);
+       }});
+  cases.push_back({"elementwise",
+                   "convert to the accumulator",
+                   {x, {{rows, n}, Kind::kAccumulator, Fill::kNan}},
                    [](const Context& c, Operands t) { c.kernels<Elementwise>().convert(c, t[0], t[1]); }});
-  cases.push_back({"elementwise", "convert from the accumulator", {wide, {{rows, n}, Kind::kCompute, Fill::kNan}},
+  cases.push_back({"elementwise",
+                   "convert from the accumulator",
+                   {wide, {{rows, n}, Kind::kCompute, Fill::kNan}},
                    [](const Context& c, Operands t) { c.kernels<Elementwise>().convert(c, t[0], t[1]); }});
-  cases.push_back({"elementwise", "add_bias", {{{n}}, x},
-                   [](const Context& c, Operands t) { c.kernels<Elementwise>().add_bias(c, t[0], t[1]); }});
-  cases.push_back({"elementwise", "accumulate_rows", {x, {{n}, Kind::kAccumulator}},
-                   [](const Context& c, Operands t) { c.kernels<Elementwise>().accumulate_rows(c, t[0], t[1]); }});
+  cases.push_back({"elementwise", "add_bias", {{{n}}, x}, [](const Context& c, Operands t) {
+                     c.kernels<Elementwise>().add_bias(c, t[0], t[1]);
+                   }});
+  cases.push_back(
+      {"elementwise", "accumulate_rows", {x, {{n}, Kind::kAccumulator}}, [](const Context& c, Operands t) {
+         c.kernels<Elementwise>().accumulate_rows(c, t[0], t[1]);
+       }});
 }
 
 void add_token_cases(std::vector<KernelCase>& cases, int64_t rows, int64_t n) {
@@ -159,19 +176,28 @@ void add_token_cases(std::vector<KernelCase>& cases, int64_t rows, int64_t n) {
   const Operand tokens{{rows}, Kind::kTokens, Fill::kNormal, kVocabulary};
   const Operand targets{{rows}, Kind::kTargets, Fill::kNormal, std::max<int64_t>(n, 1)};
   const Operand logits{{rows, n}, Kind::kAccumulator}, losses{{rows}, Kind::kAccumulator, Fill::kNan};
-  cases.push_back({"embedding", "gather", {tokens, {{kVocabulary, n}}, {{rows, n}, Kind::kCompute, Fill::kNan}},
+  cases.push_back({"embedding",
+                   "gather",
+                   {tokens, {{kVocabulary, n}}, {{rows, n}, Kind::kCompute, Fill::kNan}},
                    [](const Context& c, Operands t) { c.kernels<Embedding>().gather(c, t[0], t[1], t[2]); }});
-  cases.push_back({"embedding", "scatter_add", {tokens, {{rows, n}}, {{kVocabulary, n}, Kind::kAccumulator}},
-                   [](const Context& c, Operands t) { c.kernels<Embedding>().scatter_add(c, t[0], t[1], t[2]); }});
+  cases.push_back(
+      {"embedding",
+       "scatter_add",
+       {tokens, {{rows, n}}, {{kVocabulary, n}, Kind::kAccumulator}},
+       [](const Context& c, Operands t) { c.kernels<Embedding>().scatter_add(c, t[0], t[1], t[2]); }});
   if (n == 0) return;
-  cases.push_back({"loss", "cross_entropy", {logits, targets, losses},
-                   [](const Context& c, Operands t) { c.kernels<Loss>().cross_entropy(c, t[0], t[1], t[2]); }});
-  cases.push_back({"loss", "cross_entropy_with_gradient",
+  cases.push_back({"loss", "cross_entropy", {logits, targets, losses}, [](const Context& c, Operands t) {
+                     c.kernels<Loss>().cross_entropy(c, t[0], t[1], t[2]);
+                   }});
+  cases.push_back({"loss",
+                   "cross_entropy_with_gradient",
                    {logits, targets, losses, {{rows, n}, Kind::kCompute, Fill::kNan}},
                    [](const Context& c, Operands t) {
                      c.kernels<Loss>().cross_entropy_with_gradient(c, t[0], t[1], 0.25, t[2], t[3]);
                    }});
-  cases.push_back({"loss", "cross_entropy_with_gradient in place", {logits, targets, losses},
+  cases.push_back({"loss",
+                   "cross_entropy_with_gradient in place",
+                   {logits, targets, losses},
                    [](const Context& c, Operands t) {
                      c.kernels<Loss>().cross_entropy_with_gradient(c, t[0], t[1], 3.0, t[2], t[0]);
                    }});
@@ -181,7 +207,8 @@ void add_rotary_and_optimizer_cases(std::vector<KernelCase>& cases, int64_t rows
   const Operand angles{{rows, n / 2}, Kind::kAccumulator};
   for (const auto direction : {RotaryDirection::kForward, RotaryDirection::kInverse}) {
     for (const int64_t padding : {0, 3}) {
-      cases.push_back({"rotary", direction == RotaryDirection::kForward ? "rotate" : "rotate back",
+      cases.push_back({"rotary",
+                       direction == RotaryDirection::kForward ? "rotate" : "rotate back",
                        {angles, angles, {{rows, 3, n / 2 * 2}, Kind::kCompute, Fill::kNormal, 0, padding}},
                        [direction](const Context& c, Operands t) {
                          c.kernels<Rotary>().rotate(c, direction, t[0], t[1], t[2]);
@@ -190,15 +217,21 @@ void add_rotary_and_optimizer_cases(std::vector<KernelCase>& cases, int64_t rows
   }
   const Operand wide{{rows, n}, Kind::kAccumulator}, positive{{rows, n}, Kind::kAccumulator, Fill::kPositive};
   const AdamWOptions options{.learning_rate = 0.01, .weight_decay = 0.1, .gradient_scale = 0.5, .step = 3};
-  cases.push_back({"optimizer", "adamw", {wide, wide, wide, positive, {{rows, n}, Kind::kCompute, Fill::kNan}},
+  cases.push_back({"optimizer",
+                   "adamw",
+                   {wide, wide, wide, positive, {{rows, n}, Kind::kCompute, Fill::kNan}},
                    [options](const Context& c, Operands t) {
                      c.kernels<OptimizerKernels>().adamw(c, options, t[0], t[1], t[2], t[3], t[4]);
                    }});
-  cases.push_back({"optimizer", "adamw without a copy", {wide, wide, wide, positive},
+  cases.push_back({"optimizer",
+                   "adamw without a copy",
+                   {wide, wide, wide, positive},
                    [options](const Context& c, Operands t) {
                      c.kernels<OptimizerKernels>().adamw(c, options, t[0], t[1], t[2], t[3], t[1]);
                    }});
-  cases.push_back({"optimizer", "sum_of_squares", {{{rows, n}}, {{1}, Kind::kAccumulator, Fill::kNan}},
+  cases.push_back({"optimizer",
+                   "sum_of_squares",
+                   {{{rows, n}}, {{1}, Kind::kAccumulator, Fill::kNan}},
                    [](const Context& c, Operands t) {
                      write(t[1].dtype(), t[1].raw(), c.kernels<OptimizerKernels>().sum_of_squares(c, t[0]));
                    }});
@@ -225,7 +258,8 @@ std::vector<KernelCase> gemm_cases(int64_t m, int64_t n, int64_t k) {
             const Shape a = ta == Transpose::kYes ? Shape{k, m} : Shape{m, k};
             const Shape b = tb == Transpose::kYes ? Shape{n, k} : Shape{k, n};
             const Fill fill = w == Write::kAssign ? Fill::kNan : Fill::kNormal;
-            cases.push_back({"linear algebra", "gemm",
+            cases.push_back({"linear algebra",
+                             "gemm",
                              {{a, Kind::kCompute, Fill::kNormal, 0, padding},
                               {b, Kind::kCompute, Fill::kNormal, 0, 2 * padding},
                               {{m, n}, output, fill, 0, padding}},
@@ -292,10 +326,13 @@ void expect_close(const Tensor& got, const Tensor& want, double tolerance, const
   const double rms = w.empty() ? 0 : std::sqrt(squares / static_cast<double>(w.size()));
   for (size_t i = 0; i < g.size(); ++i) {
     const double allowed = tolerance * std::abs(w[i]) + 2e-6 * rms;
-    ASSERT_LE(std::abs(g[i] - w[i]), allowed) << what << ": element " << i << " is " << g[i] << ", not " << w[i];
+    ASSERT_LE(std::abs(g[i] - w[i]), allowed)
+        << what << ": element " << i << " is " << g[i] << ", not " << w[i];
   }
 }
 
-double tolerance(DType dtype) { return dtype == DType::kBFloat16 ? 0x1p-8 + 4e-6 : 1e-6; }
+double tolerance(DType dtype) {
+  return dtype == DType::kBFloat16 ? 0x1p-8 + 4e-6 : 1e-6;
+}
 
 }  // namespace longspan::test

@@ -1,5 +1,6 @@
-// What every backend must be able to do, as a table: each case is one call of a kernel family on operands that are
-// described and not yet made, so that the same call runs on any backend, dtype and number of threads.
+// What every backend must be able to do, as a table: each case is one call of a kernel family on operands
+// that are described and not yet made, so that the same call runs on any backend, dtype and number of
+// threads.
 #pragma once
 
 #include <functional>

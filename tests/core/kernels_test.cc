@@ -2,6 +2,9 @@
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
+#include <thread>
+
+#include "core/kernels/backends.h"
 #include "tests/core/kernel_cases.h"
 
 namespace longspan::test {
@@ -28,17 +31,56 @@ class CpuKernels : public testing::TestWithParam<Parameters> {
 };
 
 TEST_P(CpuKernels, AgreeWithTheReference) {
-  for (const auto& [rows, n] : {std::pair<int64_t, int64_t>{0, 8}, {3, 0}, {1, 1}, {1, 16}, {2, 2}, {3, 7}, {5, 33},
-                                {64, 64}, {129, 130}, {3, 2051}, {300, 130}}) {
+  for (const auto& [rows, n] : {std::pair<int64_t, int64_t>{0, 8},
+                                {3, 0},
+                                {1, 1},
+                                {1, 16},
+                                {2, 2},
+                                {3, 7},
+                                {5, 33},
+                                {64, 64},
+                                {129, 130},
+                                {3, 2051},
+                                {300, 130}}) {
     expect_reference(kernel_cases(rows, n));
   }
 }
 
 TEST_P(CpuKernels, MultiplyAsTheReference) {
-  for (const auto& [m, n, k] : {std::tuple<int64_t, int64_t, int64_t>{0, 3, 4}, {3, 0, 4}, {3, 4, 0}, {1, 1, 1},
-                                {1, 33, 7}, {65, 1, 17}, {63, 65, 67}, {128, 96, 200}}) {
+  for (const auto& [m, n, k] : {std::tuple<int64_t, int64_t, int64_t>{0, 3, 4},
+                                {3, 0, 4},
+                                {3, 4, 0},
+                                {1, 1, 1},
+                                {1, 33, 7},
+                                {65, 1, 17},
+                                {63, 65, 67},
+                                {128, 96, 200}}) {
     expect_reference(gemm_cases(m, n, k));
   }
+}
+
+// Ranks are threads that share one set of kernels, and with it the products that are kept by shape.
+TEST_P(CpuKernels, ServeSeveralRanks) {
+  const auto [dtype, level] = GetParam();
+  const auto kernels = std::make_shared<KernelSet>("cpu");
+  add_cpu_kernels(*kernels, level);
+  Context::Options options;
+  options.compute_dtype = dtype;
+  options.kernels = kernels;
+  std::vector<KernelCase> cases = gemm_cases(9, 17, 33);
+  for (const KernelCase& one : kernel_cases(5, 18)) cases.push_back(one);
+  std::vector<std::string> results(4);
+  std::vector<std::thread> ranks;
+  for (std::string& result : results) {
+    ranks.emplace_back([&] {
+      const Context context(options);
+      for (const KernelCase& one : cases) {
+        for (const Tensor& t : run_case(context, one, dtype)) result += bytes(t);
+      }
+    });
+  }
+  for (std::thread& rank : ranks) rank.join();
+  for (const std::string& result : results) EXPECT_TRUE(!result.empty() && result == results.front());
 }
 
 std::string parameter_name(const testing::TestParamInfo<Parameters>& info) {

@@ -1,5 +1,5 @@
-// Backward of some tiles of queries of one head: for each super-block of keys, for each tile, p is rebuilt from LSE and feeds
-// five products. One pass in a fixed order.
+// Backward of some tiles of queries of one head: for each super-block of keys, for each tile, p is rebuilt from LSE and
+// feeds five products. One pass in a fixed order.
 #include "attention/kernels/cpu/level_kernels.h"
 #include "attention/kernels/cpu/tile_ops.h"
 

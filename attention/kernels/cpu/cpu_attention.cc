@@ -53,9 +53,9 @@ Progress progress_of(const Context& context, int thread) {
   return {.call = [](const void* c) { static_cast<const Context*>(c)->progress(); }, .argument = &context};
 }
 
-// How backward is cut into chunks of queries and pieces of keys, `size` of each. In wave w, chunk (w + j) mod size meets piece
-// j: no two tasks of a wave share rows of dq, dk or dv, and each row is added to in the order of the waves. A function of
-// the shape alone, so that sums have one order whatever the number of threads, and without partial sums.
+// How backward is cut into chunks of queries and pieces of keys, `size` of each. In wave w, piece j meets chunk
+// (w + j) mod size: no two tasks of a wave share rows of dq, dk or dv, and each row is added to in the order of the waves.
+// A function of the shape alone: sums have one order whatever the number of threads, and need no partial copies.
 struct BackwardGrid {
   int64_t size = 1;
   int64_t tiles_per_chunk = 0, keys_per_piece = 0;

@@ -6,8 +6,8 @@
 
 namespace longspan::LS_CPU_LEVEL {
 
-// Rows summed at a time, times two vectors: as many as the registers of the level hold (32, 16, 16), besides two of b and one
-// of a. The portable level may not fuse, so its products need registers, too.
+// Rows summed at a time, times two vectors: as many as fit the level's registers (32, 16, 16) beside two vectors of b and
+// one of a; the portable level may not fuse, so there products need registers, too.
 #if defined(__AVX512F__)
 constexpr int kRows = 8;
 #elif defined(__AVX2__)

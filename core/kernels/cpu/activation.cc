@@ -36,6 +36,8 @@ class CpuActivation final : public Activation {
 
 }  // namespace
 
-std::shared_ptr<const Activation> make_activation(CpuLevel level) { return std::make_shared<CpuActivation>(level); }
+std::shared_ptr<const Activation> make_activation(CpuLevel level) {
+  return std::make_shared<CpuActivation>(level);
+}
 
 }  // namespace longspan::cpu

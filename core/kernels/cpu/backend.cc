@@ -3,7 +3,9 @@
 
 namespace longspan {
 
-void add_cpu_kernels(KernelSet& kernels) { add_cpu_kernels(kernels, detect_cpu_level()); }
+void add_cpu_kernels(KernelSet& kernels) {
+  add_cpu_kernels(kernels, detect_cpu_level());
+}
 
 void add_cpu_kernels(KernelSet& kernels, CpuLevel level) {
   check(level <= detect_cpu_level(), "this machine runs {}, not {}", name(detect_cpu_level()), name(level));

@@ -27,7 +27,8 @@ std::shared_ptr<const Embedding> make_embedding(CpuLevel level);
 std::shared_ptr<const OptimizerKernels> make_optimizer(CpuLevel level);
 std::shared_ptr<const Elementwise> make_elementwise(CpuLevel level);
 
-// Calls body(std::type_identity<T>) with the element type of `dtype`, or refuses it in the name of the family.
+// Calls body(std::type_identity<T>) with the element type of `dtype`, or refuses it in the name of the
+// family.
 template <class Family, class Body>
 void with_element_type(DType dtype, Body&& body) {
   expect_supported(dtype, {DType::kFloat32, DType::kBFloat16}, "cpu", Family::kName);
@@ -45,9 +46,9 @@ constexpr int64_t kElementsPerThread = 16384;
 template <class Body>
 void for_elements(const Context& context, int64_t n, Body&& body) {
   constexpr int64_t kBlock = 1024;
-  parallel_for(context, (n + kBlock - 1) / kBlock, kElementsPerThread / kBlock, [&](int64_t begin, int64_t end) {
-    body(begin * kBlock, std::min(n, end * kBlock) - begin * kBlock);
-  });
+  parallel_for(
+      context, (n + kBlock - 1) / kBlock, kElementsPerThread / kBlock,
+      [&](int64_t begin, int64_t end) { body(begin * kBlock, std::min(n, end * kBlock) - begin * kBlock); });
 }
 
 // Calls body(begin, count) over rows of `row_elements` elements each.
@@ -57,7 +58,8 @@ void for_rows(const Context& context, int64_t rows, int64_t row_elements, Body&&
   parallel_for(context, rows, grain, [&](int64_t begin, int64_t end) { body(begin, end - begin); });
 }
 
-// Calls body(begin, count) over columns, for sums over rows: a thread owns its columns and sums all rows in order.
+// Calls body(begin, count) over columns, for sums over rows: a thread owns its columns and sums all rows in
+// order.
 template <class Body>
 void for_columns(const Context& context, int64_t rows, int64_t columns, Body&& body) {
   constexpr int64_t kStrip = 64;

@@ -11,7 +11,8 @@ class CpuEmbedding final : public Embedding {
   explicit CpuEmbedding(CpuLevel level) : level_(level) {}
 
  private:
-  void do_gather(const Context& context, const Tensor& tokens, const Tensor& table, const Tensor& y) const override {
+  void do_gather(const Context& context, const Tensor& tokens, const Tensor& table,
+                 const Tensor& y) const override {
     with_element_type<Embedding>(table.dtype(), [&]<class T>(std::type_identity<T>) {
       const int32_t* token = tokens.data<int32_t>();
       const T* rows = table.data<T>();
@@ -50,6 +51,8 @@ class CpuEmbedding final : public Embedding {
 
 }  // namespace
 
-std::shared_ptr<const Embedding> make_embedding(CpuLevel level) { return std::make_shared<CpuEmbedding>(level); }
+std::shared_ptr<const Embedding> make_embedding(CpuLevel level) {
+  return std::make_shared<CpuEmbedding>(level);
+}
 
 }  // namespace longspan::cpu

@@ -13,7 +13,8 @@ int64_t row_distance(const Tensor& matrix) {
 }
 
 // A tile of op(matrix), as stored: op's rows and columns are ranges.
-Tensor tile(const Tensor& matrix, Transpose transpose, int64_t row, int64_t rows, int64_t column, int64_t columns) {
+Tensor tile(const Tensor& matrix, Transpose transpose, int64_t row, int64_t rows, int64_t column,
+            int64_t columns) {
   if (transpose == Transpose::kYes) return tile(matrix, Transpose::kNo, column, columns, row, rows);
   return matrix.slice(0, row, row + rows).slice(1, column, column + columns);
 }
@@ -41,9 +42,15 @@ class CpuLinearAlgebra final : public LinearAlgebra {
   }
 
   static Product describe(const GemmOptions& options, const Tensor& a, const Tensor& b, const Tensor& c) {
-    return {.m = c.size(0), .n = c.size(1), .k = a.size(options.a == Transpose::kYes ? 0 : 1),
-            .lda = row_distance(a), .ldb = row_distance(b), .ldc = row_distance(c),
-            .a = options.a, .b = options.b, .write = options.write};
+    return {.m = c.size(0),
+            .n = c.size(1),
+            .k = a.size(options.a == Transpose::kYes ? 0 : 1),
+            .lda = row_distance(a),
+            .ldb = row_distance(b),
+            .ldc = row_distance(c),
+            .a = options.a,
+            .b = options.b,
+            .write = options.write};
   }
 
   static void clear(const Tensor& c) {
@@ -67,7 +74,8 @@ class CpuLinearAlgebra final : public LinearAlgebra {
       for (int64_t j = 0; j < c.size(1); j += kTileColumns) {
         const int64_t columns = std::min(kTileColumns, c.size(1) - j);
         const Tensor a_rows = tile(a, options.a, i, rows, 0, a.size(options.a == Transpose::kYes ? 0 : 1));
-        const Tensor b_columns = tile(b, options.b, 0, b.size(options.b == Transpose::kYes ? 1 : 0), j, columns);
+        const Tensor b_columns =
+            tile(b, options.b, 0, b.size(options.b == Transpose::kYes ? 1 : 0), j, columns);
         multiply_tile(context, options, a_rows, b_columns, tile(c, Transpose::kNo, i, rows, j, columns));
       }
     }

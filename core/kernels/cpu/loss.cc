@@ -9,8 +9,8 @@ class CpuLoss final : public Loss {
   explicit CpuLoss(CpuLevel level) : level_(level) {}
 
  private:
-  void do_cross_entropy(const Context& context, const Tensor& logits, const Tensor& targets, double gradient_scale,
-                        const Tensor& losses, const Tensor& dlogits) const override {
+  void do_cross_entropy(const Context& context, const Tensor& logits, const Tensor& targets,
+                        double gradient_scale, const Tensor& losses, const Tensor& dlogits) const override {
     expect_supported(logits.dtype(), {DType::kFloat32}, "cpu", kName);
     const DType dtype = dlogits.defined() ? dlogits.dtype() : DType::kFloat32;
     with_element_type<Loss>(dtype, [&]<class T>(std::type_identity<T>) {
@@ -40,6 +40,8 @@ class CpuLoss final : public Loss {
 
 }  // namespace
 
-std::shared_ptr<const Loss> make_loss(CpuLevel level) { return std::make_shared<CpuLoss>(level); }
+std::shared_ptr<const Loss> make_loss(CpuLevel level) {
+  return std::make_shared<CpuLoss>(level);
+}
 
 }  // namespace longspan::cpu

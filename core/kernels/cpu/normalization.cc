@@ -9,11 +9,12 @@ class CpuNormalization final : public Normalization {
   explicit CpuNormalization(CpuLevel level) : level_(level) {}
 
  private:
-  void do_forward(const Context& context, double epsilon, const Tensor& x, const Tensor& weight, const Tensor& y,
-                  const Tensor& inverse_rms) const override {
+  void do_forward(const Context& context, double epsilon, const Tensor& x, const Tensor& weight,
+                  const Tensor& y, const Tensor& inverse_rms) const override {
     with_element_type<Normalization>(x.dtype(), [&]<class T>(std::type_identity<T>) {
       const int64_t n = x.size(1);
-      const RmsNormRows<T> all{0, n, epsilon, x.data<T>(), weight.data<T>(), y.data<T>(), inverse_rms.data<float>()};
+      const RmsNormRows<T> all{
+          0, n, epsilon, x.data<T>(), weight.data<T>(), y.data<T>(), inverse_rms.data<float>()};
       for_rows(context, x.size(0), n, [&](int64_t begin, int64_t count) {
         vector_loops<T>(level_).rms_norm(
             {count, n, epsilon, all.x + begin * n, all.weight, all.y + begin * n, all.inverse_rms + begin});
@@ -25,17 +26,17 @@ class CpuNormalization final : public Normalization {
                          const Tensor& inverse_rms, const Tensor& dx) const override {
     with_element_type<Normalization>(x.dtype(), [&]<class T>(std::type_identity<T>) {
       const int64_t n = x.size(1);
-      const RmsNormGradientRows<T> all{0, n, dy.data<T>(), x.data<T>(), weight.data<T>(), inverse_rms.data<float>(),
-                                       dx.data<T>()};
+      const RmsNormGradientRows<T> all{
+          0, n, dy.data<T>(), x.data<T>(), weight.data<T>(), inverse_rms.data<float>(), dx.data<T>()};
       for_rows(context, x.size(0), n, [&](int64_t begin, int64_t count) {
-        vector_loops<T>(level_).rms_norm_gradient({count, n, all.dy + begin * n, all.x + begin * n, all.weight,
-                                                   all.inverse_rms + begin, all.dx + begin * n});
+        vector_loops<T>(level_).rms_norm_gradient({count, n, all.dy + begin * n, all.x + begin * n,
+                                                   all.weight, all.inverse_rms + begin, all.dx + begin * n});
       });
     });
   }
 
-  void do_backward_weight(const Context& context, const Tensor& dy, const Tensor& x, const Tensor& inverse_rms,
-                          const Tensor& dweight) const override {
+  void do_backward_weight(const Context& context, const Tensor& dy, const Tensor& x,
+                          const Tensor& inverse_rms, const Tensor& dweight) const override {
     with_element_type<Normalization>(x.dtype(), [&]<class T>(std::type_identity<T>) {
       const int64_t rows = x.size(0), n = x.size(1);
       const T *xs = x.data<T>(), *dys = dy.data<T>();

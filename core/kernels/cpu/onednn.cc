@@ -24,7 +24,8 @@ dnnl::matmul::primitive_desc describe(const dnnl::engine& engine, const dnnl::pr
 
 dnnl::memory::desc matrix(int64_t rows, int64_t columns, int64_t ld, Transpose transpose, DType dtype) {
   const auto type = dtype == DType::kBFloat16 ? dnnl::memory::data_type::bf16 : dnnl::memory::data_type::f32;
-  const dnnl::memory::dims strides = transpose == Transpose::kYes ? dnnl::memory::dims{1, ld} : dnnl::memory::dims{ld, 1};
+  const dnnl::memory::dims strides =
+      transpose == Transpose::kYes ? dnnl::memory::dims{1, ld} : dnnl::memory::dims{ld, 1};
   return dnnl::memory::desc({rows, columns}, type, strides);
 }
 
@@ -33,10 +34,10 @@ dnnl::memory::desc matrix(int64_t rows, int64_t columns, int64_t ld, Transpose t
 void sgemm(const Product& p, int num_threads, const float* a, const float* b, float* c) {
   omp_set_num_threads(num_threads);
   const dnnl_status_t status =
-      dnnl_sgemm(p.a == Transpose::kYes ? 'T' : 'N', p.b == Transpose::kYes ? 'T' : 'N', p.m, p.n, p.k, 1.0f, a,
-                 p.lda, b, p.ldb, p.write == Write::kAccumulate ? 1.0f : 0.0f, c, p.ldc);
-  check(status == dnnl_success, "oneDNN refused a float32 product [{}, {}] x [{}, {}] with status {}", p.m, p.k, p.k,
-        p.n, static_cast<int>(status));
+      dnnl_sgemm(p.a == Transpose::kYes ? 'T' : 'N', p.b == Transpose::kYes ? 'T' : 'N', p.m, p.n, p.k, 1.0f,
+                 a, p.lda, b, p.ldb, p.write == Write::kAccumulate ? 1.0f : 0.0f, c, p.ldc);
+  check(status == dnnl_success, "oneDNN refused a float32 product [{}, {}] x [{}, {}] with status {}", p.m,
+        p.k, p.k, p.n, static_cast<int>(status));
 }
 
 bool has_native_bfloat16() {
@@ -69,9 +70,9 @@ std::shared_ptr<const MatmulCache::Matmul> MatmulCache::find_or_build(const Key&
     operations.append_sum(1.0f);
     attributes.set_post_ops(operations);
   }
-  const auto description = describe(library_->engine, attributes, matrix(p.m, p.k, p.lda, p.a, DType::kBFloat16),
-                                    matrix(p.k, p.n, p.ldb, p.b, DType::kBFloat16),
-                                    matrix(p.m, p.n, p.ldc, Transpose::kNo, key.output));
+  const auto description = describe(
+      library_->engine, attributes, matrix(p.m, p.k, p.lda, p.a, DType::kBFloat16),
+      matrix(p.k, p.n, p.ldb, p.b, DType::kBFloat16), matrix(p.m, p.n, p.ldc, Transpose::kNo, key.output));
   auto matmul = std::make_shared<const Matmul>(Matmul{description, dnnl::matmul(description)});
   if (matmuls_.size() >= kMostMatmuls) matmuls_.clear();
   matmuls_.emplace(key, matmul);
@@ -90,14 +91,15 @@ void MatmulCache::run(const Context& context, const Product& product, const Tens
     const auto memory = [&](const dnnl::memory::desc& desc, const Tensor& t) {
       return dnnl::memory(desc, library_->engine, t.raw());
     };
-    matmul->primitive.execute(stream, {{DNNL_ARG_SRC, memory(description.src_desc(), a)},
-                                       {DNNL_ARG_WEIGHTS, memory(description.weights_desc(), b)},
-                                       {DNNL_ARG_DST, memory(description.dst_desc(), c)},
-                                       {DNNL_ARG_SCRATCHPAD, memory(description.scratchpad_desc(), scratch)}});
+    matmul->primitive.execute(stream,
+                              {{DNNL_ARG_SRC, memory(description.src_desc(), a)},
+                               {DNNL_ARG_WEIGHTS, memory(description.weights_desc(), b)},
+                               {DNNL_ARG_DST, memory(description.dst_desc(), c)},
+                               {DNNL_ARG_SCRATCHPAD, memory(description.scratchpad_desc(), scratch)}});
     stream.wait();
   } catch (const dnnl::error& e) {
-    raise(ErrorKind::kInternal, "oneDNN refused a bfloat16 product [{}, {}] x [{}, {}]: {}", product.m, product.k,
-          product.k, product.n, e.what());
+    raise(ErrorKind::kInternal, "oneDNN refused a bfloat16 product [{}, {}] x [{}, {}]: {}", product.m,
+          product.k, product.k, product.n, e.what());
   }
 }
 

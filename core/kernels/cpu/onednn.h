@@ -1,5 +1,5 @@
-// What Longspan uses of oneDNN: products of row-major host matrices. The only files that include oneDNN's headers are
-// this one's sources; 2.6 and 3.x differ in the API of dnnl::matmul.
+// What Longspan uses of oneDNN: products of row-major host matrices. The only files that include oneDNN's
+// headers are this one's sources; 2.6 and 3.x differ in the API of dnnl::matmul.
 #pragma once
 
 #include <compare>
@@ -27,8 +27,8 @@ void sgemm(const Product& product, int num_threads, const float* a, const float*
 // Whether the processor multiplies bfloat16 itself (AVX512_BF16, AMX).
 bool has_native_bfloat16();
 
-// bfloat16 times bfloat16 into float32 or bfloat16 by the processor's own instructions. Building a primitive takes far
-// longer than running a small one, so they are kept by shape. Safe to call from several threads.
+// bfloat16 times bfloat16 into float32 or bfloat16 by the processor's own instructions. Building a primitive
+// takes far longer than running a small one, so they are kept by shape. Safe to call from several threads.
 class MatmulCache {
  public:
   MatmulCache();

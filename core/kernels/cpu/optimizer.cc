@@ -29,8 +29,9 @@ class CpuOptimizer final : public OptimizerKernels {
     return elements;
   }
 
-  void do_adamw(const Context& context, const AdamWOptions& options, const Tensor& gradient, const Tensor& master,
-                const Tensor& first_moment, const Tensor& second_moment, const Tensor& value) const override {
+  void do_adamw(const Context& context, const AdamWOptions& options, const Tensor& gradient,
+                const Tensor& master, const Tensor& first_moment, const Tensor& second_moment,
+                const Tensor& value) const override {
     with_element_type<OptimizerKernels>(value.dtype(), [&]<class T>(std::type_identity<T>) {
       const AdamWElements<T> common = prepare<T>(options);
       const float* g = gradient.data<float>();

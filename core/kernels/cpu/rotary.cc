@@ -29,6 +29,8 @@ class CpuRotary final : public Rotary {
 
 }  // namespace
 
-std::shared_ptr<const Rotary> make_rotary(CpuLevel level) { return std::make_shared<CpuRotary>(level); }
+std::shared_ptr<const Rotary> make_rotary(CpuLevel level) {
+  return std::make_shared<CpuRotary>(level);
+}
 
 }  // namespace longspan::cpu

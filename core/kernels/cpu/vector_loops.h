@@ -1,7 +1,7 @@
-// The vectorised inner loops of the cpu backend, one table of functions for each instruction set and element type.
-// A loop runs on one thread over plain pointers, which need not be aligned. Arithmetic is in float32; T is how
-// elements are stored. What a loop computes for an element (or for a row, where it sums over rows) does not depend on
-// where the caller cut the work, so that any number of threads gives the same bits.
+// The vectorised inner loops of the cpu backend, one table of functions for each instruction set and element
+// type. A loop runs on one thread over plain pointers, which need not be aligned. Arithmetic is in float32; T
+// is how elements are stored. What a loop computes for an element (or for a row, where it sums over rows)
+// does not depend on where the caller cut the work, so that any number of threads gives the same bits.
 #pragma once
 
 #include <cstdint>
@@ -28,7 +28,8 @@ struct RmsNormGradientRows {
   T* dx;
 };
 
-// sum[c] += the sum over rows r of x[r * stride + c], or of factor[r] * x[..] * y[..] for the weight gradient.
+// sum[c] += the sum over rows r of x[r * stride + c], or of factor[r] * x[..] * y[..] for the weight
+// gradient.
 template <class T>
 struct ColumnSums {
   int64_t rows, columns, stride;
@@ -64,7 +65,8 @@ struct CrossEntropyRow {
   T* dlogits;
 };
 
-// w -= decay * w + rate * m / (sqrt(v) * root_correction + epsilon), with what steps and options give worked in.
+// w -= decay * w + rate * m / (sqrt(v) * root_correction + epsilon), with what steps and options give worked
+// in.
 template <class T>
 struct AdamWElements {
   int64_t n;

@@ -6,10 +6,13 @@ namespace longspan::reference {
 
 namespace {
 
-double sigmoid(double z) { return 1.0 / (1.0 + std::exp(-z)); }
+double sigmoid(double z) {
+  return 1.0 / (1.0 + std::exp(-z));
+}
 
 class ReferenceActivation final : public Activation {
-  void do_swiglu_forward(const Context&, const Tensor& gate, const Tensor& up, const Tensor& y) const override {
+  void do_swiglu_forward(const Context&, const Tensor& gate, const Tensor& up,
+                         const Tensor& y) const override {
     const double *gates = elements<Activation>(gate), *ups = elements<Activation>(up);
     double* ys = elements<Activation>(y);
     for (int64_t i = 0; i < y.num_elements(); ++i) ys[i] = gates[i] * sigmoid(gates[i]) * ups[i];
@@ -30,6 +33,8 @@ class ReferenceActivation final : public Activation {
 
 }  // namespace
 
-std::shared_ptr<const Activation> make_activation() { return std::make_shared<ReferenceActivation>(); }
+std::shared_ptr<const Activation> make_activation() {
+  return std::make_shared<ReferenceActivation>();
+}
 
 }  // namespace longspan::reference

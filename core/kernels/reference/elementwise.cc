@@ -40,6 +40,8 @@ class ReferenceElementwise final : public Elementwise {
 
 }  // namespace
 
-std::shared_ptr<const Elementwise> make_elementwise() { return std::make_shared<ReferenceElementwise>(); }
+std::shared_ptr<const Elementwise> make_elementwise() {
+  return std::make_shared<ReferenceElementwise>();
+}
 
 }  // namespace longspan::reference

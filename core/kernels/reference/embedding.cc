@@ -31,6 +31,8 @@ class ReferenceEmbedding final : public Embedding {
 
 }  // namespace
 
-std::shared_ptr<const Embedding> make_embedding() { return std::make_shared<ReferenceEmbedding>(); }
+std::shared_ptr<const Embedding> make_embedding() {
+  return std::make_shared<ReferenceEmbedding>();
+}
 
 }  // namespace longspan::reference

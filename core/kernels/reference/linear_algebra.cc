@@ -23,6 +23,8 @@ class ReferenceLinearAlgebra final : public LinearAlgebra {
 
 }  // namespace
 
-std::shared_ptr<const LinearAlgebra> make_linear_algebra() { return std::make_shared<ReferenceLinearAlgebra>(); }
+std::shared_ptr<const LinearAlgebra> make_linear_algebra() {
+  return std::make_shared<ReferenceLinearAlgebra>();
+}
 
 }  // namespace longspan::reference

@@ -39,6 +39,8 @@ class ReferenceLoss final : public Loss {
 
 }  // namespace
 
-std::shared_ptr<const Loss> make_loss() { return std::make_shared<ReferenceLoss>(); }
+std::shared_ptr<const Loss> make_loss() {
+  return std::make_shared<ReferenceLoss>();
+}
 
 }  // namespace longspan::reference

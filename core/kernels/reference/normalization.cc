@@ -50,6 +50,8 @@ class ReferenceNormalization final : public Normalization {
 
 }  // namespace
 
-std::shared_ptr<const Normalization> make_normalization() { return std::make_shared<ReferenceNormalization>(); }
+std::shared_ptr<const Normalization> make_normalization() {
+  return std::make_shared<ReferenceNormalization>();
+}
 
 }  // namespace longspan::reference

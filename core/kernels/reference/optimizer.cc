@@ -17,7 +17,8 @@ class ReferenceOptimizer final : public OptimizerKernels {
       const double g = gradients[i] * o.gradient_scale;
       m[i] = o.beta1 * m[i] + (1.0 - o.beta1) * g;
       v[i] = o.beta2 * v[i] + (1.0 - o.beta2) * g * g;
-      w[i] -= o.learning_rate * (o.weight_decay * w[i] + m[i] / bias1 / (std::sqrt(v[i] / bias2) + o.epsilon));
+      w[i] -=
+          o.learning_rate * (o.weight_decay * w[i] + m[i] / bias1 / (std::sqrt(v[i] / bias2) + o.epsilon));
       copies[i] = w[i];
     }
   }
@@ -32,6 +33,8 @@ class ReferenceOptimizer final : public OptimizerKernels {
 
 }  // namespace
 
-std::shared_ptr<const OptimizerKernels> make_optimizer() { return std::make_shared<ReferenceOptimizer>(); }
+std::shared_ptr<const OptimizerKernels> make_optimizer() {
+  return std::make_shared<ReferenceOptimizer>();
+}
 
 }  // namespace longspan::reference

@@ -15,7 +15,8 @@ class ReferenceRotary final : public Rotary {
     for (int64_t t = 0; t < x.size(0); ++t) {
       for (int64_t h = 0; h < x.size(1); ++h) {
         for (int64_t i = 0; i < half; ++i) {
-          const double c = cosines(t, i), s = sign * sines(t, i), first = xs(t, h, i), second = xs(t, h, i + half);
+          const double c = cosines(t, i), s = sign * sines(t, i), first = xs(t, h, i),
+                       second = xs(t, h, i + half);
           xs(t, h, i) = first * c - second * s;
           xs(t, h, i + half) = second * c + first * s;
         }
@@ -26,6 +27,8 @@ class ReferenceRotary final : public Rotary {
 
 }  // namespace
 
-std::shared_ptr<const Rotary> make_rotary() { return std::make_shared<ReferenceRotary>(); }
+std::shared_ptr<const Rotary> make_rotary() {
+  return std::make_shared<ReferenceRotary>();
+}
 
 }  // namespace longspan::reference

@@ -4,14 +4,18 @@ namespace longspan::LS_CPU_LEVEL {
 
 namespace {
 
-inline FloatV sigmoid(FloatV z) { return 1.0f / (1.0f + exponential(-z)); }
+inline FloatV sigmoid(FloatV z) {
+  return 1.0f / (1.0f + exponential(-z));
+}
 
-inline FloatV gated(FloatV gate, FloatV up) { return gate * sigmoid(gate) * up; }
+inline FloatV gated(FloatV gate, FloatV up) {
+  return gate * sigmoid(gate) * up;
+}
 
 template <class T>
 void swiglu(int64_t n, const T* gate, const T* up, T* y) {
   int64_t i = 0;
-  for (; i + kWidth <= n; i += kWidth) store_narrow(y + i, gated(load_wide(gate + i), load_wide(up + i)));
+  for (; i + kWidth <= n; i += kWidth) store_narrow(y + i, gated(load(gate + i), load(up + i)));
   const int64_t rest = n - i;
   if (rest > 0) store_part(y + i, rest, gated(load_part(gate + i, rest), load_part(up + i, rest)));
 }
@@ -29,7 +33,7 @@ void swiglu_gradient(const cpu::SwigluGradient<T>& g) {
   const cpu::SwigluGradient<T> o = g;  // a copy that the stores below cannot alias
   int64_t i = 0;
   for (; i + kWidth <= o.n; i += kWidth) {
-    const GatedGradient d = gated_gradient(load_wide(o.dy + i), load_wide(o.gate + i), load_wide(o.up + i));
+    const GatedGradient d = gated_gradient(load(o.dy + i), load(o.gate + i), load(o.up + i));
     store_narrow(o.dgate + i, d.gate);
     store_narrow(o.dup + i, d.up);
   }

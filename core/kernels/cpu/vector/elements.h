@@ -1,5 +1,5 @@
-// Vectors of elements as they are stored, and e^x, on top of simd.h; for the loops whose arithmetic outweighs their
-// memory traffic. The others are plain loops that the compiler vectorises.
+// Vectors of elements as they are stored, and e^x, on top of simd.h; for the loops whose arithmetic outweighs
+// their memory traffic. The others are plain loops that the compiler vectorises.
 #pragma once
 
 #include "core/base/simd.h"
@@ -8,20 +8,14 @@
 namespace longspan::LS_CPU_LEVEL {
 
 typedef uint16_t ShortV __attribute__((vector_size(kWidth * 2)));
-typedef uint32_t WordV __attribute__((vector_size(kWidth * 4)));
 
-inline FloatV load_wide(const float* p) { return load(p); }
-inline FloatV load_wide(const bfloat16* p) {
-  ShortV bits;
-  __builtin_memcpy(&bits, p, sizeof bits);
-  return (FloatV)(__builtin_convertvector(bits, WordV) << 16);
+inline void store_narrow(float* p, FloatV v) {
+  store(p, v);
 }
-
-inline void store_narrow(float* p, FloatV v) { store(p, v); }
 // Rounds as narrow<bfloat16>.
 inline void store_narrow(bfloat16* p, FloatV v) {
-  const WordV u = (WordV)v;
-  const WordV rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16, nan = (u >> 16) | 0x40u;
+  const BitsV u = (BitsV)v;
+  const BitsV rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16, nan = (u >> 16) | 0x40u;
   const ShortV bits = __builtin_convertvector((u & 0x7fffffffu) > 0x7f800000u ? nan : rounded, ShortV);
   __builtin_memcpy(static_cast<void*>(p), &bits, sizeof bits);
 }
@@ -31,7 +25,7 @@ template <class T>
 FloatV load_part(const T* p, int64_t count) {
   T buffer[kWidth] = {};
   __builtin_memcpy(static_cast<void*>(buffer), p, static_cast<size_t>(count) * sizeof(T));
-  return load_wide(buffer);
+  return load(buffer);
 }
 template <class T>
 void store_part(T* p, int64_t count, FloatV v) {
@@ -40,8 +34,9 @@ void store_part(T* p, int64_t count, FloatV v) {
   __builtin_memcpy(static_cast<void*>(p), buffer, static_cast<size_t>(count) * sizeof(T));
 }
 
-// Within 2 ulp; 0 below -86.6 (e^x < 2.5e-38), infinite above 88.72; a NaN stays a NaN, which simd.h's exp2 does not
-// promise. x = n ln 2 + r with |r| <= ln 2 / 2, and the polynomial for e^r of Cephes' expf (Moshier 1989).
+// Within 2 ulp; 0 below -86.6 (e^x < 2.5e-38), infinite above 88.72; a NaN stays a NaN.
+// Not exp2(x * log2 e), whose rounded argument costs up to 80 ulp.
+// x = n ln 2 + r with |r| <= ln 2 / 2, and the polynomial for e^r of Cephes' expf (Moshier 1989).
 inline FloatV exponential(FloatV x) {
   const FloatV low = broadcast(-86.6f), high = broadcast(88.7228317f), round = broadcast(0x1.8p23f);
   FloatV bounded = select(x < low, low, x);
@@ -55,7 +50,7 @@ inline FloatV exponential(FloatV x) {
   p = p * r + 5.0000001201e-1f;
   p = p * (r * r) + r + 1.0f;
   // 2^(n-1) and then 2, as 2^128 is no float; unsigned, as a NaN's bits are any
-  const WordV exponent = ((WordV)shifted - (WordV)round + 126u) << 23;
+  const BitsV exponent = ((BitsV)shifted - (BitsV)round + 126u) << 23;
   const FloatV result = p * (FloatV)exponent * 2.0f;
   return select(x > high, broadcast(__builtin_inff()), select(x < low, FloatV{}, result));
 }

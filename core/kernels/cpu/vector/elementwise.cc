@@ -58,7 +58,8 @@ void sum_columns(const cpu::ColumnSums<T>& s) {
       float part[kColumns] = {};
       int64_t r = first;
       for (; r + 4 <= last; r += 4) {
-        const T *x0 = s.x + r * s.stride + column, *x1 = x0 + s.stride, *x2 = x1 + s.stride, *x3 = x2 + s.stride;
+        const T *x0 = s.x + r * s.stride + column, *x1 = x0 + s.stride, *x2 = x1 + s.stride,
+                *x3 = x2 + s.stride;
         for (int64_t i = 0; i < width; ++i) {
           part[i] += (widen(x0[i]) + widen(x1[i])) + (widen(x2[i]) + widen(x3[i]));
         }

@@ -1,6 +1,7 @@
-// For the sources compiled once per instruction set: how elements are read and written, and what each source gives to
-// the table. Everything is in the namespace of the level: an inline function shared between levels would be one the
-// linker picks, perhaps of an instruction set that the machine lacks. So no standard library here either.
+// For the sources compiled once per instruction set: how elements are read and written, and what each source
+// gives to the table. Everything is in the namespace of the level: an inline function shared between levels
+// would be one the linker picks, perhaps of an instruction set that the machine lacks. So no standard library
+// here either.
 #pragma once
 
 #include "core/kernels/cpu/vector_loops.h"
@@ -9,8 +10,12 @@ namespace longspan::LS_CPU_LEVEL {
 
 using cpu::VectorLoops;
 
-inline float widen(float value) { return value; }
-inline float widen(bfloat16 value) { return __builtin_bit_cast(float, static_cast<uint32_t>(value.bits) << 16); }
+inline float widen(float value) {
+  return value;
+}
+inline float widen(bfloat16 value) {
+  return __builtin_bit_cast(float, static_cast<uint32_t>(value.bits) << 16);
+}
 
 template <class T>
 T narrow(float value);
@@ -27,7 +32,9 @@ inline bfloat16 narrow<bfloat16>(float value) {
   return __builtin_bit_cast(bfloat16, bits);
 }
 
-inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+inline int64_t smaller(int64_t a, int64_t b) {
+  return a < b ? a : b;
+}
 
 template <class T>
 void add_activation(VectorLoops<T>& loops);

@@ -27,7 +27,8 @@ void rms_norm(const cpu::RmsNormRows<T>& rows) {
     const T* x = rows.x + r * n;
     T* y = rows.y + r * n;
     const double sum = sum_row(n, [x](int64_t i) { return widen(x[i]) * widen(x[i]); });
-    const auto inverse = static_cast<float>(1.0 / __builtin_sqrt(sum / static_cast<double>(n) + rows.epsilon));
+    const auto inverse =
+        static_cast<float>(1.0 / __builtin_sqrt(sum / static_cast<double>(n) + rows.epsilon));
     rows.inverse_rms[r] = inverse;
     const T* weight = rows.weight;
 #pragma GCC ivdep

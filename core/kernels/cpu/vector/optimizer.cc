@@ -12,7 +12,8 @@ void adamw(const cpu::AdamWElements<T>& e) {
     const float g = o.gradient[i] * o.gradient_scale;
     const float m = o.beta1 * o.first_moment[i] + o.one_minus_beta1 * g;
     const float v = o.beta2 * o.second_moment[i] + o.one_minus_beta2 * g * g;
-    const float step = o.decay * o.master[i] + o.rate * m / (__builtin_sqrtf(v) * o.root_correction + o.epsilon);
+    const float step =
+        o.decay * o.master[i] + o.rate * m / (__builtin_sqrtf(v) * o.root_correction + o.epsilon);
     const float w = o.master[i] - step;
     o.first_moment[i] = m;
     o.second_moment[i] = v;

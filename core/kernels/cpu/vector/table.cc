@@ -18,7 +18,11 @@ VectorLoops<T> make_table() {
 
 }  // namespace
 
-VectorLoops<float> float_loops() { return make_table<float>(); }
-VectorLoops<bfloat16> bfloat16_loops() { return make_table<bfloat16>(); }
+VectorLoops<float> float_loops() {
+  return make_table<float>();
+}
+VectorLoops<bfloat16> bfloat16_loops() {
+  return make_table<bfloat16>();
+}
 
 }  // namespace longspan::LS_CPU_LEVEL

@@ -1,0 +1,90 @@
+// Kernels on two threads: the bits of one, except for products, whose sums oneDNN divides as it likes.
+#include <fmt/core.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <vector>
+
+#include "core/runtime/parallel.h"
+#include "tests/core/expect_error.h"
+#include "tests/core/kernel_cases.h"
+
+namespace longspan::test {
+namespace {
+
+class KernelThreads : public testing::TestWithParam<std::tuple<DType, CpuLevel>> {};
+
+TEST_P(KernelThreads, DoNotChangeABit) {
+  const auto [dtype, level] = GetParam();
+  const Context one_thread = make_cpu_context(dtype, level, 1),
+                two_threads = make_cpu_context(dtype, level, 2);
+  for (const auto& [rows, n] : {std::pair<int64_t, int64_t>{1, 34000}, {300, 131}, {34001, 1}}) {
+    for (const KernelCase& one : kernel_cases(rows, n)) {
+      const auto want = run_case(one_thread, one, dtype), got = run_case(two_threads, one, dtype);
+      for (size_t i = 0; i < got.size(); ++i) {
+        ASSERT_TRUE(bytes(got[i]) == bytes(want[i]))
+            << one.name << ", operand " << i << " of " << rows << " x " << n;
+      }
+    }
+  }
+}
+
+TEST_P(KernelThreads, MultiplyAlike) {
+  const auto [dtype, level] = GetParam();
+  const Context reference = make_reference_context(), cpu = make_cpu_context(dtype, level, 2);
+  for (const KernelCase& one : gemm_cases(130, 70, 67)) {
+    const auto want = run_case(reference, one, dtype), got = run_case(cpu, one, dtype);
+    expect_close(got[2], want[2], tolerance(got[2].dtype()), "gemm");
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, KernelThreads,
+                         testing::Combine(testing::Values(DType::kFloat32, DType::kBFloat16),
+                                          testing::Values(CpuLevel::kPortable, detect_cpu_level())));
+
+Context two_threads() {
+  Context::Options options;
+  options.num_threads = 2;
+  return Context(options);
+}
+
+TEST(ParallelThreads, ForCoversEachElementOnce) {
+  const Context context = two_threads();
+  for (const int64_t count : {0, 1, 2, 3, 1000, 1001}) {
+    for (const int64_t grain : {0, 1, 7, 5000}) {
+      std::vector<std::atomic<int>> hits(static_cast<size_t>(count));
+      std::atomic<int> pieces{0};
+      parallel_for(context, count, grain, [&](int64_t begin, int64_t end) {
+        ++pieces;
+        for (int64_t i = begin; i < end; ++i) ++hits[static_cast<size_t>(i)];
+      });
+      for (const auto& hit : hits) ASSERT_EQ(hit, 1) << count << " by " << grain;
+      EXPECT_EQ(pieces, count == 0                                 ? 0
+                        : count >= 2 * std::max<int64_t>(grain, 1) ? 2
+                                                                   : 1)
+          << count << " by " << grain;
+    }
+  }
+}
+
+TEST(ParallelThreads, TasksRunOnceEach) {
+  const Context context = two_threads();
+  std::vector<std::atomic<int>> hits(100);
+  parallel_tasks(context, 100, [&](int64_t task, int thread) {
+    EXPECT_TRUE(thread == 0 || thread == 1);
+    ++hits[static_cast<size_t>(task)];
+  });
+  for (const auto& hit : hits) EXPECT_EQ(hit, 1);
+}
+
+TEST(ParallelThreads, AnExceptionComesBack) {
+  const Context context = two_threads();
+  expect_error(ErrorKind::kData, {"in the second half"}, [&] {
+    parallel_for(context, 100, 1, [&](int64_t begin, int64_t) {
+      if (begin > 0) raise(ErrorKind::kData, "in the second half");
+    });
+  });
+}
+
+}  // namespace
+}  // namespace longspan::test
