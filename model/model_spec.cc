@@ -61,18 +61,26 @@ void validate(const ModelSpec& spec) {
   validate(spec.rope);
 }
 
-int64_t num_parameters(const ModelSpec& spec) {
-  const int64_t table = spec.vocabulary_size * spec.hidden_size;
-  const int64_t biases = spec.bias == ModelSpec::Bias::kQkv ? (spec.num_heads + 2 * spec.num_kv_heads) * spec.head_dim : 0;
-  const int64_t norms = 2 * spec.hidden_size + (spec.qk_norm == ModelSpec::QkNorm::kYes ? 2 * spec.head_dim : 0);
-  const int64_t tables = spec.tie_embeddings == ModelSpec::Tie::kYes ? 0 : table;
-  return tables + num_multiplying_parameters(spec) + spec.num_layers * (biases + norms) + spec.hidden_size;
-}
-
-int64_t num_multiplying_parameters(const ModelSpec& spec) {
-  const int64_t attention = spec.hidden_size * spec.head_dim * 2 * (spec.num_heads + spec.num_kv_heads);
-  const int64_t mlp = 3 * spec.hidden_size * spec.mlp_size;
-  return spec.num_layers * (attention + mlp) + spec.vocabulary_size * spec.hidden_size;
+std::string to_string(const ModelSpec& spec) {
+  const RopeSpec& rope = spec.rope;
+  std::string text = fmt::format(
+      "vocabulary_size {} hidden_size {} num_layers {} num_heads {} num_kv_heads {} head_dim {} mlp_size {} norm_epsilon {} "
+      "tie_embeddings {} qkv_bias {} qk_norm {} rope.theta {}",
+      spec.vocabulary_size, spec.hidden_size, spec.num_layers, spec.num_heads, spec.num_kv_heads, spec.head_dim,
+      spec.mlp_size, spec.norm_epsilon, spec.tie_embeddings == ModelSpec::Tie::kYes, spec.bias == ModelSpec::Bias::kQkv,
+      spec.qk_norm == ModelSpec::QkNorm::kYes, rope.theta);
+  if (rope.scaling == RopeScalingType::kNone) return text;
+  constexpr const char* kNames[] = {"NONE", "LINEAR", "NTK", "YARN", "LLAMA3"};
+  text += fmt::format(" rope.scaling {} factor {}", kNames[static_cast<int>(rope.scaling)], rope.factor);
+  if (rope.scaling == RopeScalingType::kYarn) {
+    text += fmt::format(" original_max_positions {} beta_fast {} beta_slow {} attention_factor {}",
+                        rope.original_max_positions, rope.beta_fast, rope.beta_slow, rope.attention_factor);
+  }
+  if (rope.scaling == RopeScalingType::kLlama3) {
+    text += fmt::format(" original_max_positions {} low_frequency_factor {} high_frequency_factor {}",
+                        rope.original_max_positions, rope.low_frequency_factor, rope.high_frequency_factor);
+  }
+  return text;
 }
 
 }  // namespace longspan

@@ -35,8 +35,7 @@ struct ModelSpec {
 // Raises Error(kConfiguration) naming the field (as the configuration spells it) and its value.
 void validate(const ModelSpec& spec);
 
-// Parameters in all, and those that multiply each token (without the embedding table, unless it is also the head).
-int64_t num_parameters(const ModelSpec& spec);
-int64_t num_multiplying_parameters(const ModelSpec& spec);
+// Every field, so that two models that differ in anything differ in this text: "vocabulary_size 256 hidden_size ...".
+std::string to_string(const ModelSpec& spec);
 
 }  // namespace longspan

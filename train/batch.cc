@@ -77,6 +77,7 @@ BatchLoader::BatchLoader(const RunSpec& spec, const Dataset& dataset, const Proc
           spec.global_batch_sequences, mesh.shape().data, spec.micro_batch_sequences);
   }
   num_microbatches_ = static_cast<int>(spec.global_batch_sequences / share);
+  continue_at(0, 1);
 }
 
 std::vector<Microbatch> BatchLoader::load(Context& context, int64_t step) const {
@@ -84,7 +85,7 @@ std::vector<Microbatch> BatchLoader::load(Context& context, int64_t step) const 
                               .num_ranks = mesh_.shape().context,
                               .rank = mesh_.coordinate(Axis::kContext)};
   const int64_t rows = num_microbatches_ * spec_.micro_batch_sequences;
-  int64_t number = (step - 1) * spec_.global_batch_sequences + mesh_.coordinate(Axis::kData) * rows;
+  int64_t number = first_sequence(step) + mesh_.coordinate(Axis::kData) * rows;
   std::vector<Microbatch> batches;
   Tensor predicted = context.zeros({1}, DType::kInt64, MemoryTag::kWorkspace);
   for (int m = 0; m < num_microbatches_; ++m) {

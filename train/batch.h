@@ -22,13 +22,17 @@ Microbatch make_microbatch(const Context& context, const ModelSpec& model, const
                            const std::vector<TokenSequence>& sequences);
 int64_t num_predicted(const Microbatch& batch);
 
-// The microbatches of one training step on this rank. Sequence number n of the run is row n mod global_batch of step
-// n / global_batch, whatever the mesh; data rank d takes the d-th run of rows.
+// The microbatches of one training step on this rank. A step takes the next global_batch sequences of the data, whatever the mesh;
+// data rank d takes the d-th run of them.
 class BatchLoader {
  public:
   // Raises Error(kConfiguration) unless the batch divides over the data axis and into microbatches.
   BatchLoader(const RunSpec& spec, const Dataset& dataset, const ProcessMesh& mesh);
   int num_microbatches() const { return num_microbatches_; }
+  // The number of a step's first sequence. A run that begins anew begins with sequence 0.
+  int64_t first_sequence(int64_t step) const { return offset_ + step * spec_.global_batch_sequences; }
+  // From now on `step` takes the sequences from this number on; for a run that resumes, also with another global batch.
+  void continue_at(int64_t sequence, int64_t step) { offset_ = sequence - step * spec_.global_batch_sequences; }
   // step counts from 1. gradient_scale is set; collective over the mesh's replicas.
   std::vector<Microbatch> load(Context& context, int64_t step) const;
 
@@ -37,6 +41,7 @@ class BatchLoader {
   const Dataset& dataset_;
   const ProcessMesh& mesh_;
   int num_microbatches_;
+  int64_t offset_;  // first_sequence of step 0, which does not exist
 };
 
 }  // namespace longspan

@@ -33,6 +33,12 @@ int64_t step_of(const std::string& name) {
   return std::stoll(digits);
 }
 
+void set_aside(const std::string& path) {
+  std::error_code ignored;
+  fs::remove_all(path + ".superseded", ignored);
+  fs::rename(path, path + ".superseded", ignored);
+}
+
 [[noreturn]] void fail(const std::string& path, const std::string& why) {
   raise(ErrorKind::kCheckpoint, "checkpoint {}: {}", path, why);
 }
@@ -62,9 +68,10 @@ formats::TensorEntry entry_for(const NamedTensor& named, uint64_t offset) {
 formats::Manifest manifest_for(const CheckpointFacts& facts, const std::vector<NamedTensor>& tensors) {
   formats::Manifest manifest;
   manifest.set_format_version(kFormatVersion);
-  manifest.set_software_version("longspan 0.1.0");
+  manifest.set_software_version(LONGSPAN_VERSION);
   manifest.set_step(facts.step);
   manifest.set_configuration(facts.configuration);
+  manifest.set_model(facts.model);
   manifest.mutable_data()->set_next_sequence(facts.next_sequence);
   manifest.mutable_data()->set_fingerprint(facts.data_fingerprint);
   manifest.mutable_random()->set_seed(facts.seed);
@@ -102,6 +109,7 @@ CheckpointFacts facts_of(const formats::Manifest& manifest) {
           .next_sequence = manifest.data().next_sequence(),
           .data_fingerprint = manifest.data().fingerprint(),
           .seed = manifest.random().seed(),
+          .model = manifest.model(),
           .configuration = manifest.configuration()};
 }
 
@@ -127,12 +135,24 @@ void read_slice(const std::string& folder, const formats::TensorEntry& entry, co
   }
 }
 
-void remove_old(const std::string& output_directory, int64_t keep) {
-  if (keep <= 0) return;
-  const auto folders = list_checkpoints(output_directory);
-  for (size_t i = static_cast<size_t>(keep); i < folders.size(); ++i) {
-    std::error_code ignored;  // an old checkpoint that cannot be removed is no reason to stop
-    fs::remove_all(folders[i].path, ignored);
+// After the checkpoint of `step` is safe. What cannot be removed or renamed is no reason to stop.
+void tidy(const std::string& output_directory, int64_t step, int64_t keep) {
+  int64_t num_kept = 0;
+  std::error_code ignored;
+  for (const CheckpointFolder& folder : list_checkpoints(output_directory)) {
+    if (folder.step > step) {
+      set_aside(folder.path);
+    } else if (++num_kept > keep && keep > 0) {
+      fs::remove_all(folder.path, ignored);
+    }
+  }
+}
+
+// What a process that was killed while it wrote has left.
+void remove_unfinished(const std::string& parent) {
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(parent, ignored)) {
+    if (entry.path().filename().string().find(".tmp-") != std::string::npos) fs::remove_all(entry.path(), ignored);
   }
 }
 
@@ -140,10 +160,16 @@ void remove_old(const std::string& output_directory, int64_t keep) {
 
 std::vector<CheckpointFolder> list_checkpoints(const std::string& output_directory) {
   std::vector<CheckpointFolder> folders;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(output_directory + "/checkpoints", error)) {
-    const int64_t step = step_of(entry.path().filename().string());
-    if (step >= 0) folders.push_back({step, entry.path().string()});
+  if (output_directory.empty()) return folders;
+  const std::string parent = output_directory + "/checkpoints";
+  try {
+    for (const auto& entry : fs::directory_iterator(parent)) {
+      const int64_t step = step_of(entry.path().filename().string());
+      if (step >= 0) folders.push_back({step, entry.path().string()});
+    }
+  } catch (const fs::filesystem_error& e) {
+    // Starting anew over checkpoints that cannot be seen for the moment would lose them.
+    if (e.code() != std::errc::no_such_file_or_directory) fail(parent, e.code().message());
   }
   std::sort(folders.begin(), folders.end(), [](const auto& a, const auto& b) { return a.step > b.step; });
   return folders;
@@ -155,7 +181,9 @@ std::string save_checkpoint(const std::string& output_directory, const Checkpoin
   const std::string final_path = parent + "/" + folder_name(facts.step);
   const std::string aside = fmt::format("{}.tmp-{}", final_path, getpid());
   try {
-    fs::create_directories(aside);
+    fs::create_directories(parent);
+    remove_unfinished(parent);
+    fs::create_directory(aside);
     {
       AtomicFile file(aside + "/" + kTensorFile);
       for (const NamedTensor& named : tensors) file.write(bytes_of(named.tensor));
@@ -170,7 +198,7 @@ std::string save_checkpoint(const std::string& output_directory, const Checkpoin
       file.commit();
     }
     fsync_directory(aside);
-    fs::remove_all(final_path);  // an unsound one of the same step; a sound one would have been resumed from
+    if (fs::exists(final_path)) set_aside(final_path);  // an unsound one, or the run would have resumed from it
     fs::rename(aside, final_path);
     fsync_directory(parent);
   } catch (const fs::filesystem_error& e) {
@@ -182,11 +210,12 @@ std::string save_checkpoint(const std::string& output_directory, const Checkpoin
     fs::remove_all(aside, ignored);
     throw;
   }
-  remove_old(output_directory, keep);
+  tidy(output_directory, facts.step, keep);
   return final_path;
 }
 
-CheckpointFacts load_checkpoint(const std::string& folder, const std::vector<NamedTensor>& tensors) {
+CheckpointFacts load_checkpoint(const std::string& folder, const std::vector<NamedTensor>& tensors,
+                                const std::string& model) {
   const formats::Manifest manifest = read_manifest(folder);
   for (const NamedTensor& named : tensors) {
     const auto it = std::find_if(manifest.tensors().begin(), manifest.tensors().end(),
@@ -203,9 +232,14 @@ CheckpointFacts load_checkpoint(const std::string& folder, const std::vector<Nam
     }
     read_slice(folder, *it, named.tensor);
   }
+  if (manifest.model() != model) {
+    fail(folder, fmt::format("its model is \"{}\", this one \"{}\"", manifest.model(), model));
+  }
+  const int64_t named_step = step_of(fs::path(folder).filename().string());
+  if (manifest.step() != named_step) {
+    fail(folder, fmt::format("its manifest says step {}, its name {}", manifest.step(), named_step));
+  }
   return facts_of(manifest);
 }
-
-CheckpointFacts read_checkpoint_facts(const std::string& folder) { return facts_of(read_manifest(folder)); }
 
 }  // namespace longspan

@@ -23,6 +23,7 @@ struct CheckpointFacts {
   int64_t next_sequence = 0;
   int64_t data_fingerprint = 0;
   uint64_t seed = 0;
+  std::string model;  // every field of its shape
   std::string configuration;
 };
 
@@ -34,13 +35,15 @@ struct CheckpointFolder {
 // Those of an output directory, newest first, whether valid or not; unfinished ones are not listed.
 std::vector<CheckpointFolder> list_checkpoints(const std::string& output_directory);
 
-// Returns the folder's path. Keeps the newest `keep` checkpoints (0: all).
+// Returns the folder's path. Keeps the newest `keep` checkpoints up to this step (0: all); those of later steps, which this run
+// did not come from, are set aside as step_00000200.superseded. One process at a time writes into an output directory.
 std::string save_checkpoint(const std::string& output_directory, const CheckpointFacts& facts,
                             const std::vector<NamedTensor>& tensors, int64_t keep);
 
 // Reads the tensors, each of which must be there with just this dtype and shape; further ones are ignored. Either all are
-// filled from sound bytes, or an error is raised and their contents are void.
-CheckpointFacts load_checkpoint(const std::string& folder, const std::vector<NamedTensor>& tensors);
-CheckpointFacts read_checkpoint_facts(const std::string& folder);
+// filled from sound bytes, or an error is raised and their contents are void. `model` must be what the checkpoint says of its
+// model: shapes alone do not tell heads or rotary angles apart.
+CheckpointFacts load_checkpoint(const std::string& folder, const std::vector<NamedTensor>& tensors,
+                                const std::string& model);
 
 }  // namespace longspan

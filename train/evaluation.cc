@@ -5,6 +5,7 @@
 #include <numbers>
 
 #include "core/kernels/loss.h"
+#include "train/agreement.h"
 #include "train/batch.h"
 #include "train/model_state.h"
 #include "train/rank_context.h"
@@ -49,10 +50,12 @@ double DocumentLoss::bits_per_byte() const {
   return (loss_sum / std::numbers::ln2 + 8 * unpredicted) / static_cast<double>(tokens);
 }
 
-Evaluator::Evaluator(const RunSpec& spec, const ProcessMesh& mesh)
+Evaluator::Evaluator(const Context& context, const RunSpec& spec, const ProcessMesh& mesh)
     : spec_(spec),
       mesh_(mesh),
-      data_(open_dataset(*spec.evaluation.data, spec.seed, spec.model.vocabulary_size, Order::kListed)) {}
+      data_(open_dataset(*spec.evaluation.data, spec.seed, spec.model.vocabulary_size, Order::kListed)) {
+  agree_on_data(context, mesh.world(), data_, "evaluation.files");
+}
 
 EvaluationResult Evaluator::run(Context& context, const Decoder& decoder) const {
   const ContextShare share = {.layout = spec_.layout,
@@ -98,7 +101,8 @@ EvaluationResult evaluate(const RunSpec& spec, Communicator& world, const RankRe
   }
   RankContext rank(spec.compute_dtype, resources);
   const ProcessMesh mesh(world, spec.mesh);
-  const Evaluator evaluator(spec, mesh);
+  agree_on_configuration(rank.context(), world, spec);
+  const Evaluator evaluator(rank.context(), spec, mesh);
   Decoder decoder(spec.model, mesh.axis(Axis::kContext), spec.loss_tile_tokens);
   decoder.parameters().materialize(rank.context(), ParameterSet::Purpose::kInference);
   const int64_t step = load_for_inference(rank.context(), spec, world, decoder.parameters(), observer);

@@ -10,8 +10,9 @@ namespace longspan {
 
 class Evaluator {
  public:
-  // spec.evaluation.data must be set. The sequences are divided over the data axis.
-  Evaluator(const RunSpec& spec, const ProcessMesh& mesh);
+  // spec.evaluation.data must be set. The sequences are divided over the data axis. Collective: all ranks must see the same
+  // files.
+  Evaluator(const Context& context, const RunSpec& spec, const ProcessMesh& mesh);
   // Collective over the mesh; every rank gets the whole result. Step 0 in the report.
   EvaluationResult run(Context& context, const Decoder& decoder) const;
 

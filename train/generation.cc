@@ -34,6 +34,9 @@ std::vector<double> as_doubles(const Tensor& logits) {
   std::vector<double> values(static_cast<size_t>(logits.size(0)));
   for (size_t i = 0; i < values.size(); ++i) {
     values[i] = logits.dtype() == DType::kFloat64 ? logits.data<double>()[i] : logits.data<float>()[i];
+    if (!std::isfinite(values[i])) {
+      raise(ErrorKind::kNumerical, "the model's logit of token {} is {}: its weights are not usable", i, values[i]);
+    }
   }
   return values;
 }
@@ -88,10 +91,9 @@ std::vector<int32_t> generate(const RunSpec& spec, const RankResources& resource
   const RandomStream random(spec.seed, "generation");
   std::vector<int32_t> tokens;
   while (static_cast<int64_t>(tokens.size()) < spec.generation.max_tokens) {
-    const int32_t token = draw(as_doubles(logits), spec.generation, random.uniform(tokens.size()));
-    tokens.push_back(token);
-    emit(token);
-    logits = decoder.continue_from(context, as_tensor(context, {&token, 1}), memories);
+    if (!tokens.empty()) logits = decoder.continue_from(context, as_tensor(context, {&tokens.back(), 1}), memories);
+    tokens.push_back(draw(as_doubles(logits), spec.generation, random.uniform(tokens.size())));
+    emit(tokens.back());
   }
   return tokens;
 }

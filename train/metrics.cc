@@ -61,9 +61,10 @@ void MetricsWriter::write(const EvaluationReport& r) {
                         {"perplexity", r.perplexity},
                         {"bits_per_byte", r.bits_per_byte < 0 ? kUnknown : r.bits_per_byte},
                         {"tokens", r.tokens}});
-  if (events_) {
-    events_->add_scalars(r.step, {{"evaluation/loss", r.loss}, {"evaluation/bits_per_byte", r.bits_per_byte}});
-  }
+  if (!events_) return;
+  std::vector<EventScalar> scalars = {{"evaluation/loss", r.loss}};
+  if (r.bits_per_byte >= 0) scalars.push_back({"evaluation/bits_per_byte", r.bits_per_byte});
+  events_->add_scalars(r.step, scalars);
 }
 
 }  // namespace longspan

@@ -1,5 +1,7 @@
 #include "train/model_state.h"
 
+#include <algorithm>
+
 #include "train/formats/huggingface.h"
 
 namespace longspan {
@@ -11,11 +13,27 @@ void broadcast(Context& context, Communicator& world, const std::vector<NamedTen
 }
 
 std::optional<CheckpointFacts> load_exactly(const RunSpec& spec, const std::vector<NamedTensor>& tensors) {
-  for (const CheckpointFolder& folder : list_checkpoints(spec.output_directory)) {
-    if (folder.step == spec.checkpoint.resume_step) return load_checkpoint(folder.path, tensors);
+  const auto folders = list_checkpoints(spec.output_directory);
+  for (const CheckpointFolder& folder : folders) {
+    if (folder.step != spec.checkpoint.resume_step) continue;
+    return load_checkpoint(folder.path, tensors, to_string(spec.model));
   }
   raise(ErrorKind::kCheckpoint, "checkpoint.resume: {} has no checkpoint of step {}", spec.output_directory,
         spec.checkpoint.resume_step);
+}
+
+// A tensor that no parameter takes would be a part of the model that is silently left out.
+void refuse_unused(const HuggingFaceWeights& weights, const ParameterSet& parameters, const RunSpec& spec) {
+  for (const std::string& name : weights.names()) {
+    const auto& all = parameters.all();
+    if (std::any_of(all.begin(), all.end(), [&](const auto& p) { return p->name == name; })) continue;
+    // Old checkpoints store the rotary frequencies, and some a copy of a tied head.
+    const bool known = name.ends_with("rotary_emb.inv_freq") ||
+                       (name == "lm_head.weight" && spec.model.tie_embeddings == ModelSpec::Tie::kYes);
+    if (!known) {
+      raise(ErrorKind::kCheckpoint, "{} holds a tensor {} that this model does not have", spec.model_folder, name);
+    }
+  }
 }
 
 // On the rank that reads.
@@ -32,7 +50,7 @@ std::optional<CheckpointFacts> load(const RunSpec& spec, const std::vector<Named
   std::string first_reason;
   for (const CheckpointFolder& folder : folders) {
     try {
-      return load_checkpoint(folder.path, tensors);
+      return load_checkpoint(folder.path, tensors, to_string(spec.model));
     } catch (const Error& e) {
       if (first_reason.empty()) first_reason = e.what();
       observer.on_note(fmt::format("{}; trying an older checkpoint", e.what()));
@@ -71,7 +89,13 @@ std::optional<CheckpointFacts> load_newest(Context& context, const RunSpec& spec
   world.broadcast(context.stream(), numbers, 0);
   if (n[0] == 0) return std::nullopt;
   broadcast(context, world, tensors);
-  if (!facts) facts = {.step = n[1], .next_sequence = n[2], .data_fingerprint = n[3], .seed = static_cast<uint64_t>(n[4]), .configuration = {}};
+  if (!facts) {
+    facts.emplace();
+    facts->step = n[1];
+    facts->next_sequence = n[2];
+    facts->data_fingerprint = n[3];
+    facts->seed = static_cast<uint64_t>(n[4]);
+  }
   return facts;
 }
 
@@ -83,6 +107,7 @@ void initialize_weights(Context& context, const RunSpec& spec, Communicator& wor
   if (world.rank() == 0) {
     HuggingFaceWeights weights(spec.model_folder);
     for (const auto& p : parameters.all()) weights.read_into(p->name, p->master);
+    refuse_unused(weights, parameters, spec);
   }
   broadcast(context, world, checkpoint_tensors(parameters, nullptr));
   parameters.refresh_values(context);

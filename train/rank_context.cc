@@ -10,9 +10,6 @@ namespace {
 std::shared_ptr<StatisticsResource> counted(const RankResources& resources) {
   std::shared_ptr<MemoryResource> memory = resources.memory;
   if (!memory) memory = std::make_shared<CachingResource>(std::make_shared<HostResource>());
-  if (resources.memory_limit_bytes > 0) {
-    memory = std::make_shared<LimitingResource>(std::move(memory), resources.memory_limit_bytes);
-  }
   return std::make_shared<StatisticsResource>(std::move(memory));
 }
 

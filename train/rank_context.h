@@ -1,4 +1,4 @@
-// What one rank of a run computes with: its context over a caching, counted and possibly limited memory, and the kernels of
+// What one rank of a run computes with: its context over a caching and counted memory, and the kernels of
 // the run's precision (float64 runs on the reference kernels).
 #pragma once
 

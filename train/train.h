@@ -14,7 +14,6 @@ namespace longspan {
 
 struct RankResources {
   int num_threads = 1;
-  size_t memory_limit_bytes = 0;  // 0: none
   std::shared_ptr<MemoryResource> memory;  // default: a caching resource over the host's memory
 };
 

@@ -3,6 +3,8 @@
 #include <chrono>
 #include <cmath>
 
+#include "train/agreement.h"
+#include "train/formats/crc32c.h"
 #include "train/formats/safetensors.h"
 #include "train/model_state.h"
 #include "train/schedule.h"
@@ -36,11 +38,15 @@ Trainer::Trainer(const RunSpec& spec, Communicator& world, const RankResources& 
       decoder_(spec.model, mesh_.axis(Axis::kContext), spec.loss_tile_tokens),
       loader_(spec, data_, mesh_),
       reducer_(mesh_.replicas(), decoder_.parameters()) {
-  if (spec.evaluation.data) evaluator_ = std::make_unique<Evaluator>(spec, mesh_);
+  if (spec.evaluation.data) evaluator_ = std::make_unique<Evaluator>(rank_.context(), spec, mesh_);
   const int num_blocks = static_cast<int>(decoder_.stage().size());
   program_ = single_stage_program(loader_.num_microbatches(), num_blocks);
   verify(program_, loader_.num_microbatches(), num_blocks);
-  agree_on_data();
+  agree_on_configuration(rank_.context(), world, spec);
+  agree_on_data(rank_.context(), world, data_, "data.files");
+  if (const int64_t skipped = data_.num_skipped_files() + data_.num_empty_files(); skipped > 0) {
+    note(fmt::format("{} files in the data folders are empty or cannot be read; they are left out", skipped));
+  }
   decoder_.parameters().materialize(rank_.context(), ParameterSet::Purpose::kTraining);
   optimizer_ = std::make_unique<AdamW>(rank_.context(), decoder_.parameters(), spec.optimizer);
 }
@@ -50,6 +56,14 @@ void Trainer::note(const std::string& text) {
 }
 
 void Trainer::resume() {
+  if (world_.rank() == 0 && spec_.checkpoint.resume == CheckpointSpec::Resume::kStep) {
+    const auto folders = list_checkpoints(spec_.output_directory);
+    if (!folders.empty() && folders.front().step > spec_.checkpoint.resume_step) {
+      // Started again, as after a requeue, the run would go back to that step each time.
+      raise(ErrorKind::kCheckpoint, "checkpoint.resume: {} is not the newest: move {} away to go back to it, or use LATEST",
+            spec_.checkpoint.resume_step, folders.front().path);
+    }
+  }
   auto tensors = checkpoint_tensors(decoder_.parameters(), optimizer_.get());
   const auto facts = load_newest(rank_.context(), spec_, world_, tensors, observer_);
   if (!facts) {
@@ -59,32 +73,21 @@ void Trainer::resume() {
   decoder_.parameters().refresh_values(rank_.context());
   steps_done_ = saved_step_ = facts->step;
   note(fmt::format("continues after step {}", facts->step));
-  const int64_t expected = facts->step * spec_.global_batch_sequences;
-  if (facts->next_sequence != expected || facts->seed != spec_.seed || facts->data_fingerprint != data_.fingerprint()) {
-    note(fmt::format("the data are not those of the checkpoint (sequences done {}, now {}; seed {}, now {}; fingerprint {:x}, "
-                     "now {:x}): their order starts anew",
-                     facts->next_sequence, expected, facts->seed, spec_.seed, facts->data_fingerprint,
-                     data_.fingerprint()));
+  loader_.continue_at(facts->next_sequence, facts->step + 1);
+  if (facts->data_fingerprint != data_identity()) {
+    note(fmt::format("the data, their order or the length of a sequence have changed since the checkpoint: sequence {} of "
+                     "today's data comes next",
+                     facts->next_sequence));
   }
+  if (!spec_.dump_gradients.empty()) note("training.dump_gradients: only a run that begins at step 1 writes them");
 }
 
-// Each rank lists the files itself; a file that one host lacks would give ranks different tokens, and no error.
-void Trainer::agree_on_data() {
-  const Tensor extremes = rank_.context().empty({2}, DType::kInt64, MemoryTag::kWorkspace);
-  auto* e = extremes.data<int64_t>();
-  const int64_t mine = data_.fingerprint();
-  e[0] = mine;
-  e[1] = -mine;
-  world_.all_reduce(rank_.context().stream(), extremes, ReduceOp::kMax);
-  if (e[0] != -e[1]) {
-    raise(ErrorKind::kData,
-          "the ranks do not see the same training data (fingerprints between {:x} and {:x}, {:x} on rank {}): data.files must "
-          "name the same files on every host",
-          -e[1], e[0], mine, world_.rank());
-  }
-  if (const int64_t skipped = data_.num_skipped_files() + data_.num_empty_files(); skipped > 0) {
-    note(fmt::format("{} files in the data folders are empty or cannot be read; they are left out", skipped));
-  }
+// What gives sequence number n its tokens.
+int64_t Trainer::data_identity() const {
+  std::string text = fmt::format("{} {} {} {}", data_.fingerprint(), spec_.seed, spec_.data.sequence_length,
+                                 static_cast<int>(spec_.data.packing));
+  for (const DataSource& source : spec_.data.sources) text += fmt::format(" {}", source.weight);
+  return crc32c(std::as_bytes(std::span(text)));
 }
 
 TrainOutcome Trainer::run(const std::function<bool()>& stop_requested) {
@@ -157,9 +160,10 @@ void Trainer::save(int64_t step) {
   const auto begin = Clock::now();
   if (world_.rank() == 0) {
     const CheckpointFacts facts = {.step = step,
-                                   .next_sequence = step * spec_.global_batch_sequences,
-                                   .data_fingerprint = data_.fingerprint(),
+                                   .next_sequence = loader_.first_sequence(step + 1),
+                                   .data_fingerprint = data_identity(),
                                    .seed = spec_.seed,
+                                   .model = to_string(spec_.model),
                                    .configuration = spec_.resolved_configuration};
     const std::string folder =
         save_checkpoint(spec_.output_directory, facts, checkpoint_tensors(decoder_.parameters(), optimizer_.get()),

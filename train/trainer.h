@@ -24,7 +24,7 @@ class Trainer {
     StepReport report;
     bool stop = false;  // some rank was asked to stop
   };
-  void agree_on_data();
+  int64_t data_identity() const;
   void resume();
   StepResult step(int64_t step, const std::function<bool()>& stop_requested);
   void dump_gradients();

@@ -13,8 +13,9 @@ class Rotary {
   static constexpr const char* kName = "rotary";
   virtual ~Rotary() = default;
 
-  // x [tokens, heads, head_dim], in place; tokens and heads may be strided. cosine, sine [tokens, head_dim / 2], accumulator; an attention factor is
-  // already multiplied into both. The inverse is the transpose of the forward map, which is what backward needs.
+  // x [tokens, heads, head_dim], in place; tokens and heads may be strided. cosine, sine [tokens, head_dim / 2],
+  // accumulator; an attention factor is already multiplied into both. The inverse is the transpose of the forward map,
+  // which is what backward needs.
   void rotate(const Context& context, RotaryDirection direction, const Tensor& cosine, const Tensor& sine,
               const Tensor& x) const;
 

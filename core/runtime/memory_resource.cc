@@ -49,11 +49,7 @@ void HostResource::do_deallocate(void* pointer, size_t, Stream&, MemoryTag) noex
 CachingResource::CachingResource(std::shared_ptr<MemoryResource> upstream)
     : upstream_(std::move(upstream)), stream_(Stream::make_inline()) {}
 
-CachingResource::~CachingResource() {
-  for (auto& [size, blocks] : free_) {
-    for (void* block : blocks) upstream_->deallocate(block, size, *stream_, MemoryTag::kWorkspace);
-  }
-}
+CachingResource::~CachingResource() { release(); }
 
 size_t CachingResource::cached_bytes() const {
   std::lock_guard lock(mutex_);
@@ -71,7 +67,22 @@ void* CachingResource::do_allocate(size_t num_bytes, Stream& stream, MemoryTag t
       return block;
     }
   }
-  return upstream_->allocate(size, stream, tag);
+  try {
+    return upstream_->allocate(size, stream, tag);
+  } catch (const Error&) {
+    if (cached_bytes() == 0) throw;
+    release();
+    return upstream_->allocate(size, stream, tag);
+  }
+}
+
+void CachingResource::release() {
+  std::lock_guard lock(mutex_);
+  for (auto& [size, blocks] : free_) {
+    for (void* block : blocks) upstream_->deallocate(block, size, *stream_, MemoryTag::kWorkspace);
+  }
+  free_.clear();
+  cached_bytes_ = 0;
 }
 
 void CachingResource::do_deallocate(void* pointer, size_t num_bytes, Stream&, MemoryTag) noexcept {

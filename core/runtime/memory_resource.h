@@ -41,7 +41,8 @@ class HostResource final : public MemoryResource {
   void do_deallocate(void* pointer, size_t num_bytes, Stream& stream, MemoryTag tag) noexcept override;
 };
 
-// Keeps freed blocks for the next allocation of about that size, so that a step does not fault its pages in again.
+// Keeps freed blocks for the next allocation of about that size, so that a step does not fault its pages in again. Gives them
+// all back when the upstream has no more, and tries once again. A limit belongs below it, a count above.
 class CachingResource final : public MemoryResource {
  public:
   explicit CachingResource(std::shared_ptr<MemoryResource> upstream);
@@ -51,6 +52,8 @@ class CachingResource final : public MemoryResource {
  private:
   void* do_allocate(size_t num_bytes, Stream& stream, MemoryTag tag) override;
   void do_deallocate(void* pointer, size_t num_bytes, Stream& stream, MemoryTag tag) noexcept override;
+
+  void release();
 
   std::shared_ptr<MemoryResource> upstream_;
   std::shared_ptr<Stream> stream_;  // for giving blocks back at the end

@@ -23,7 +23,8 @@ void on_threads(int num_threads, const std::function<void(int thread)>& body) {
 #pragma omp parallel num_threads(num_threads)
   {
     try {
-      body(omp_get_thread_num());
+      // OpenMP may give fewer threads than asked for (OMP_THREAD_LIMIT, OMP_DYNAMIC, nesting); all the work is done anyway.
+      for (int t = omp_get_thread_num(); t < num_threads; t += omp_get_num_threads()) body(t);
     } catch (...) {
       std::lock_guard lock(mutex);
       if (!failure) failure = std::current_exception();

@@ -15,12 +15,12 @@ class Verifier {
   Verifier(int num_microbatches, int num_blocks)
       : num_microbatches_(num_microbatches),
         num_blocks_(num_blocks),
-        progress_(static_cast<size_t>(num_microbatches * num_blocks), Done::kNothing) {}
+        progress_(static_cast<size_t>(num_microbatches) * static_cast<size_t>(num_blocks), Done::kNothing) {}
 
   void take(const Action& action) {
     check(!reduced_, "{} comes after the reduction", action.to_string());
     if (action.kind == Action::Kind::kReduce) {
-      check(num_finished_ == num_microbatches_ * num_blocks_, "the reduction comes before the last W");
+      check(num_finished_ == static_cast<int64_t>(progress_.size()), "the reduction comes before the last W");
       reduced_ = true;
       return;
     }
@@ -55,7 +55,7 @@ class Verifier {
  private:
   enum class Done { kNothing, kForward, kBackwardInput, kBackwardWeight };
 
-  Done& at(int microbatch, int block) { return progress_[static_cast<size_t>(microbatch * num_blocks_ + block)]; }
+  Done& at(int microbatch, int block) { return progress_[static_cast<size_t>(microbatch) * static_cast<size_t>(num_blocks_) + static_cast<size_t>(block)]; }
 
   void expect(const Action& action, int block, Done least) {
     check(at(action.microbatch, block) >= least, "{} comes before its input from block {}", action.to_string(), block);
@@ -69,7 +69,8 @@ class Verifier {
 
   int num_microbatches_, num_blocks_;
   std::vector<Done> progress_;
-  int num_stashes_ = 0, num_finished_ = 0;
+  int num_stashes_ = 0;
+  int64_t num_finished_ = 0;
   bool reduced_ = false;
   ProgramFacts facts_;
 };

@@ -1,6 +1,6 @@
 #include "tests/core/kernel_cases.h"
 
-#include <gtest/gtest.h>
+#include <fmt/core.h>
 
 #include <cmath>
 #include <limits>
@@ -300,6 +300,11 @@ Context make_cpu_context(DType dtype, CpuLevel level, int num_threads) {
   options.num_threads = num_threads;
   options.kernels = kernels;
   return Context(options);
+}
+
+std::string parameter_name(const testing::TestParamInfo<DTypeAndLevel>& info) {
+  const auto [dtype, level] = info.param;
+  return fmt::format("{}_{}", name(dtype), name(level));
 }
 
 std::vector<double> values(const Tensor& tensor) {

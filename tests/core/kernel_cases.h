@@ -3,8 +3,11 @@
 // threads.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <functional>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "core/base/cpu_level.h"
@@ -48,6 +51,10 @@ std::vector<Tensor> run_case(const Context& context, const KernelCase& kernel_ca
 
 Context make_reference_context();
 Context make_cpu_context(DType dtype, CpuLevel level, int num_threads);
+
+// What the tests of both programs are repeated over, and its name there.
+using DTypeAndLevel = std::tuple<DType, CpuLevel>;
+std::string parameter_name(const testing::TestParamInfo<DTypeAndLevel>& info);
 
 // The elements as double, whatever the dtype and layout.
 std::vector<double> values(const Tensor& tensor);

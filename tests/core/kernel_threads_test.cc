@@ -12,7 +12,7 @@
 namespace longspan::test {
 namespace {
 
-class KernelThreads : public testing::TestWithParam<std::tuple<DType, CpuLevel>> {};
+class KernelThreads : public testing::TestWithParam<DTypeAndLevel> {};
 
 TEST_P(KernelThreads, DoNotChangeABit) {
   const auto [dtype, level] = GetParam();
@@ -40,7 +40,8 @@ TEST_P(KernelThreads, MultiplyAlike) {
 
 INSTANTIATE_TEST_SUITE_P(All, KernelThreads,
                          testing::Combine(testing::Values(DType::kFloat32, DType::kBFloat16),
-                                          testing::Values(CpuLevel::kPortable, detect_cpu_level())));
+                                          testing::ValuesIn(supported_cpu_levels())),
+                         parameter_name);
 
 Context two_threads() {
   Context::Options options;

@@ -10,9 +10,7 @@
 namespace longspan::test {
 namespace {
 
-using Parameters = std::tuple<DType, CpuLevel>;
-
-class CpuKernels : public testing::TestWithParam<Parameters> {
+class CpuKernels : public testing::TestWithParam<DTypeAndLevel> {
  protected:
   void expect_reference(const std::vector<KernelCase>& cases) {
     const auto [dtype, level] = GetParam();
@@ -81,10 +79,6 @@ TEST_P(CpuKernels, ServeSeveralRanks) {
   }
   for (std::thread& rank : ranks) rank.join();
   for (const std::string& result : results) EXPECT_TRUE(!result.empty() && result == results.front());
-}
-
-std::string parameter_name(const testing::TestParamInfo<Parameters>& info) {
-  return std::string(name(std::get<0>(info.param))) + "_" + std::string(name(std::get<1>(info.param)));
 }
 
 INSTANTIATE_TEST_SUITE_P(All, CpuKernels,

@@ -53,8 +53,14 @@ TEST(Stream, CarriesAnExceptionToItsUser) {
   stream->run([] { raise(ErrorKind::kCheckpoint, "the disk is full"); });
   expect_error(ErrorKind::kCheckpoint, {"the disk is full"}, [&] { stream->synchronize(); });
   EXPECT_NO_THROW(stream->synchronize()) << "an exception is rethrown once";
-  stream->run([] { raise(ErrorKind::kCheckpoint, "again"); });
-  stream->record().wait(10s);  // later work still runs
+  std::atomic<bool> go{false};
+  stream->run([&] {
+    while (!go) std::this_thread::sleep_for(1ms);
+    raise(ErrorKind::kCheckpoint, "again");
+  });
+  const Event later = stream->record();  // given before the failure, which the next call would meet
+  go = true;
+  later.wait(10s);  // later work still runs
   expect_error(ErrorKind::kCheckpoint, {"again"}, [&] { stream->synchronize(); });
 }
 

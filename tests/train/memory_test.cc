@@ -35,7 +35,7 @@ size_t peak_activations(const std::string& text, int64_t sequence_length, int co
   run_in_process(context, [&](Communicator& world) {
     const auto memory = std::make_shared<StatisticsResource>(std::make_shared<HostResource>());
     TrainObserver silent;
-    train(spec, world, {.num_threads = 1, .memory_limit_bytes = 0, .memory = memory}, silent, [] { return false; });
+    train(spec, world, {.num_threads = 1, .memory = memory}, silent, [] { return false; });
     const MemoryStatistics s = memory->statistics();
     const auto tag = [&](MemoryTag t) { return s.peak_by_tag[static_cast<size_t>(t)]; };
     const std::lock_guard lock(mutex);

@@ -65,6 +65,14 @@ History run(RunSpec spec, int data, int context, int stop_after = 0) {
   return result;
 }
 
+void flip_a_byte(const std::string& path) {
+  std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+  file.seekg(1234);
+  const int byte = file.get();
+  file.seekp(1234);
+  file.put(static_cast<char>(byte ^ 1));
+}
+
 TEST(Resume, RepeatsToTheLastBit) {
   const test::Folder folder;
   const History once = run(small_run(folder, "once"), 1, 2), again = run(small_run(folder, "again"), 1, 2);
@@ -135,15 +143,138 @@ TEST(Resume, DamagedCheckpointsArePassedOver) {
   const auto checkpoints = list_checkpoints(spec.output_directory);
   ASSERT_EQ(checkpoints.size(), 2u) << "older ones are removed";
   EXPECT_EQ(checkpoints[0].step, 20);
-  // One byte of the newest changes.
-  std::fstream file(checkpoints[0].path + "/tensors_00000.bin", std::ios::in | std::ios::out | std::ios::binary);
-  file.seekp(1234);
-  file.put('\x55');
-  file.close();
+  flip_a_byte(checkpoints[0].path + "/tensors_00000.bin");
   const History resumed = run(spec, 1, 1);
   EXPECT_NE(resumed.notes.find("checksum"), std::string::npos) << resumed.notes;
   ASSERT_EQ(resumed.losses.size(), 5u);
   for (size_t i = 0; i < 5; ++i) EXPECT_EQ(resumed.losses[i], whole.losses[15 + i]);
+}
+
+TEST(Resume, WhatWasJustWrittenIsKept) {
+  const test::Folder folder;
+  RunSpec spec = small_run(folder, "run");
+  spec.checkpoint.interval_steps = 5;
+  spec.num_steps = 10;
+  run(spec, 1, 1);
+  flip_a_byte(list_checkpoints(spec.output_directory)[0].path + "/tensors_00000.bin");
+  spec.checkpoint.keep = 1;
+  spec.checkpoint.interval_steps = 3;
+  spec.num_steps = 8;  // resumes at 5, and ends before the damaged step 10
+  run(spec, 1, 1);
+  const auto left = list_checkpoints(spec.output_directory);
+  ASSERT_EQ(left.size(), 1u);
+  EXPECT_EQ(left[0].step, 8);
+  EXPECT_TRUE(std::filesystem::exists(spec.output_directory + "/checkpoints/step_00000010.superseded"));
+}
+
+TEST(Resume, AnOlderStepIsResumedOnlyWhenTheNewerOnesAreGone) {
+  const test::Folder folder;
+  RunSpec spec = small_run(folder, "run");
+  spec.checkpoint.interval_steps = 5;
+  spec.num_steps = 10;
+  const History whole = run(spec, 1, 1);
+  spec.checkpoint.resume = CheckpointSpec::Resume::kStep;
+  spec.checkpoint.resume_step = 5;
+  EXPECT_THROW(run(spec, 1, 1), Error);
+  std::filesystem::remove_all(list_checkpoints(spec.output_directory)[0].path);
+  const History again = run(spec, 1, 1);
+  ASSERT_EQ(again.losses.size(), 5u);
+  EXPECT_EQ(again.losses.back(), whole.losses.back());
+}
+
+TEST(Resume, CheckpointsThatCannotBeSeenAreNotTakenForNone) {
+  const test::Folder folder;
+  RunSpec spec = small_run(folder, "run");
+  spec.num_steps = 1;
+  std::filesystem::create_directories(spec.output_directory);
+  std::filesystem::create_symlink("checkpoints", spec.output_directory + "/checkpoints");  // a loop
+  EXPECT_THROW(run(spec, 1, 1), Error);
+}
+
+TEST(Resume, AnotherGlobalBatchGoesOnWithTheNextSequence) {
+  const test::Folder folder;
+  RunSpec spec = small_run(folder, "run");
+  spec.num_steps = 4;
+  spec.optimizer.schedule = ScheduleType::kConstant;
+  run(spec, 1, 1);
+  spec.global_batch_sequences = 2;
+  spec.num_steps = 6;
+  run(spec, 1, 1);
+  // 4 steps of 4 sequences, then 2 of 2: the next is number 20, as after 5 steps of 4.
+  const auto facts = [&](const RunSpec& s) {
+    const auto folders = list_checkpoints(s.output_directory);
+    return load_checkpoint(folders[0].path, {}, to_string(s.model));
+  };
+  EXPECT_EQ(facts(spec).step, 6);
+  EXPECT_EQ(facts(spec).next_sequence, 20);
+}
+
+TEST(Resume, AModelOfTheSameShapesIsStillAnother) {
+  const test::Folder folder;
+  RunSpec spec = small_run(folder, "run");
+  spec.num_steps = 1;
+  run(spec, 1, 1);
+  spec.num_steps = 2;
+  const auto expect_refused = [&](const RunSpec& other, const char* what) {
+    try {
+      run(other, 1, 1);
+      FAIL() << "another model was resumed";
+    } catch (const Error& e) {
+      EXPECT_EQ(e.kind(), ErrorKind::kCheckpoint);
+      EXPECT_NE(std::string(e.what()).find(what), std::string::npos) << e.what();
+    }
+  };
+  RunSpec other = spec;
+  other.model.rope.theta = 77;
+  expect_refused(other, "rope.theta 77");
+  other = spec;
+  other.model.num_heads = 2;
+  other.model.num_kv_heads = 1;
+  other.model.head_dim = 16;
+  expect_refused(other, "head_dim 16");
+}
+
+TEST(Resume, OtherTextOfTheSameLengthsIsNoticed) {
+  const test::Folder folder;
+  RunSpec spec = small_run(folder, "run");
+  spec.num_steps = 1;
+  run(spec, 1, 1);
+  folder.write("b", some_text(9, 90));
+  spec.num_steps = 2;
+  EXPECT_NE(run(spec, 1, 1).notes.find("have changed since the checkpoint"), std::string::npos);
+}
+
+TEST(Agreement, RanksWithDifferentFilesOrConfigurationsAreRefused) {
+  const test::Folder folder;
+  RunSpec spec = small_run(folder, "run");
+  const auto expect_kind = [&](ErrorKind kind, const std::function<void(RunSpec&)>& change) {
+    try {
+      run_in_process(2, [&](Communicator& world) {
+        RunSpec mine = spec;
+        mine.mesh.context = 2;
+        if (world.rank() == 1) change(mine);
+        TrainObserver silent;
+        train(mine, world, {}, silent, [] { return false; });
+      });
+      FAIL() << "accepted";
+    } catch (const Error& e) {
+      EXPECT_EQ(e.kind(), kind) << e.what();
+    }
+  };
+  const std::string other = folder.write("b2", some_text(7, 90));
+  expect_kind(ErrorKind::kData, [&](RunSpec& s) { s.data.sources[0].files[1] = other; });
+  expect_kind(ErrorKind::kConfiguration, [](RunSpec& s) { s.resolved_configuration = "seed: 2"; });
+}
+
+TEST(Train, SequencesShorterThanTheRingLeaveRanksEmpty) {
+  const test::Folder folder;
+  RunSpec spec = small_run(folder, "one");
+  spec.data.sequence_length = 2;
+  spec.num_steps = 5;
+  const History one = run(spec, 1, 1);
+  spec.output_directory = folder / "many";
+  const History many = run(spec, 1, 4);
+  for (size_t i = 0; i < 5; ++i) EXPECT_NEAR(many.losses[i], one.losses[i], 1e-5 * one.losses[i]);
 }
 
 TEST(Resume, NoSoundCheckpointIsAnErrorThatNamesIt) {
@@ -190,10 +321,10 @@ TEST(Evaluate, HeldOutLossIsThatOfTheTrainingRunOnAnyMesh) {
   spec.evaluation.interval_steps = 20;
   const History trained = run(spec, 1, 2);
   ASSERT_EQ(trained.evaluations.size(), 1u);
-  for (const int context : {1, 2, 3}) {
-    run_in_process(context, [&](Communicator& world) {
+  for (const auto& [data, context] : {std::pair{1, 1}, {1, 2}, {1, 3}, {2, 1}, {2, 2}}) {
+    run_in_process(data * context, [&, data = data, context = context](Communicator& world) {
       RunSpec s = spec;
-      s.mesh = {.pipeline = 1, .data = 1, .context = context, .tensor = 1};
+      s.mesh = {.pipeline = 1, .data = data, .context = context, .tensor = 1};
       TrainObserver silent;
       const EvaluationResult result = evaluate(s, world, {}, silent);
       EXPECT_NEAR(result.report.loss, trained.evaluations[0], 1e-6 * trained.evaluations[0]);

@@ -1,6 +1,7 @@
 #include "train/data/dataset.h"
 
 #include <algorithm>
+#include <array>
 #include <limits>
 #include <map>
 #include <span>
@@ -211,11 +212,22 @@ int64_t Dataset::document_tokens(int64_t document) const {
 }
 
 uint32_t Dataset::fingerprint() const {
+  constexpr int64_t kMostSampled = 4096;  // documents whose tokens are looked at, so that a large corpus opens quickly
+  constexpr int64_t kSampleTokens = 256;  // at each end
+  const int64_t step = (num_documents() + kMostSampled - 1) / kMostSampled;
   uint32_t crc = 0;
+  int64_t number = 0;
+  std::array<int32_t, kSampleTokens> sample;
   for (const Source& source : sources_) {
     for (const uint32_t i : source.documents) {
       const int64_t tokens = source.tokens->document_tokens(i);
       crc = crc32c(std::as_bytes(std::span(&tokens, 1)), crc);
+      if (number++ % step != 0) continue;
+      const int64_t count = std::min(tokens, kSampleTokens);
+      for (const int64_t offset : {int64_t{0}, tokens - count}) {
+        source.tokens->read(i, offset, count, sample.data());
+        crc = crc32c(std::as_bytes(std::span(sample).first(static_cast<size_t>(count))), crc);
+      }
     }
   }
   return crc;

@@ -55,8 +55,9 @@ class Dataset {
   // Documents are numbered from 0 in listed order, sources one after the other, empty ones left out.
   std::string document_name(int64_t document) const;
   int64_t document_tokens(int64_t document) const;
-  // Of the lengths of all documents, in listed order. Ranks that find different files, or a run that resumes
-  // with other data than it began with, have different fingerprints.
+  // Of the lengths of all documents, in listed order, and of tokens at both ends of some thousands of them. Ranks that find
+  // different files, or a run that resumes with other data than it began with, have different fingerprints, but for a
+  // change in the middle of a document.
   uint32_t fingerprint() const;
   // Known for TEXT only.
   std::optional<double> bytes_per_token() const;

@@ -1,0 +1,44 @@
+#include "train/agreement.h"
+
+#include "train/formats/crc32c.h"
+
+namespace longspan {
+
+namespace {
+
+struct Range {
+  int64_t smallest, largest;
+};
+
+Range range_over_ranks(const Context& context, Communicator& world, int64_t mine) {
+  const Tensor extremes = context.empty({2}, DType::kInt64, MemoryTag::kWorkspace);
+  auto* e = extremes.data<int64_t>();
+  e[0] = -mine;
+  e[1] = mine;
+  world.all_reduce(context.stream(), extremes, ReduceOp::kMax);
+  return {-e[0], e[1]};
+}
+
+}  // namespace
+
+void agree_on_configuration(const Context& context, Communicator& world, const RunSpec& spec) {
+  const int64_t mine = crc32c(std::as_bytes(std::span(spec.resolved_configuration)));
+  const Range range = range_over_ranks(context, world, mine);
+  if (range.smallest == range.largest) return;
+  raise(ErrorKind::kConfiguration,
+        "the ranks were given different configurations (fingerprints between {:x} and {:x}, {:x} on rank {}): the file must "
+        "be the same on every host",
+        range.smallest, range.largest, mine, world.rank());
+}
+
+void agree_on_data(const Context& context, Communicator& world, const Dataset& data, const char* field) {
+  const int64_t mine = data.fingerprint();
+  const Range range = range_over_ranks(context, world, mine);
+  if (range.smallest == range.largest) return;
+  raise(ErrorKind::kData,
+        "the ranks do not see the same files (fingerprints between {:x} and {:x}, {:x} on rank {}): {} must name the same "
+        "files on every host",
+        range.smallest, range.largest, mine, world.rank(), field);
+}
+
+}  // namespace longspan

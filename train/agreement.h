@@ -1,0 +1,17 @@
+// Checks that all ranks were given the same: each reads the configuration and lists the data files itself, and a file that one
+// host lacks, or an old copy on a local disk, would make ranks compute different things without an error.
+#pragma once
+
+#include "core/runtime/context.h"
+#include "parallel/comm/communicator.h"
+#include "train/data/dataset.h"
+#include "train/run_spec.h"
+
+namespace longspan {
+
+// Collective. Raise Error(kConfiguration) or Error(kData) on every rank where one differs.
+void agree_on_configuration(const Context& context, Communicator& world, const RunSpec& spec);
+// `field` is where the data are named, for the message.
+void agree_on_data(const Context& context, Communicator& world, const Dataset& data, const char* field);
+
+}  // namespace longspan
