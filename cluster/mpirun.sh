@@ -1,9 +1,9 @@
 #!/bin/bash
 # mpirun for longspan: cluster/mpirun.sh [mpirun flags] build/release/longspan train --config FILE [--set ...]
 #
-# Notices a dead connection within about ten seconds instead of never, gives ranks time for a checkpoint before it kills
-# them, passes signals on so that they end in order, and returns the exit code of the run (exit_status.json), which mpirun
-# may change: 85 means a checkpoint was written on request, start again to continue.
+# Notices a dead connection within about ten seconds instead of never, passes signals on so that ranks end in order after a
+# checkpoint, and returns the exit code of the run (exit_status.json), which mpirun may change: 85 means a checkpoint was
+# written on request, start again to continue.
 set -uo pipefail
 
 if [ $# = 0 ] || [ "$1" = --help ]; then
@@ -15,39 +15,27 @@ fi
 flags=(
   --bind-to none  # longspan divides the cores of a host itself
   --mca oob_tcp_keepalive_time 5 --mca oob_tcp_keepalive_intvl 2 --mca oob_tcp_keepalive_probes 3
-  --mca odls_base_sigkill_timeout "${KILL_SECONDS:-60}"  # between asking a rank to end and killing it; mpirun takes twice that
+  --mca odls_base_sigkill_timeout "${KILL_SECONDS:-5}"  # beside a rank that failed; USR1 starts no such clock
   --mca mpi_yield_when_idle 1
   --mca orte_base_help_aggregate 1
 )
 [ "$(id -u)" = 0 ] && flags+=(--allow-run-as-root)
 
-# Where the run leaves its exit status: the last --set output_directory, else what the configuration says.
+# Only training leaves an exit status; other commands leave that of the training alone.
+. "$(dirname "$(readlink -f "$0")")/run_folder.sh"
 folder=
-config=
-previous=
-for word in "$@"; do
-  case $previous$word in
-    *--config=*) config=${word#*=} ;;
-    *output_directory=*) folder=${word##*output_directory=} ;;
-  esac
-  [ "$previous" = --config ] && config=$word
-  previous=$word
-done
-if [ -z "$folder" ] && [ -r "$config" ]; then
-  folder=$(sed -n 's/^[[:space:]]*output_directory:[[:space:]]*["'\'']\([^"'\'']*\)["'\''].*/\1/p' "$config" | tail -1)
-fi
-folder=${folder%\"}
-folder=${folder#\"}
-status=$folder/exit_status.json
-started=$(mktemp)
-trap 'rm -f "$started"' EXIT
+case " $* " in *" train "*) folder=$(run_folder "$@") ;; esac
+forget_exit_status "$folder"
 
-# A terminal is on this side of mpirun's pipes, where rank 0 cannot see it. mpirun keeps the words after the program.
-progress=()
-case " $* " in *" train "* | *" evaluate "*) [ -t 2 ] && progress=(--set metrics.progress=BAR) ;; esac
+# A terminal is on this side of mpirun's pipes, where rank 0 cannot see it.
+if [ -t 2 ]; then
+  columns=$(stty size <&2 2>/dev/null | cut -d' ' -f2)
+  export LONGSPAN_TERMINAL="${columns:-80}"
+  flags+=(-x LONGSPAN_TERMINAL)
+fi
 
 # In a session of its own: a Ctrl-C of the terminal comes here first, and mpirun does not kill its ranks over it.
-setsid mpirun "${flags[@]}" "$@" "${progress[@]}" </dev/null &
+setsid mpirun "${flags[@]}" "$@" </dev/null &
 launcher=$!
 
 # mpirun ends its ranks when it is told to end, and hands USR1 to them: that is the way to a checkpoint.
@@ -71,9 +59,4 @@ while :; do
 done
 [ "$code" -gt 128 ] && { wait "$launcher"; code=$?; }  # that signal's number may stand in for the code
 
-# A file of an earlier run says nothing about this one.
-if [ -n "$folder" ] && [ "$status" -nt "$started" ]; then
-  written=$(sed -n 's/.*"code": *\([0-9][0-9]*\).*/\1/p' "$status" | head -1)
-  code=${written:-$code}
-fi
-exit "$code"
+exit "$(exit_status_or "$code" "$folder")"

@@ -1,8 +1,8 @@
 // `longspan bench ring`: ring attention over the ranks of this run, and how long its transfers stay exposed.
 //
 // One causal fp32 sequence under the zigzag layout, forward and backward, with and without moving bytes along between tiles
-// (Context::progress). Time is that of the slowest rank, the best of some repetitions; the exposed wait is what a rank spends
-// waiting for hops in that repetition, as a share of its time. Operations are counted as in bench_attention.h.
+// (Context::progress). Time is that of the slowest rank, the best of some repetitions; the exposed wait is what a rank
+// spends waiting for hops in that repetition, as a share of its time. Operations are counted as in bench_attention.h.
 #pragma once
 
 #include <cstdint>

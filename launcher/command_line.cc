@@ -18,9 +18,9 @@ constexpr const char* kSetHelp = "change one field, such as training.steps=100; 
 constexpr const char* kFooter =
     "\nUnder `mpirun -np N` or `srun --mpi=pmix` the same command runs on N ranks; run bare it is one rank.\n"
     "Exit codes: 0 done; 2 usage or configuration; 3 data; 4 checkpoint; 5 resources; 6 communication or timeout;\n"
-    "7 numerical; 85 checkpointed on a signal, start again to continue.";
+    "7 numerical; 85 checkpointed on a signal, start again to continue; 130 another command was stopped by a signal.";
 
-const std::vector<std::string> kBenchmarks = {"attention"};
+const std::vector<std::string> kBenchmarks = {"attention", "ring"};
 
 struct Parser {
   explicit Parser(CommandLine& line);
@@ -52,8 +52,8 @@ Parser::Parser(CommandLine& line) {
                       "train; resumes by itself from the newest valid checkpoint in output_directory");
   evaluate = add_command(app, line, "evaluate", "loss, perplexity and bits per byte on held-out data");
   generate = add_command(app, line, "generate", "continue a prompt from the newest checkpoint or an imported model");
-  bench = app.add_subcommand("bench", "measure: `bench attention` prints GFLOP/s beside the peak of this machine");
-  bench->add_option("NAME", line.bench_name, "attention");
+  bench = app.add_subcommand("bench", "measure: `attention` on one rank beside the peak of this machine, `ring` over all ranks");
+  bench->add_option("NAME", line.bench_name, "attention or ring");
   add_set(*bench, line);
 }
 
@@ -88,7 +88,7 @@ std::vector<std::string> commands_of(const CLI::App& app) {
 }
 
 void check_bench(const CommandLine& line) {
-  if (line.bench_name.empty()) raise(ErrorKind::kConfiguration, "bench needs a name: attention");
+  if (line.bench_name.empty()) raise(ErrorKind::kConfiguration, "bench needs a name: attention or ring");
   if (std::find(kBenchmarks.begin(), kBenchmarks.end(), line.bench_name) == kBenchmarks.end()) {
     raise(ErrorKind::kConfiguration, "there is no benchmark \"{}\"{}", line.bench_name,
           suggestion(line.bench_name, kBenchmarks));

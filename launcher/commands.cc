@@ -40,24 +40,38 @@ void print_failure(const std::string& prefix, const std::string& message) {
   std::cerr << text << std::flush;
 }
 
+// Whether the exit status in the folder of this run is ours to write: not while another run is at work there.
+bool owns_exit_status(const CommandLine& line, const std::string& path, const RunFolder& folder, World& world) {
+  if (line.command != Command::kTrain) return false;
+  FolderLock lock;
+  bool owner = false;
+  if (world.rank() == 0 && is_run_directory(path)) {
+    if (!folder.lock.held()) lock = FolderLock::try_take(path, world.host_name());
+    owner = folder.lock.held() || lock.held();
+    if (owner) clear_exit_status(path);
+  }
+  return world.largest(owner ? 1 : 0) != 0;
+}
+
 // A failure before anything ran. The lowest rank that has one speaks for all.
-int end_before_start(World& world, const LoadedConfig& loaded, const std::exception_ptr& problem) {
+int end_before_start(const CommandLine& line, const LoadedConfig& loaded, const RunFolder& folder,
+                     const std::exception_ptr& problem, World& world) {
   const Failure failure = problem ? describe(problem) : Failure{};
   const int64_t speaker = -world.largest(problem ? -world.rank() : -world.size());
   const int code = static_cast<int>(world.largest(problem ? failure.code : 0));
+  const std::string& path = loaded.config.output_directory();
+  const bool owner = owns_exit_status(line, path, folder, world);
   if (world.rank() != speaker) return code;
   print_failure("longspan: ", failure.message);
-  const std::string& folder = loaded.config.output_directory();
-  if (is_run_directory(folder)) {
-    clear_exit_status(folder);
-    claim_exit_status(folder, {failure.code, failure.message, world.rank(), world.host_name(), 0});
-  }
+  if (owner) claim_exit_status(path, {failure.code, failure.message, world.rank(), world.host_name(), 0});
   return code;
 }
 
 // A failure while running: on this rank alone, on all, or because of a peer.
 int end_failed(World& world, const RunFolder& folder, int64_t step, const Failure& failure) {
-  LOG(INFO) << "failed with exit code " << failure.code << ": " << failure.message;
+  if (google::IsGoogleLoggingInitialized()) {
+    LOG(INFO) << "failed with exit code " << failure.code << ": " << failure.message;
+  }
   Claim claim = Claim::kImpossible;
   if (!folder.path.empty()) {
     claim = claim_exit_status(folder.path, {failure.code, failure.message, world.rank(), world.host_name(), step});
@@ -85,27 +99,29 @@ bool all_succeed(World& world, std::exception_ptr& problem, const Body& body) {
   return world.largest(problem ? 1 : 0) == 0;
 }
 
-int run_joined(const CommandLine& line, LoadedConfig& loaded, std::exception_ptr problem, World& world) {
-  RunFolder folder;
+// One rank is enough, or as many as are started.
+bool takes_many_ranks(const CommandLine& line) {
+  return line.command != Command::kGenerate && line.bench_name != "attention";
+}
+
+int run_together(const CommandLine& line, LoadedConfig& loaded, std::exception_ptr problem, World& world,
+                 RunFolder& folder, RunObserver& observer) {
   const auto prepare = [&] {
-    if (world.size() > 1 && (line.command == Command::kGenerate || line.command == Command::kBench)) {
+    if (world.size() > 1 && !takes_many_ranks(line)) {
       raise(ErrorKind::kConfiguration, "this command runs on one rank, but {} were started: leave out mpirun or srun",
             world.size());
     }
     const auto read_model = [](const std::string& path) { return read_huggingface_config(path).spec; };
-    resolve(loaded, {.command = line.command, .num_ranks = world.size(), .read_model = read_model});
+    resolve(loaded, {.command = line.command,
+                     .num_ranks = world.size(),
+                     .bench = line.bench_name,
+                     .read_model = read_model});
   };
-  if (!all_succeed(world, problem, prepare)) return end_before_start(world, loaded, problem);
-  const auto open_folder = [&] { folder = prepare_folder(line.command, loaded.config, world.rank()); };
-  if (!all_succeed(world, problem, open_folder)) return end_before_start(world, loaded, problem);
+  if (!all_succeed(world, problem, prepare)) return end_before_start(line, loaded, folder, problem, world);
+  const auto open_folder = [&] { folder = prepare_folder(line.command, loaded.config, world); };
+  if (!all_succeed(world, problem, open_folder)) return end_before_start(line, loaded, folder, problem, world);
   start_logs(folder, world.rank());
-  RunObserver observer;
-  try {
-    return run(line, loaded.config, world, folder, observer);
-  } catch (...) {
-    problem = std::current_exception();
-  }
-  return end_failed(world, folder, observer.last_step(), describe(problem));
+  return run(line, loaded.config, world, folder, observer);
 }
 
 }  // namespace
@@ -119,7 +135,14 @@ int run_command(const CommandLine& line, Launch launch) {
     problem = std::current_exception();
   }
   World world(launch, timeout_of(loaded));
-  return run_joined(line, loaded, problem, world);
+  RunFolder folder;
+  RunObserver observer;
+  try {
+    return run_together(line, loaded, problem, world, folder, observer);
+  } catch (...) {
+    problem = std::current_exception();
+  }
+  return end_failed(world, folder, observer.last_step(), describe(problem));
 }
 
 }  // namespace longspan

@@ -136,10 +136,15 @@ void fill_mesh(Mesh& mesh, const ConfigTarget& target, ConfigProblems& problems)
   LS_DEFAULT(mesh, context, 1);
   LS_DEFAULT(mesh, tensor, 1);
   if (target.command == Command::kGenerate) return;
-  const int64_t product = mesh.pipeline() * mesh.data() * mesh.context() * mesh.tensor();
+  constexpr int64_t kMost = 1'000'000'000;  // the limits of an axis keep a product with this from overflowing
+  int64_t product = 1;
+  for (const int64_t axis : {mesh.pipeline(), mesh.data(), mesh.context(), mesh.tensor()}) {
+    product = std::min(product * axis, kMost);
+  }
   if (product != target.num_ranks) {
-    problems.add("mesh", "pipeline {} x data {} x context {} x tensor {} is {}, but this run has {} rank{}", mesh.pipeline(),
-                 mesh.data(), mesh.context(), mesh.tensor(), product, target.num_ranks, target.num_ranks == 1 ? "" : "s");
+    problems.add("mesh", "pipeline {} x data {} x context {} x tensor {} is {}{}, but this run has {} rank{}",
+                 mesh.pipeline(), mesh.data(), mesh.context(), mesh.tensor(), product == kMost ? "at least " : "", product,
+                 target.num_ranks, target.num_ranks == 1 ? "" : "s");
   }
 }
 

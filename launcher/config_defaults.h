@@ -15,6 +15,7 @@ namespace longspan {
 struct ConfigTarget {
   Command command = Command::kTrain;
   int num_ranks = 1;
+  std::string bench = {};  // the name of the benchmark, for kBench
   // Reads the shapes of an imported model (train/formats/huggingface.h).
   std::function<ModelSpec(const std::string& folder)> read_model;
 };

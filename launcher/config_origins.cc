@@ -19,7 +19,7 @@ std::string ConfigOrigins::of(const std::string& path) const {
     const size_t cut = at.find_last_of(".[");
     at.resize(cut == std::string::npos ? 0 : cut);
   }
-  return "default";
+  return "";
 }
 
 void ConfigProblems::raise_if_any() const {

@@ -15,7 +15,7 @@ class ConfigOrigins {
   // `path` as --set spells it ("model.rope.theta"); forgets what was known of the fields below it.
   void set(const std::string& path, const std::string& origin);
   // "run.textproto:7:3" or "--set model.rope.theta=3" of the field or, where that is not known, of the nearest message
-  // around it; "default" where nobody set it.
+  // around it; empty where nobody set it.
   std::string of(const std::string& path) const;
 
  private:
@@ -27,7 +27,8 @@ class ConfigProblems {
   explicit ConfigProblems(const ConfigOrigins& origins) : origins_(origins) {}
   template <class... Args>
   void add(const std::string& path, fmt::format_string<Args...> format, Args&&... args) {
-    messages_.push_back(fmt::format("{}: {}: {}", origins_.of(path), path,
+    const std::string origin = origins_.of(path);
+    messages_.push_back(fmt::format("{}{}{}: {}", origin, origin.empty() ? "" : ": ", path,
                                     fmt::format(format, std::forward<Args>(args)...)));
   }
   // Throws Error(kConfiguration) with all of them, one a line, if there are any.

@@ -118,7 +118,7 @@ void resolve(LoadedConfig& loaded, const ConfigTarget& target) {
   ConfigProblems values(loaded.origins);
   check_limits(loaded.config, values);
   check_support(loaded.config, values);
-  if (target.command == Command::kBench) check_bench(loaded.config, values);
+  if (target.command == Command::kBench) check_bench(loaded.config, target.bench, values);
   values.raise_if_any();  // defaults derive from what is set, so that has to be sound first
   if (target.command == Command::kBench) return;
   ConfigProblems choices(loaded.origins);

@@ -113,7 +113,8 @@ void check_needs(const RunConfig& c, Command command, ConfigProblems& problems) 
     problems.add("evaluation.files", "is not set, nor is data.holdout_every: there is nothing to evaluate");
   }
   if (c.evaluation().interval_steps() > 0 && !has_held_out_data(c)) {
-    problems.add("evaluation.interval_steps", "is {}, but neither evaluation.files nor data.holdout_every names held-out data",
+    problems.add("evaluation.interval_steps",
+                 "is {}, but neither evaluation.files nor data.holdout_every names held-out data",
                  c.evaluation().interval_steps());
   }
 }
@@ -138,6 +139,10 @@ void check_generation(const RunConfig& c, ConfigProblems& problems) {
     problems.add("generation.prompt_tokens", "generation.prompt is set as well; give one of the two");
   } else if (g.prompt().empty() && g.prompt_tokens_size() == 0) {
     problems.add("generation.prompt", "is empty; give the text to continue, or generation.prompt_tokens");
+  }
+  if (c.data().format() == Data::TEXT && c.model().vocabulary_size() > 256) {
+    problems.add("data.format", "is TEXT, but a vocabulary of {} has tokens that are no bytes; name the format of its token "
+                 "ids, such as TOKENS_U16, and give generation.prompt_tokens", c.model().vocabulary_size());
   }
   if (!g.prompt().empty() && c.data().format() != Data::TEXT) {
     problems.add("generation.prompt", "is text, but data.format is {}; give generation.prompt_tokens",
@@ -173,18 +178,25 @@ void check_support(const RunConfig& c, ConfigProblems& problems) {
   check_memory_support(c, problems);
 }
 
-void check_bench(const RunConfig& c, ConfigProblems& problems) {
+void check_bench(const RunConfig& c, const std::string& name, ConfigProblems& problems) {
+  const bool ring = name == "ring";
   RunConfig rest = c;
-  rest.clear_precision();
   rest.clear_threads_per_rank();
   rest.mutable_model()->clear_head_dim();
   rest.mutable_data()->clear_sequence_length();
+  if (ring) {
+    rest.mutable_model()->clear_num_heads();
+    rest.mutable_model()->clear_num_kv_heads();
+  } else {
+    rest.clear_precision();
+  }
   if (rest.model().ByteSizeLong() == 0) rest.clear_model();
   if (rest.data().ByteSizeLong() == 0) rest.clear_data();
   std::vector<const google::protobuf::FieldDescriptor*> unread;
   rest.GetReflection()->ListFields(rest, &unread);
   for (const auto* field : unread) {
-    problems.add(field->name(), "bench attention reads precision, model.head_dim, data.sequence_length and threads_per_rank only");
+    problems.add(field->name(), "bench {} reads {}, model.head_dim, data.sequence_length and threads_per_rank only", name,
+                 ring ? "model.num_heads, model.num_kv_heads" : "precision");
   }
 }
 

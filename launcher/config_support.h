@@ -11,8 +11,8 @@ enum class Command { kTrain, kEvaluate, kGenerate, kBench };
 // Values that no part of this program serves. Nothing is ignored silently.
 void check_support(const config::RunConfig& config, ConfigProblems& problems);
 
-// A benchmark has no run around it; what it does not read is refused.
-void check_bench(const config::RunConfig& config, ConfigProblems& problems);
+// A benchmark has no run around it; what the one of this name does not read is refused.
+void check_bench(const config::RunConfig& config, const std::string& name, ConfigProblems& problems);
 
 // Fields that contradict each other, or that the command needs and does not have. `config` is resolved.
 void check_consistency(const config::RunConfig& config, Command command, ConfigProblems& problems);

@@ -17,6 +17,7 @@ constexpr int kExitDone = 0;
 constexpr int kExitInternal = 1;
 constexpr int kExitConfiguration = 2;
 constexpr int kExitStopped = 85;  // checkpointed on a signal: start again to continue
+constexpr int kExitInterrupted = 130;  // ended by a signal, with nothing to save
 
 int exit_code(ErrorKind kind);
 

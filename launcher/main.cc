@@ -4,6 +4,7 @@
 
 #include "launcher/commands.h"
 #include "launcher/exit_status.h"
+#include "launcher/stop_signal.h"
 
 namespace longspan {
 namespace {
@@ -14,7 +15,12 @@ int fail(const std::exception_ptr& exception) {
   return failure.code;
 }
 
-int run(const CommandLine& line) {
+int run(const CommandLine& line, bool answers) {
+  if (line.command == Command::kTrain) {
+    install_stop_signals();
+  } else {
+    install_end_signals(answers ? "\nlongspan: stopped by a signal\n" : "");
+  }
   try {
     return run_command(line, detect_launch(std::getenv));
   } catch (...) {
@@ -31,7 +37,7 @@ int start(int argc, const char* const* argv) {
   } catch (...) {
     return answers ? fail(std::current_exception()) : describe(std::current_exception()).code;
   }
-  if (line.action == CommandLine::Action::kRun) return run(line);
+  if (line.action == CommandLine::Action::kRun) return run(line, answers);
   if (answers) std::cout << line.text << std::flush;
   return kExitDone;
 }

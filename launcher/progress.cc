@@ -60,6 +60,11 @@ std::string format_bar(const ProgressLine& line, const BarStyle& style) {
   return fmt::format("[{}{}]{}", bar, std::string(static_cast<size_t>(cells - full), '-'), text);
 }
 
+std::string format_start(const RunFacts& facts) {
+  if (facts.first_step > facts.last_step) return fmt::format("nothing left to do: training.steps is {}", facts.last_step);
+  return fmt::format("steps {} to {} of {} tokens", facts.first_step, facts.last_step, facts.tokens_per_step);
+}
+
 std::string format_evaluation(const EvaluationReport& report) {
   std::string text = fmt::format("held out | loss {:.4f} | perplexity {:.4g}", report.loss, report.perplexity);
   if (report.bits_per_byte >= 0) text += fmt::format(" | {:.4f} bits per byte", report.bits_per_byte);
@@ -89,10 +94,9 @@ double ProgressPrinter::seconds_left(const StepReport& report) {
 
 void ProgressPrinter::on_start(const RunFacts& facts) {
   facts_ = facts;
-  print_line(fmt::format("{} parameters; {} documents, {} tokens; steps {} to {} of {} tokens",
+  print_line(fmt::format("{} parameters; {} documents, {} tokens; {}",
                          format_count(static_cast<double>(facts.num_parameters)), facts.data_documents,
-                         format_count(static_cast<double>(facts.data_tokens)), facts.first_step, facts.last_step,
-                         facts.tokens_per_step));
+                         format_count(static_cast<double>(facts.data_tokens)), format_start(facts)));
 }
 
 void ProgressPrinter::on_step(const StepReport& report) {

@@ -28,6 +28,9 @@ struct BarStyle {
 // "[#####-----]  50%  step 250/500  loss 2.1234  12.3k tok/s  1:23 left", at most `width` columns
 std::string format_bar(const ProgressLine& line, const BarStyle& style);
 
+// "steps 1 to 500 of 2048 tokens", or that nothing is left to do
+std::string format_start(const RunFacts& facts);
+
 std::string format_evaluation(const EvaluationReport& report);
 
 class ProgressPrinter final : public TrainObserver {

@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "launcher/bench_attention.h"
+#include "launcher/bench_ring.h"
 #include "launcher/config_spec.h"
 #include "launcher/exit_status.h"
 #include "launcher/stop_signal.h"
@@ -28,19 +29,26 @@ RankResources resources_of(const config::RunConfig& config, World& world) {
   return resources;
 }
 
+// Of all ranks: those of one host share its cores, and not every number divides.
+std::string describe_threads(World& world, int num_threads) {
+  const int64_t most = world.largest(num_threads), least = -world.largest(-num_threads);
+  if (least != most) return fmt::format("{} to {} threads per rank", least, most);
+  return fmt::format("{} thread{} per rank", most, most == 1 ? "" : "s");
+}
+
 int run_training(const config::RunConfig& config, World& world, const RunFolder& folder, RunObserver& observer) {
   const RunSpec spec = make_run_spec(config);
   const RankResources resources = resources_of(config, world);
   LOG(INFO) << "rank " << world.rank() << " of " << world.size() << " on " << world.host_name() << ", "
             << resources.num_threads << " threads";
+  const std::string threads = describe_threads(world, resources.num_threads);
   ProgressPrinter printer(progress_options(config.metrics().progress(), std::getenv));
   if (world.rank() == 0) {
     LOG(INFO) << "configuration:\n" << spec.resolved_configuration;
-    printer.on_note(fmt::format("{}: {}, {} thread{} per rank, in {}", spec.name, spec.mesh.to_string(),
-                                resources.num_threads, resources.num_threads == 1 ? "" : "s", folder.path));
+    printer.on_note(fmt::format("{}: {}, {}, in {}", spec.name, spec.mesh.to_string(), threads, folder.path));
     observer.print_with(&printer);
+    observer.keep_configuration(folder.path + "/config.textproto", spec.resolved_configuration);
   }
-  install_stop_signals();
   const TrainOutcome outcome = train(spec, world.communicator(), resources, observer, stop_requested);
   const bool stopped = outcome == TrainOutcome::kStopped;
   const int code = stopped ? kExitStopped : kExitDone;
@@ -92,7 +100,7 @@ int run_generation(const config::RunConfig& config, World& world) {
 }
 
 // What is set narrows the cases down; the length alone may be any.
-BenchAttentionOptions bench_options(const config::RunConfig& config, int num_threads) {
+BenchAttentionOptions bench_attention_options(const config::RunConfig& config, int num_threads) {
   BenchAttentionOptions options{.num_threads = num_threads};
   const DType dtype = config.precision() == config::RunConfig::BF16 ? DType::kBFloat16 : DType::kFloat32;
   std::vector<BenchAttentionOptions::Case> cases;
@@ -109,16 +117,37 @@ BenchAttentionOptions bench_options(const config::RunConfig& config, int num_thr
   return options;
 }
 
+BenchRingOptions bench_ring_options(const config::RunConfig& config, int num_threads) {
+  BenchRingOptions options{.num_threads = num_threads};
+  const config::Model& model = config.model();
+  if (model.has_head_dim()) options.head_dim = model.head_dim();
+  if (model.has_num_heads()) options.num_heads = options.num_kv_heads = model.num_heads();
+  if (model.has_num_kv_heads()) options.num_kv_heads = model.num_kv_heads();
+  if (config.data().has_sequence_length()) options.num_tokens = config.data().sequence_length();
+  return options;
+}
+
+int run_benchmark(const std::string& name, const config::RunConfig& config, World& world) {
+  const int num_threads = resources_of(config, world).num_threads;
+  if (name == "ring") {
+    bench_ring(bench_ring_options(config, num_threads), world.communicator(), std::cout);
+  } else {
+    bench_attention(bench_attention_options(config, num_threads), std::cout);
+  }
+  return kExitDone;
+}
+
 }  // namespace
 
-RunFolder prepare_folder(Command command, const config::RunConfig& config, int rank) {
+RunFolder prepare_folder(Command command, const config::RunConfig& config, const World& world) {
   if (command != Command::kTrain) return {};
-  const RunFolder folder{config.output_directory()};
-  std::filesystem::create_directories(folder.path + "/log");
-  if (rank == 0) {
+  RunFolder folder{.path = config.output_directory(), .lock = {}};
+  std::filesystem::create_directories(folder.path);
+  if (world.rank() == 0) {
+    folder.lock = FolderLock::take(folder.path, world.host_name());
     clear_exit_status(folder.path);
-    write_file_atomically(folder.path + "/config.textproto", print_config(config), ErrorKind::kResource);
   }
+  std::filesystem::create_directories(folder.path + "/log");
   return folder;
 }
 
@@ -133,10 +162,9 @@ int run(const CommandLine& line, const config::RunConfig& config, World& world, 
     case Command::kTrain: return run_training(config, world, folder, observer);
     case Command::kEvaluate: return run_evaluation(config, world, observer);
     case Command::kGenerate: return run_generation(config, world);
-    case Command::kBench: break;
+    case Command::kBench: return run_benchmark(line.bench_name, config, world);
   }
-  bench_attention(bench_options(config, resources_of(config, world).num_threads), std::cout);
-  return kExitDone;
+  return kExitInternal;
 }
 
 }  // namespace longspan

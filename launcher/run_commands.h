@@ -5,6 +5,7 @@
 
 #include "configs/schema/run.pb.h"
 #include "launcher/command_line.h"
+#include "launcher/folder_lock.h"
 #include "launcher/run_observer.h"
 #include "launcher/world.h"
 
@@ -13,10 +14,11 @@ namespace longspan {
 // Where a run leaves its files; empty for commands that leave none.
 struct RunFolder {
   std::string path;
+  FolderLock lock;  // rank 0
 };
 
-// Training: the folder with its log, and on rank 0 the configuration in it and no exit status of an earlier run.
-RunFolder prepare_folder(Command command, const config::RunConfig& config, int rank);
+// Training: the folder with its log; rank 0 locks it and removes the exit status of an earlier run.
+RunFolder prepare_folder(Command command, const config::RunConfig& config, const World& world);
 
 void start_logs(const RunFolder& folder, int rank);
 

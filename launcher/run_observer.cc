@@ -3,20 +3,25 @@
 #include <fmt/format.h>
 #include <glog/logging.h>
 
+#include "train/formats/atomic_file.h"
+
 namespace longspan {
 
 void RunObserver::on_start(const RunFacts& facts) {
   facts_ = facts;
   last_step_ = facts.first_step - 1;
-  LOG(INFO) << fmt::format("steps {} to {}, {} tokens each; {} parameters; {} documents, {} tokens", facts.first_step,
-                           facts.last_step, facts.tokens_per_step, facts.num_parameters, facts.data_documents,
-                           facts.data_tokens);
+  if (!configuration_.path.empty()) {
+    write_file_atomically(configuration_.path, configuration_.text, ErrorKind::kResource);
+  }
+  LOG(INFO) << fmt::format("{}; {} parameters; {} documents, {} tokens", format_start(facts), facts.num_parameters,
+                           facts.data_documents, facts.data_tokens);
   if (printer_) printer_->on_start(facts);
 }
 
 void RunObserver::on_step(const StepReport& report) {
   last_step_ = report.step;
-  LOG(INFO) << format_step({report, facts_.last_step, report.step_seconds * static_cast<double>(facts_.last_step - report.step)})
+  const double seconds_left = report.step_seconds * static_cast<double>(facts_.last_step - report.step);
+  LOG(INFO) << format_step({report, facts_.last_step, seconds_left})
             << fmt::format(" | waited {:.3f} s for the ring | peak {} bytes", report.exposed_wait_seconds,
                            report.peak_memory_bytes);
   if (printer_) printer_->on_step(report);

@@ -9,6 +9,8 @@ class RunObserver final : public TrainObserver {
  public:
   // From now on, what happens is also shown by `printer`, which must outlive the run; without one nothing is printed.
   void print_with(TrainObserver* printer) { printer_ = printer; }
+  // What on_start writes: a run that is refused before leaves the file of an earlier one as it is.
+  void keep_configuration(const std::string& path, const std::string& text) { configuration_ = {path, text}; }
   int64_t last_step() const { return last_step_; }  // the last one finished; 0 before the first
 
   void on_start(const RunFacts& facts) override;
@@ -18,7 +20,11 @@ class RunObserver final : public TrainObserver {
   void on_note(const std::string& note) override;
 
  private:
+  struct File {
+    std::string path, text;
+  };
   TrainObserver* printer_ = nullptr;
+  File configuration_;  // without a path, nothing is written
   RunFacts facts_;
   int64_t last_step_ = 0;
 };

@@ -1,8 +1,13 @@
 #include "launcher/stop_signal.h"
 
+#include <unistd.h>
+
 #include <atomic>
 #include <csignal>
+#include <cstring>
 #include <ctime>
+
+#include "launcher/exit_status.h"
 
 namespace longspan {
 namespace {
@@ -20,16 +25,30 @@ void on_signal(int signal_number) {
   if (hard_request_seconds.compare_exchange_strong(unset, now.tv_sec)) return;
   if (now.tv_sec - unset < 1) return;
   signal(signal_number, SIG_DFL);
-  raise(signal_number);
+  ::raise(signal_number);
+}
+
+const char* last_words_of_all = "";
+
+void end(int) {
+  [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, last_words_of_all, strlen(last_words_of_all));
+  _exit(kExitInterrupted);
+}
+
+void install(void (*handler)(int)) {
+  struct sigaction action = {};
+  action.sa_handler = handler;
+  action.sa_flags = SA_RESTART;
+  for (const int signal_number : {SIGINT, SIGTERM, SIGUSR1}) sigaction(signal_number, &action, nullptr);
 }
 
 }  // namespace
 
-void install_stop_signals() {
-  struct sigaction action = {};
-  action.sa_handler = on_signal;
-  action.sa_flags = SA_RESTART;
-  for (const int signal_number : {SIGINT, SIGTERM, SIGUSR1}) sigaction(signal_number, &action, nullptr);
+void install_stop_signals() { install(on_signal); }
+
+void install_end_signals(const char* last_words) {
+  last_words_of_all = last_words;
+  install(end);
 }
 
 bool stop_requested() { return requested; }

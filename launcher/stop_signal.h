@@ -7,6 +7,10 @@
 
 namespace longspan {
 
+// For commands that have nothing to save: the same signals end the process at once, with code 130 (kExitInterrupted) and
+// `last_words`, a literal, on standard error.
+void install_end_signals(const char* last_words);
+
 void install_stop_signals();
 bool stop_requested();
 

@@ -7,8 +7,8 @@
 
 namespace longspan {
 
-// NO_COLOR (https://no-color.org) turns colours off. Under mpirun, rank 0 cannot see the terminal behind its pipes: whoever
-// starts it there asks for BAR.
+// NO_COLOR (https://no-color.org) turns colours off. Under mpirun, rank 0 cannot see the terminal behind its pipes:
+// cluster/mpirun.sh gives its columns in LONGSPAN_TERMINAL.
 ProgressPrinter::Options progress_options(config::Metrics::Progress asked, const Lookup& lookup);
 
 }  // namespace longspan

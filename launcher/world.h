@@ -19,9 +19,9 @@ class World {
   World(const World&) = delete;
   World& operator=(const World&) = delete;
 
-  Communicator& communicator() { return session_ ? session_->world() : *alone_; }
-  int rank() { return communicator().rank(); }
-  int size() { return communicator().size(); }
+  Communicator& communicator() const { return session_ ? session_->world() : *alone_; }
+  int rank() const { return communicator().rank(); }
+  int size() const { return communicator().size(); }
   const std::string& host_name() const { return host_name_; }
 
   // Collective. The largest value of any rank.

@@ -56,6 +56,7 @@ TEST(CommandLine, HasJustTheseFlags) {
     EXPECT_EQ(flags_in(parse({command, "--help"}).text), (std::set<std::string>{"--help", "--config", "--set"})) << command;
   }
   EXPECT_EQ(flags_in(parse({"bench", "--help"}).text), (std::set<std::string>{"--help", "--set"}));
+  EXPECT_NE(parse({"bench", "--help"}).text.find("attention or ring"), std::string::npos);
 }
 
 TEST(CommandLine, ReadsEveryCommand) {
@@ -66,6 +67,7 @@ TEST(CommandLine, ReadsEveryCommand) {
   const CommandLine bench = parse({"bench", "attention", "--set", "model.head_dim=64"});
   EXPECT_EQ(bench.command, Command::kBench);
   EXPECT_EQ(bench.bench_name, "attention");
+  EXPECT_EQ(parse({"bench", "ring"}).bench_name, "ring");
   EXPECT_EQ(bench.overrides, (std::vector<std::string>{"model.head_dim=64"}));
 }
 
@@ -88,7 +90,7 @@ TEST(CommandLine, SaysWhatIsMissing) {
   EXPECT_NE(refusal({}).find("which command?"), std::string::npos);
   EXPECT_EQ(refusal({"train"}), "longspan train needs --config FILE");
   EXPECT_NE(refusal({"train", "--config"}).find("--config"), std::string::npos);
-  EXPECT_EQ(refusal({"bench"}), "bench needs a name: attention");
+  EXPECT_EQ(refusal({"bench"}), "bench needs a name: attention or ring");
 }
 
 TEST(CommandLine, PrintsItsVersion) {

@@ -149,6 +149,8 @@ TEST(ConfigSupport, RefusesByName) {
 
 TEST(ConfigSupport, RefusesContradictions) {
   expect_refusal({"mesh={context: 2}"}, "--set mesh={context: 2}: mesh: pipeline 1 x data 1 x context 2 x tensor 1 is 2, but this run has 1 rank");
+  expect_refusal({"mesh={pipeline: 1048576 data: 1048576 context: 1048576 tensor: 1048576}"},
+                 "tensor 1048576 is at least 1000000000, but this run has 1 rank");
   expect_refusal({"mesh={data: 2}"}, "x tensor 1 is 2, but this run has 3 ranks", target(Command::kTrain, 3));
   expect_refusal({"data.holdout_every=1"}, "data.holdout_every: is 1, which keeps every document");
   expect_refusal({"data.holdout_every=8", "evaluation.files=x"}, "evaluation.files: data.holdout_every is 8 as well");
@@ -167,6 +169,8 @@ TEST(ConfigSupport, RefusesContradictions) {
   expect_refusal({}, "there is nothing to evaluate", target(Command::kEvaluate));
   expect_refusal({}, "generation.prompt: is empty", target(Command::kGenerate));
   expect_refusal({"generation={prompt: \"a\" prompt_tokens: 1}"}, "give one of the two", target(Command::kGenerate));
+  expect_refusal({"generation.prompt=a", "model.vocabulary_size=300"},
+                 "data.format: is TEXT, but a vocabulary of 300 has tokens that are no bytes", target(Command::kGenerate));
   expect_refusal({"generation.prompt_tokens=256"}, "prompt_tokens[0]: is 256; the vocabulary has 256", target(Command::kGenerate));
 }
 
@@ -175,6 +179,30 @@ TEST(ConfigSupport, RefusesWhatABenchmarkDoesNotRead) {
   EXPECT_NO_THROW(resolve(loaded, target(Command::kBench)));
   loaded = parse_config("", "none", {"model.num_heads=64"});
   EXPECT_THROW(resolve(loaded, target(Command::kBench)), Error);
+}
+
+TEST(ConfigSupport, KnowsWhatEachBenchmarkReads) {
+  const auto refusal_of = [](const std::string& bench, const Overrides& overrides) -> std::string {
+    ConfigTarget to = target(Command::kBench, 2);
+    to.bench = bench;
+    LoadedConfig loaded = parse_config("", "none", overrides);
+    try {
+      resolve(loaded, to);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "no error";
+  };
+  EXPECT_EQ(refusal_of("ring", {"model={num_heads: 4 num_kv_heads: 2 head_dim: 8}", "data.sequence_length=9"}), "no error");
+  EXPECT_EQ(refusal_of("ring", {"precision=BF16"}),
+            "--set precision=BF16: precision: bench ring reads model.num_heads, model.num_kv_heads, model.head_dim, "
+            "data.sequence_length and threads_per_rank only");
+  EXPECT_NE(refusal_of("attention", {"model.num_heads=4"}).find("bench attention reads precision,"), std::string::npos);
+}
+
+TEST(ConfigSupport, SaysNothingOfWhereADefaultCameFrom) {
+  EXPECT_TRUE(refusal({"data.files="}).starts_with("--set data.files=: data.files: is not set"));
+  EXPECT_TRUE(refusal({}, target(Command::kEvaluate)).starts_with("evaluation.files: is not set"));
 }
 
 TEST(ConfigDefaults, AreCompleteAndStable) {

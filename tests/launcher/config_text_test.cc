@@ -124,7 +124,7 @@ TEST(ConfigText, RemembersWhereValuesCameFrom) {
   EXPECT_EQ(loaded.origins.of("model.num_heads"), "--set model.num_heads=3");
   EXPECT_EQ(loaded.origins.of("mesh.data"), "--set mesh={data: 2}");
   EXPECT_EQ(loaded.origins.of("data.files[1]"), "run.textproto:3:19");
-  EXPECT_EQ(loaded.origins.of("training.steps"), "default");
+  EXPECT_EQ(loaded.origins.of("training.steps"), "");
 }
 
 TEST(ConfigText, PrintsDoublesThatReadBackToTheSameBits) {

@@ -8,8 +8,11 @@
 #include <thread>
 
 #include "launcher/exit_status.h"
+#include "launcher/folder_lock.h"
 #include "launcher/host_threads.h"
 #include "launcher/progress.h"
+#include "launcher/run_observer.h"
+#include "launcher/terminal.h"
 
 namespace longspan {
 namespace {
@@ -102,6 +105,18 @@ TEST(Progress, PrintsPlainLinesWithoutATerminal) {
   EXPECT_NE(text.find("held out | loss 1.0000 | perplexity 2.718 | 1.4427 bits per byte | 9 tokens"), std::string::npos) << text;
 }
 
+TEST(Progress, SaysThatNothingIsLeft) {
+  EXPECT_EQ(format_start({.first_step = 1, .last_step = 100, .tokens_per_step = 64}), "steps 1 to 100 of 64 tokens");
+  EXPECT_EQ(format_start({.first_step = 101, .last_step = 100}), "nothing left to do: training.steps is 100");
+}
+
+TEST(Progress, TakesTheWordOfAWrapperForTheTerminal) {
+  const auto wrapped = [](const char* name) { return std::string(name) == "LONGSPAN_TERMINAL" ? "43" : nullptr; };
+  const auto automatic = progress_options(config::Metrics::AUTO, wrapped);
+  EXPECT_EQ(automatic.mode, ProgressPrinter::Mode::kBar);
+  EXPECT_EQ(progress_options(config::Metrics::LINES, wrapped).mode, ProgressPrinter::Mode::kLines);
+}
+
 TEST(Progress, EndsItsBarWithALine) {
   std::ostringstream lines, bar;
   {
@@ -157,6 +172,31 @@ TEST_F(ExitStatusTest, KnowsItsOwnFolders) {
   EXPECT_FALSE(is_run_directory(""));
   claim_exit_status(folder_, {});
   EXPECT_TRUE(is_run_directory(folder_));
+}
+
+TEST_F(ExitStatusTest, OneRunAtATimeHasItsFolder) {
+  {
+    const FolderLock first = FolderLock::take(folder_, "node1");
+    EXPECT_TRUE(first.held());
+    EXPECT_FALSE(FolderLock::try_take(folder_, "node2").held());
+    try {
+      FolderLock::take(folder_, "node2");
+      ADD_FAILURE() << "taken twice";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::kConfiguration);
+      const std::string holder = "(pid " + std::to_string(getpid()) + " on node1)";
+      EXPECT_NE(std::string(error.what()).find(holder), std::string::npos) << error.what();
+    }
+  }
+  EXPECT_TRUE(FolderLock::try_take(folder_, "node2").held());
+}
+
+TEST_F(ExitStatusTest, TheConfigurationIsWrittenWhenTheRunStarts) {
+  RunObserver observer;
+  observer.keep_configuration(folder_ + "/config.textproto", "seed: 1");
+  EXPECT_FALSE(std::filesystem::exists(folder_ + "/config.textproto"));
+  observer.on_start({.first_step = 1, .last_step = 2});
+  EXPECT_TRUE(std::filesystem::exists(folder_ + "/config.textproto"));
 }
 
 TEST(Failure, HasACodeForEveryKind) {

@@ -71,13 +71,43 @@ TEST(Dataset, SequencesAreCutsOfTheConcatenatedEpochs) {
       for (const DocumentSpan& span : whole.documents) EXPECT_EQ(span.offset_in_document, 0);
       stream += text_of(whole);
     }
-    for (int64_t n = 0; (n + 1) * length <= static_cast<int64_t>(stream.size()); ++n) {
+    const SequenceOrder order(data.num_sequences_per_epoch(), 5, "data/source 0");
+    for (int64_t n = 0; n < 3 * data.num_sequences_per_epoch(); ++n) {
+      const int64_t begin = order(n) * length;
+      ASSERT_LE(begin + length, static_cast<int64_t>(stream.size()));
       const TokenSequence sequence = data.sequence(n);
-      EXPECT_EQ(text_of(sequence),
-                stream.substr(static_cast<size_t>(n * length), static_cast<size_t>(length)));
+      EXPECT_EQ(text_of(sequence), stream.substr(static_cast<size_t>(begin), static_cast<size_t>(length)));
       expect_honest_spans(data, sequence, texts);
     }
   }
+}
+
+TEST(SequenceOrder, IsOneToOneWithinEachGroup) {
+  for (const int64_t size : {1, 2, 3, 4, 5, 16, 17, 63, 64, 65, 1000}) {
+    const SequenceOrder order(size, 7, "name");
+    for (int64_t group = 0; group < 3; ++group) {
+      std::set<int64_t> places;
+      for (int64_t i = 0; i < size; ++i) places.insert(order(group * size + i));
+      EXPECT_EQ(static_cast<int64_t>(places.size()), size);
+      EXPECT_EQ(*places.begin(), group * size);
+      EXPECT_EQ(*places.rbegin(), (group + 1) * size - 1);
+    }
+  }
+}
+
+TEST(SequenceOrder, NeighboursPart) {
+  const int64_t size = 4096;
+  const SequenceOrder order(size, 1, "a"), other(size, 2, "a");
+  int64_t neighbours = 0, same = 0, distance = 0;
+  for (int64_t i = 0; i + 1 < size; ++i) {
+    neighbours += std::abs(order(i + 1) - order(i)) == 1;
+    same += order(i) == other(i);
+    distance += std::abs(order(i + 1) - order(i));
+  }
+  EXPECT_LT(neighbours, 12) << "about 2 of 4096 by chance";
+  EXPECT_LT(same, 8) << "about 1 by chance";
+  EXPECT_NEAR(static_cast<double>(distance) / static_cast<double>(size), size / 3.0, size / 30.0);
+  EXPECT_NE(order(5), order(size + 5) - size) << "each group has its own order";
 }
 
 TEST(Dataset, AnyNumberIsTheSameInAnyOrder) {

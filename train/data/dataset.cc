@@ -125,8 +125,10 @@ void Dataset::make_streams(uint64_t seed) {
   for (size_t j = 0; j < sources_.size(); ++j) {
     for (const uint32_t i : sources_[j].documents) lengths.push_back(sources_[j].tokens->document_tokens(i));
     if (order_ == Order::kListed) continue;
+    const std::string name = fmt::format("data/source {}", j);
     streams_.emplace_back(std::exchange(lengths, {}), sources_[j].first_document,
-                          DocumentStream::Shuffle::kEveryEpoch, seed, fmt::format("data/source {}", j));
+                          DocumentStream::Shuffle::kEveryEpoch, seed, name);
+    orders_.emplace_back((streams_.back().num_tokens() - 1) / sequence_length_ + 1, seed, name);
   }
   if (order_ == Order::kListed)
     streams_.emplace_back(std::move(lengths), 0, DocumentStream::Shuffle::kNo, seed, "data");
@@ -138,6 +140,7 @@ TokenSequence Dataset::sequence(int64_t number) const {
   int64_t count = sequence_length_, begin = 0;
   if (order_ == Order::kShuffled) {
     choice = blend_.choose(number);
+    choice.number = orders_[choice.source](choice.number);
   } else {
     check(number < num_sequences_per_epoch(), "sequence {} was asked for, there are {}", number,
           num_sequences_per_epoch());

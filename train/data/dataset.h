@@ -1,10 +1,11 @@
 // Dataset: documents laid end to end and cut into sequences of equal length.
 //
 // Order::kShuffled is for training. Each source is an endless stream: epoch after epoch, its documents in an
-// order drawn for (seed, source, epoch). Sequence i of a source is tokens [i S, (i + 1) S) of its stream, S =
-// sequence_length. With several sources, sequence n comes from the source whose share so far lags most behind
-// its weight (blend.h). Order::kListed is for evaluation: all documents once, sources one after the other,
-// files by path; weights do not matter and the last sequence may be shorter.
+// order drawn for (seed, source, epoch), cut into sequences of S = sequence_length tokens, and these in an
+// order of their own (sequence_order.h), so that the pieces of a long document do not follow each other. With
+// several sources, a sequence comes from the source whose share so far lags most behind its weight (blend.h).
+// Order::kListed is for evaluation: all documents once, sources one after the other, files by path; weights
+// do not matter and the last sequence may be shorter.
 //
 // A sequence is a pure function of (spec, files, seed, number), so that any rank, in any order, after any
 // restart, reads the same. Cost: one binary search and the tokens read; once for each epoch, a pass over the
@@ -20,6 +21,7 @@
 
 #include "train/data/blend.h"
 #include "train/data/document_stream.h"
+#include "train/data/sequence_order.h"
 #include "train/data/token_source.h"
 #include "train/run_spec.h"
 
@@ -83,6 +85,7 @@ class Dataset {
   Order order_;
   int64_t sequence_length_, vocabulary_size_;
   std::vector<Source> sources_;
+  std::vector<SequenceOrder> orders_;    // kShuffled: one for each source
   std::vector<DocumentStream> streams_;  // kShuffled: one for each source; kListed: one
   Blend blend_;
   int64_t num_skipped_files_ = 0, num_empty_files_ = 0;

@@ -1,0 +1,148 @@
+#!/bin/bash
+# Whole runs on two ranks, as their users start them: two_ranks_test.sh LONGSPAN FOLDER
+set -u
+longspan=$1
+folder=$2
+tests=$(cd "$(dirname "$0")/.." && pwd)
+golden=$tests/golden/llama
+rm -rf "$folder"
+mkdir -p "$folder" && cd "$folder" || exit 1
+export OMPI_MCA_btl_vader_single_copy_mechanism=none NO_COLOR=1
+failures=0
+complain() { echo "FAILED: $*"; failures=$((failures + 1)); }
+
+two() { "$tests/support/mpi_run" 2 60 "$longspan" "$@"; }
+
+# expect CODE TEXT WITHIN_SECONDS COMMAND...
+expect() {
+  local code=$1 text=$2 within=$3 actual begin=$SECONDS
+  shift 3
+  "$@" >said 2>&1 </dev/null
+  actual=$?
+  [ "$actual" = "$code" ] || { complain "exit code $actual, not $code: $*"; cat said; }
+  grep -qF -- "$text" said || { complain "does not say \"$text\": $*"; cat said; }
+  [ $((SECONDS - begin)) -le "$within" ] || complain "took $((SECONDS - begin)) s, not $within: $*"
+}
+expect_status() {
+  grep -q "\"code\": *$2," "$1/exit_status.json" || complain "$1/exit_status.json does not say $2: $(cat "$1/exit_status.json")"
+}
+expect_no_result() { [ -z "$(find "$1/checkpoints" "$1/metrics.jsonl" 2>/dev/null)" ] || complain "$1 has a result"; }
+until_true() { for _ in $(seq 300); do eval "$1" && return; sleep 0.1; done; complain "never came true: $1"; }
+column() { sed -n "s/.*\"$1\": *\([^,}]*\).*/\1/p" "$2/metrics.jsonl"; }
+steps_of() { wc -l 2>/dev/null <"$1/metrics.jsonl" || echo 0; }
+
+yes 'It was a bright cold day in April, and the clocks were striking thirteen.' | head -c 30000 >text
+cat >run.textproto <<'CONFIG'
+model { hidden_size: 16 num_layers: 2 num_heads: 2 num_kv_heads: 1 head_dim: 8 mlp_size: 32 }
+data { files: "text" sequence_length: 128 holdout_every: 0 }
+evaluation { files: "text" max_sequences: 2 }
+optimizer { schedule: CONSTANT }
+metrics { tensorboard: false }
+CONFIG
+run() { echo --config run.textproto --set "output_directory=$1"; }
+# The rank RANK of the run in FOLDER, so that a signal reaches one rank alone.
+rank_of() {  # RANK FOLDER
+  local pid
+  for pid in $(pgrep -f "^$longspan .*output_directory=$2( |\$)"); do
+    tr '\0' '\n' <"/proc/$pid/environ" 2>/dev/null | grep -qx "OMPI_COMM_WORLD_RANK=$1" && echo "$pid"
+  done
+}
+
+# A run that is stopped and started again is the run that was not, to the last bit; and so is a repetition.
+for signal in TERM USR1; do
+  two train $(run $signal) --set training.steps=1000000 >said 2>&1 &
+  job=$!
+  until_true "[ \$(steps_of $signal) -ge 3 ]"
+  kill -$signal "$(rank_of 1 $signal)"
+  wait $job
+  code=$?
+  [ "$code" = 85 ] || { complain "after SIG$signal the exit code is $code, not 85"; cat said; }
+  expect_status $signal 85
+done
+steps=$((5 + ($(steps_of TERM) > $(steps_of USR1) ? $(steps_of TERM) : $(steps_of USR1))))
+for run in TERM USR1 whole again; do expect 0 "step $steps/$steps" 30 two train $(run $run) --set training.steps=$steps; done
+for column in loss grad_norm; do
+  [ "$(column $column whole | wc -l)" = "$steps" ] || complain "the whole run lacks steps"
+  for run in TERM USR1 again; do
+    [ "$(column $column whole)" = "$(column $column $run)" ] || complain "$column of $run differs from the whole run"
+  done
+done
+expect 0 "nothing left to do: training.steps is $steps" 20 two train $(run whole) --set training.steps=$steps
+
+# A resume that is refused, and other commands that fail, leave what the run left.
+cp whole/config.textproto before && cp whole/exit_status.json status_before
+expect 4 'checkpoint' 20 "$longspan" evaluate $(run whole) --set model.hidden_size=32
+expect 2 'generation.prompt' 20 "$longspan" generate $(run whole)
+cmp -s status_before whole/exit_status.json || complain "a command that failed changed the exit status of the training"
+expect 4 'checkpoint' 20 two train $(run whole) --set model.hidden_size=32 --set training.steps=$((steps + 1))
+cmp -s before whole/config.textproto || complain "a refused resume changed config.textproto"
+expect_status whole 4
+
+# Two runs in one folder, and commands without anything to save that are stopped.
+two train $(run busy) --set training.steps=1000000 >said_busy 2>&1 &
+job=$!
+until_true '[ $(steps_of busy) -ge 1 ]'
+pid=$(rank_of 0 busy)
+expect 2 "(pid $pid on $(hostname))" 20 "$longspan" train $(run busy)
+expect 2 "is in use by another run" 20 two train $(run busy)
+expect 2 'no field' 20 "$longspan" train $(run busy) --set sed=1
+expect 2 'training.steps' 20 "$longspan" train $(run busy) --set training.steps=0
+[ ! -e busy/exit_status.json ] || complain "a run that was refused wrote the exit status of another"
+kill -TERM "$pid"
+wait $job
+[ $? = 85 ] || complain "a run is disturbed by another that was refused"
+for signal in USR1 INT TERM; do
+  env --default-signal=INT "$longspan" generate $(run USR1) --set generation.prompt=a --set generation.max_tokens=1000000 \
+    >generated 2>said </dev/null &
+  job=$!
+  until_true '[ -s generated ]'
+  kill -$signal $job
+  wait $job
+  code=$?
+  [ "$code" = 130 ] && grep -q 'stopped by a signal' said || { complain "after SIG$signal, generate ended with $code"; cat said; }
+done
+
+# A rank that never comes to the first agreement: the other ends the run in time.
+mkdir -p fine silent && cp "$golden/config.json" fine && mkfifo silent/config.json
+imported() { echo "$longspan" train $(run alone) --set communication.timeout_seconds=1 --set model.from_huggingface=$1; }
+sed '/^model/d' run.textproto >import.textproto
+# shellcheck disable=SC2046  # words
+expect 6 'no answer within' 20 "$tests/support/mpi_run" 1 30 $(imported fine) : -np 1 $(imported silent)
+
+# What is broken is named, on every number of ranks, within seconds.
+mkdir -p cut empty && cp "$golden/config.json" cut && head -c 100000 "$golden/model.safetensors" >cut/model.safetensors
+imports() { echo --config import.textproto --set "output_directory=$1" --set model.from_huggingface=cut; }
+expect 4 'cut/model.safetensors' 20 two train $(imports torn)
+expect_status torn 4
+expect_no_result torn
+expect 3 'nowhere' 10 two train $(run no_data) --set data.files=nowhere
+expect_status no_data 3
+expect 3 'empty' 10 two train $(run no_data) --set data.files=empty
+expect_no_result no_data
+expect 2 'x context 3 x tensor 1 is 3, but this run has 2 ranks' 10 two train $(run mesh) --set mesh.context=3
+[ ! -e mesh ] || complain "a mesh that was refused left a folder"
+printf 'seed: 1\nmodel {\n  hiden_size: 16\n}\n' >misspelt.textproto
+expect 2 'misspelt.textproto:3:3: model has no field "hiden_size"; did you mean "hidden_size"?' 10 two train --config misspelt.textproto
+
+# The golden model, through the program and its configuration.
+header=$(od -An -tu8 -N8 "$golden/expected_logits.safetensors" | tr -d ' ')
+offsets=$(tail -c +9 "$golden/expected_logits.safetensors" | head -c "$header" |
+  sed 's/.*"tokens":{[^}]*"data_offsets":\[\([0-9]*\),\([0-9]*\)\].*/\1 \2/')
+tail -c +$((9 + header + ${offsets% *})) "$golden/expected_logits.safetensors" | head -c $((${offsets#* } - ${offsets% *})) >tokens.u32
+expect 0 'step 8/8' 50 two train --config "$tests/../configs/golden.textproto" --set output_directory=golden \
+  --set model.from_huggingface="$golden" --set data.files=tokens.u32 --set data.format=TOKENS_U32
+tr -d ' \n' <"$golden/expected.json" | sed 's/.*"loss_and_grad_norm":\[\[\(.*\)\]\].*/\1/; s/\],\[/\n/g' >expected
+echo >>expected
+paste -d, expected <(column loss golden) <(column grad_norm golden) | awk -F, '
+  function off(a, b) { return (a > b ? a - b : b - a) / b }
+  off($3, $1) > (NR == 1 ? 1e-6 : 1e-5) || off($4, $2) > 1e-5 { print "step " NR ": " $0; bad = 1 }
+  END { exit bad || NR != 8 }' || complain "the golden run differs (expected loss, norm; found loss, norm)"
+
+# The ring benchmark on many ranks and on one.
+bench() { echo bench ring --set data.sequence_length=256 --set model.num_heads=2 --set model.head_dim=8 --set threads_per_rank=1; }
+expect 0 '2 ranks  256 tokens  heads 2/2 x 8' 20 two $(bench)
+[ "$(grep -c GFLOP said)" = 4 ] || complain "bench ring has not four lines"
+expect 0 '1 ranks  256 tokens' 20 "$longspan" $(bench)
+expect 2 'runs on one rank' 20 two bench attention
+
+if [ "$failures" = 0 ]; then echo "all as expected"; else echo "$failures failed"; exit 1; fi
