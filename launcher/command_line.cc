@@ -52,7 +52,8 @@ Parser::Parser(CommandLine& line) {
                       "train; resumes by itself from the newest valid checkpoint in output_directory");
   evaluate = add_command(app, line, "evaluate", "loss, perplexity and bits per byte on held-out data");
   generate = add_command(app, line, "generate", "continue a prompt from the newest checkpoint or an imported model");
-  bench = app.add_subcommand("bench", "measure: `attention` on one rank beside the peak of this machine, `ring` over all ranks");
+  bench = app.add_subcommand("bench",
+                             "measure: `attention` on one rank beside the peak of this machine, `ring` over all ranks");
   bench->add_option("NAME", line.bench_name, "attention or ring");
   add_set(*bench, line);
 }

@@ -7,7 +7,8 @@
 
 namespace longspan {
 
-// Checks, fills in and checks again; `loaded` is complete afterwards, except for a benchmark, which has its own defaults. Raises Error(kConfiguration) with every problem.
+// Checks, fills in and checks again; `loaded` is complete afterwards, except for a benchmark, which has its own defaults.
+// Raises Error(kConfiguration) with every problem.
 void resolve(LoadedConfig& loaded, const ConfigTarget& target);
 
 // `config` is resolved.

@@ -22,7 +22,7 @@ cp bin/mpirun bin/srun
 cat >bin/scontrol <<FAKE
 #!/bin/bash
 echo "\$*" >>asked
-[ "\$1" = show ] && printf 'JobId=7\n   Command=%s\n' "$cluster/longspan.sbatch"
+[ "\$1" = show ] && printf 'JobId=7\n   JobState=%s\n   Command=%s\n' "\${STATE:-RUNNING}" "$cluster/longspan.sbatch"
 exit 0
 FAKE
 printf '#!/bin/bash\necho "$*" >>cancelled\n' >bin/scancel
@@ -79,7 +79,8 @@ for script in "$cluster/mpirun.sh p" "$cluster/longspan.sbatch"; do
   }
 done
 grep -qx 'requeue 7' asked || complain "85 does not go back into the queue"
-[ "$(grep -c requeue asked)" = 1 ] || complain "went back into the queue for another code than 85"
+STATE=COMPLETING train 1 85 85 "$cluster/longspan.sbatch"
+[ "$(grep -c requeue asked)" = 1 ] || complain "went back into the queue for another code than 85, or a cancelled job"
 
 # Other commands leave the training's status alone.
 stale runs/x

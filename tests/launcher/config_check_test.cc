@@ -128,7 +128,8 @@ TEST(ConfigSupport, RefusesByName) {
   expect_refusal({"context.scheme=ALL_GATHER"}, "ALL_GATHER does not exist yet");
   expect_refusal({"context.scheme=HYBRID"}, "HYBRID does not exist yet");
   for (const char* schedule : {"GPIPE", "ONE_F_ONE_B", "INTERLEAVED", "ZERO_BUBBLE", "SEQUENCE_CHUNKED"}) {
-    expect_refusal({fmt::format("pipeline.schedule={}", schedule)}, fmt::format("pipeline.schedule: {} does not exist", schedule));
+    expect_refusal({fmt::format("pipeline.schedule={}", schedule)},
+                   fmt::format("pipeline.schedule: {} does not exist", schedule));
   }
   for (const char* state : {"OPTIMIZER", "GRADIENTS", "WEIGHTS"}) {
     expect_refusal({fmt::format("sharding.state={}", state)}, fmt::format("sharding.state: {} does not exist", state));
@@ -161,8 +162,10 @@ TEST(ConfigSupport, RefusesContradictions) {
   expect_refusal({"output_directory="}, "output_directory: is not set");
   expect_refusal({"model.vocabulary_size=100"}, "model.vocabulary_size: is 100; data.format TEXT has bytes");
   expect_refusal({"data.format=TOKENS_U16"}, "model.vocabulary_size: is not set; data.format TOKENS_U16");
-  expect_refusal({"training.global_batch_sequences=3", "training.micro_batch_sequences=2"}, "is 3, not a multiple of mesh.data 1 x");
-  expect_refusal({"model.num_heads=4", "model.num_kv_heads=3"}, "model.num_kv_heads: is 3, which does not divide model.num_heads 4");
+  expect_refusal({"training.global_batch_sequences=3", "training.micro_batch_sequences=2"},
+                 "is 3, not a multiple of mesh.data 1 x");
+  expect_refusal({"model.num_heads=4", "model.num_kv_heads=3"},
+                 "model.num_kv_heads: is 3, which does not divide model.num_heads 4");
   expect_refusal({"model.head_dim=33"}, "model.head_dim: is 33;");
   expect_refusal({"optimizer.learning_rate=1e-3", "optimizer.minimum_learning_rate=2e-3"}, "is 0.002, above optimizer.learning_rate 0.001");
   expect_refusal({"evaluation.interval_steps=5"}, "neither evaluation.files nor data.holdout_every");

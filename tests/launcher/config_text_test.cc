@@ -61,13 +61,16 @@ TEST(ConfigText, NamesAnUnknownFieldAndItsNearestMatch) {
 
 TEST(ConfigText, FindsAFieldThatBelongsElsewhere) {
   EXPECT_EQ(refusal("beta_fast: 3"),
-            "run.textproto:1:1: the configuration has no field \"beta_fast\"; did you mean \"model.rope.scaling.beta_fast\"?");
+            "run.textproto:1:1: the configuration has no field \"beta_fast\"; did you mean "
+            "\"model.rope.scaling.beta_fast\"?");
 }
 
 TEST(ConfigText, CollectsEveryUnknownField) {
   const std::string text = refusal("sed: 1\nmodel { rope { teta: 2 } }\nmesh { contxt: 2 }\n", {"traning.steps=3"});
   EXPECT_NE(text.find("run.textproto:1:1: the configuration has no field \"sed\""), std::string::npos) << text;
-  EXPECT_NE(text.find("run.textproto:2:16: model.rope has no field \"teta\"; did you mean \"theta\"?"), std::string::npos) << text;
+  EXPECT_NE(text.find("run.textproto:2:16: model.rope has no field \"teta\"; did you mean \"theta\"?"),
+            std::string::npos)
+      << text;
   EXPECT_NE(text.find("run.textproto:3:8: mesh has no field \"contxt\"; did you mean \"context\"?"), std::string::npos) << text;
   EXPECT_NE(text.find("--set traning.steps=3: the configuration has no field \"traning\"; did you mean \"training\"?"), std::string::npos);
 }

@@ -24,7 +24,8 @@ expect() {
 }
 
 expect_status() {  # FOLDER CODE
-  grep -q "\"code\": *$2," "$1/exit_status.json" || complain "$1/exit_status.json does not say $2: $(cat "$1/exit_status.json")"
+  grep -q "\"code\": *$2," "$1/exit_status.json" ||
+    complain "$1/exit_status.json does not say $2: $(cat "$1/exit_status.json")"
 }
 
 expect_no_result() {  # FOLDER
@@ -33,7 +34,8 @@ expect_no_result() {  # FOLDER
 
 said_once() { [ "$(grep -cF -- "$1" said)" = 1 ] || { complain "said $(grep -cF -- "$1" said) times: $1"; cat said; }; }
 
-tiny() { echo "model { hidden_size: 16 num_layers: 1 num_heads: 2 head_dim: 8 mlp_size: 32 } data { sequence_length: 64 $1 }"; }
+tiny() { echo "model { hidden_size: 16 num_layers: 1 num_heads: 2 head_dim: 8 mlp_size: 32 }
+  data { sequence_length: 64 $1 }"; }
 yes 'It was a bright cold day in April.' | head -c 20000 >text
 tiny 'files: "text"' >good.textproto
 printf 'seed: 1\nmodel {\n  hiden_size: 16\n}\n' >misspelt.textproto
@@ -46,8 +48,10 @@ expect 2 'which command?' "$longspan"
 expect 2 'did you mean "train"?' "$longspan" trian
 expect 2 'did you mean "--config"?' "$longspan" train --confg x
 expect 2 'No such file' "$longspan" train --config missing.textproto
-expect 2 'misspelt.textproto:3:3: model has no field "hiden_size"; did you mean "hidden_size"?' "$longspan" train $(run misspelt.textproto a)
-expect 2 'context 2 x tensor 1 is 2, but this run has 1 rank' "$longspan" train $(run good.textproto a) --set 'mesh={context:2}'
+expect 2 'misspelt.textproto:3:3: model has no field "hiden_size"; did you mean "hidden_size"?' \
+  "$longspan" train $(run misspelt.textproto a)
+expect 2 'context 2 x tensor 1 is 2, but this run has 1 rank' \
+  "$longspan" train $(run good.textproto a) --set 'mesh={context:2}'
 expect 2 'this build has no CUDA' "$longspan" train $(run good.textproto a) --set device=CUDA
 expect 2 'srun --mpi=pmix' env SLURM_PROCID=1 SLURM_NTASKS=2 "$longspan" train $(run good.textproto a)
 expect 2 'there is nothing to evaluate' "$longspan" evaluate $(run good.textproto a)
@@ -68,7 +72,8 @@ echo 'data { files: "text" sequence_length: 64 }' >imported.textproto
 expect 4 'model.safetensors' "$longspan" train $(run imported.textproto c) --set model.from_huggingface=cut
 expect_status c 4
 expect_no_result c
-expect 2 'model.hidden_size: is 65, but' "$longspan" train $(run imported.textproto c) --set model.from_huggingface=cut --set model.hidden_size=65
+expect 2 'model.hidden_size: is 65, but' \
+  "$longspan" train $(run imported.textproto c) --set model.from_huggingface=cut --set model.hidden_size=65
 
 expect 0 'step 3/3' "$longspan" train $(run good.textproto d) --set training.steps=3
 expect_status d 0
@@ -98,7 +103,8 @@ code=$?
 [ "$code" = 85 ] || { complain "after SIGTERM the exit code is $code, not 85"; cat said; }
 expect_status g 85
 done_steps=$(wc -l <g/metrics.jsonl)
-expect 0 "step $((done_steps + 2))/$((done_steps + 2))" "$longspan" train $(run good.textproto g) --set training.steps=$((done_steps + 2))
+last=$((done_steps + 2))
+expect 0 "step $last/$last" "$longspan" train $(run good.textproto g) --set training.steps=$last
 expect_status g 0
 
 if [ "$failures" = 0 ]; then echo "all as expected"; else echo "$failures failed"; exit 1; fi

@@ -70,7 +70,10 @@ TEST(Progress, FormatsDurationsAndCounts) {
 }
 
 ProgressLine line_at(int64_t step, int64_t last) {
-  return {{.step = step, .loss = 2.12345, .grad_norm = 0.5123, .learning_rate = 0.0019, .tokens = 12300, .step_seconds = 1}, last, 83};
+  return {
+      {.step = step, .loss = 2.12345, .grad_norm = 0.5123, .learning_rate = 0.0019, .tokens = 12300, .step_seconds = 1},
+      last,
+      83};
 }
 
 TEST(Progress, FormatsAStep) {
