@@ -43,7 +43,7 @@ asked=0
 ask() {
   asked=$((asked + 1))
   if [ "$asked" = 1 ]; then
-    echo "cluster/mpirun.sh: asked the ranks to write a checkpoint and end; once more ends them at once" >&2
+    echo "cluster/mpirun.sh: asked the ranks to end, in training after a checkpoint; once more ends them at once" >&2
     kill -USR1 "$launcher" 2>/dev/null
   else
     kill -TERM "$launcher" 2>/dev/null

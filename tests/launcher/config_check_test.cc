@@ -149,7 +149,9 @@ TEST(ConfigSupport, RefusesByName) {
 }
 
 TEST(ConfigSupport, RefusesContradictions) {
-  expect_refusal({"mesh={context: 2}"}, "--set mesh={context: 2}: mesh: pipeline 1 x data 1 x context 2 x tensor 1 is 2, but this run has 1 rank");
+  expect_refusal(
+      {"mesh={context: 2}"},
+      "--set mesh={context: 2}: mesh: pipeline 1 x data 1 x context 2 x tensor 1 is 2, but this run has 1 rank");
   expect_refusal({"mesh={pipeline: 1048576 data: 1048576 context: 1048576 tensor: 1048576}"},
                  "tensor 1048576 is at least 1000000000, but this run has 1 rank");
   expect_refusal({"mesh={data: 2}"}, "x tensor 1 is 2, but this run has 3 ranks", target(Command::kTrain, 3));
@@ -167,18 +169,21 @@ TEST(ConfigSupport, RefusesContradictions) {
   expect_refusal({"model.num_heads=4", "model.num_kv_heads=3"},
                  "model.num_kv_heads: is 3, which does not divide model.num_heads 4");
   expect_refusal({"model.head_dim=33"}, "model.head_dim: is 33;");
-  expect_refusal({"optimizer.learning_rate=1e-3", "optimizer.minimum_learning_rate=2e-3"}, "is 0.002, above optimizer.learning_rate 0.001");
+  expect_refusal({"optimizer.learning_rate=1e-3", "optimizer.minimum_learning_rate=2e-3"},
+                 "is 0.002, above optimizer.learning_rate 0.001");
   expect_refusal({"evaluation.interval_steps=5"}, "neither evaluation.files nor data.holdout_every");
   expect_refusal({}, "there is nothing to evaluate", target(Command::kEvaluate));
   expect_refusal({}, "generation.prompt: is empty", target(Command::kGenerate));
   expect_refusal({"generation={prompt: \"a\" prompt_tokens: 1}"}, "give one of the two", target(Command::kGenerate));
   expect_refusal({"generation.prompt=a", "model.vocabulary_size=300"},
                  "data.format: is TEXT, but a vocabulary of 300 has tokens that are no bytes", target(Command::kGenerate));
-  expect_refusal({"generation.prompt_tokens=256"}, "prompt_tokens[0]: is 256; the vocabulary has 256", target(Command::kGenerate));
+  expect_refusal({"generation.prompt_tokens=256"}, "prompt_tokens[0]: is 256; the vocabulary has 256",
+                 target(Command::kGenerate));
 }
 
 TEST(ConfigSupport, RefusesWhatABenchmarkDoesNotRead) {
-  LoadedConfig loaded = parse_config("", "none", {"model.head_dim=64", "precision=BF16", "data.sequence_length=9", "threads_per_rank=1"});
+  LoadedConfig loaded =
+      parse_config("", "none", {"model.head_dim=64", "precision=BF16", "data.sequence_length=9", "threads_per_rank=1"});
   EXPECT_NO_THROW(resolve(loaded, target(Command::kBench)));
   loaded = parse_config("", "none", {"model.num_heads=64"});
   EXPECT_THROW(resolve(loaded, target(Command::kBench)), Error);
@@ -231,8 +236,13 @@ TEST(ConfigDefaults, TakeShapesFromAnImportedModel) {
   ConfigTarget to = target();
   to.read_model = [](const std::string& folder) {
     EXPECT_EQ(folder, "some/model");
-    return ModelSpec{.vocabulary_size = 300, .hidden_size = 96, .num_heads = 3, .num_kv_heads = 1, .head_dim = 32,
-                     .bias = ModelSpec::Bias::kQkv, .rope = {.theta = 5e5, .scaling = RopeScalingType::kLlama3, .factor = 8}};
+    return ModelSpec{.vocabulary_size = 300,
+                     .hidden_size = 96,
+                     .num_heads = 3,
+                     .num_kv_heads = 1,
+                     .head_dim = 32,
+                     .bias = ModelSpec::Bias::kQkv,
+                     .rope = {.theta = 5e5, .scaling = RopeScalingType::kLlama3, .factor = 8}};
   };
   const auto config = resolved({"model.from_huggingface=some/model", "model.hidden_size=96"}, to).config;
   EXPECT_EQ(config.model().vocabulary_size(), 300);
@@ -249,10 +259,13 @@ TEST(ConfigDefaults, TakeShapesFromAnImportedModel) {
 }
 
 TEST(RunSpecOf, CarriesEverything) {
-  const auto config = resolved({"seed=7", "precision=BF16", "data.holdout_every=8", "data.pack_documents=false", "context.layout=STRIPED",
-                                "optimizer.schedule=LINEAR", "checkpoint.resume=40", "training.dump_gradients=g.safetensors",
-                                "evaluation={interval_steps: 5 max_sequences: 3 sequence_length: 64}", "metrics.tensorboard=false",
-                                "optimizer.decay_all_parameters=true", "generation.prompt_tokens=[1, 2]"}).config;
+  const auto config =
+      resolved({"seed=7", "precision=BF16", "data.holdout_every=8", "data.pack_documents=false",
+                "context.layout=STRIPED", "optimizer.schedule=LINEAR", "checkpoint.resume=40",
+                "training.dump_gradients=g.safetensors",
+                "evaluation={interval_steps: 5 max_sequences: 3 sequence_length: 64}", "metrics.tensorboard=false",
+                "optimizer.decay_all_parameters=true", "generation.prompt_tokens=[1, 2]"})
+          .config;
   const RunSpec spec = make_run_spec(config);
   EXPECT_EQ(spec.seed, 7u);
   EXPECT_EQ(spec.compute_dtype, DType::kBFloat16);

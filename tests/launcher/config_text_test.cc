@@ -71,13 +71,16 @@ TEST(ConfigText, CollectsEveryUnknownField) {
   EXPECT_NE(text.find("run.textproto:2:16: model.rope has no field \"teta\"; did you mean \"theta\"?"),
             std::string::npos)
       << text;
-  EXPECT_NE(text.find("run.textproto:3:8: mesh has no field \"contxt\"; did you mean \"context\"?"), std::string::npos) << text;
-  EXPECT_NE(text.find("--set traning.steps=3: the configuration has no field \"traning\"; did you mean \"training\"?"), std::string::npos);
+  EXPECT_NE(text.find("run.textproto:3:8: mesh has no field \"contxt\"; did you mean \"context\"?"), std::string::npos)
+      << text;
+  EXPECT_NE(text.find("--set traning.steps=3: the configuration has no field \"traning\"; did you mean \"training\"?"),
+            std::string::npos);
 }
 
 TEST(ConfigText, NamesAnUnknownEnumValue) {
   EXPECT_EQ(refusal("context { layout: STRIPE }"),
-            "run.textproto:1:19: context.layout is \"STRIPE\"; allowed are CONTIGUOUS, ZIGZAG, STRIPED; did you mean \"STRIPED\"?");
+            "run.textproto:1:19: context.layout is \"STRIPE\"; allowed are CONTIGUOUS, ZIGZAG, STRIPED; did you mean "
+            "\"STRIPED\"?");
 }
 
 TEST(ConfigText, RefusesWhatIsNotWellFormed) {
@@ -120,8 +123,9 @@ TEST(ConfigText, SaysWhichFileCannotBeRead) {
 }
 
 TEST(ConfigText, RemembersWhereValuesCameFrom) {
-  const LoadedConfig loaded = parse_config("seed: 1\nmodel { rope { theta: 5 } }\ndata { files: \"a\" files: [\"b\", \"c\"] }",
-                                           "run.textproto", {"model.num_heads=3", "mesh={data: 2}"});
+  const LoadedConfig loaded =
+      parse_config("seed: 1\nmodel { rope { theta: 5 } }\ndata { files: \"a\" files: [\"b\", \"c\"] }", "run.textproto",
+                   {"model.num_heads=3", "mesh={data: 2}"});
   EXPECT_EQ(loaded.origins.of("seed"), "run.textproto:1:1");
   EXPECT_EQ(loaded.origins.of("model.rope.theta"), "run.textproto:2:16");
   EXPECT_EQ(loaded.origins.of("model.num_heads"), "--set model.num_heads=3");
@@ -131,7 +135,8 @@ TEST(ConfigText, RemembersWhereValuesCameFrom) {
 }
 
 TEST(ConfigText, PrintsDoublesThatReadBackToTheSameBits) {
-  for (const double value : {0.1, 1.0 / 3.0, 1e-8, 2e-3, 6.02214076e23, 5e-324, 1.7976931348623157e308, std::nextafter(1.0, 2.0)}) {
+  for (const double value :
+       {0.1, 1.0 / 3.0, 1e-8, 2e-3, 6.02214076e23, 5e-324, 1.7976931348623157e308, std::nextafter(1.0, 2.0)}) {
     config::RunConfig config;
     config.mutable_optimizer()->set_learning_rate(value);
     EXPECT_EQ(parsed(print_config(config)).optimizer().learning_rate(), value);
@@ -174,7 +179,9 @@ TEST(Set, ReplacesAndAppendsToRepeatedFields) {
   EXPECT_EQ(parsed(text, {"data.files=[]"}).data().files_size(), 0);
   EXPECT_EQ(parsed(text, {"data.files="}).data().files_size(), 0);
   EXPECT_EQ(parsed("", {"data.files=[a-z]*.txt"}).data().files(0), "[a-z]*.txt");
-  EXPECT_EQ(parsed("", {"generation.prompt_tokens=[1, 2]", "generation.prompt_tokens+=3"}).generation().prompt_tokens_size(), 3);
+  EXPECT_EQ(
+      parsed("", {"generation.prompt_tokens=[1, 2]", "generation.prompt_tokens+=3"}).generation().prompt_tokens_size(),
+      3);
   const auto blend = parsed("", {"data.blend={files: \"a\" weight: 2}", "data.blend+=files: \"b\""}).data();
   ASSERT_EQ(blend.blend_size(), 2);
   EXPECT_EQ(blend.blend(1).files(0), "b");

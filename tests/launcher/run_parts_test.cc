@@ -85,7 +85,8 @@ TEST(Progress, FormatsABarOfAnyWidth) {
   const std::string bar = format_bar(line_at(250, 500), {.width = 79});
   EXPECT_NE(bar.find("]  50%  step 250/500  loss 2.1235  12.3k tok/s  1:23 left"), std::string::npos) << bar;
   EXPECT_NEAR(std::count(bar.begin(), bar.end(), '#'), std::count(bar.begin(), bar.end(), '-'), 1);
-  for (int width = 0; width < 200; ++width) EXPECT_LE(static_cast<int>(format_bar(line_at(1, 3), {.width = width}).size()), width);
+  for (int width = 0; width < 200; ++width)
+    EXPECT_LE(static_cast<int>(format_bar(line_at(1, 3), {.width = width}).size()), width);
   EXPECT_EQ(bar.find('\x1b'), std::string::npos);
   EXPECT_NE(format_bar(line_at(1, 2), {.width = 79, .colour = BarStyle::Colour::kOn}).find("\x1b[32m"), std::string::npos);
   EXPECT_NE(format_bar(line_at(500, 500), {}).find("100%"), std::string::npos);
@@ -105,7 +106,8 @@ TEST(Progress, PrintsPlainLinesWithoutATerminal) {
   const std::string text = lines.str();
   EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 6);
   EXPECT_EQ(text.find_first_of("\r\x1b"), std::string::npos);
-  EXPECT_NE(text.find("held out | loss 1.0000 | perplexity 2.718 | 1.4427 bits per byte | 9 tokens"), std::string::npos) << text;
+  EXPECT_NE(text.find("held out | loss 1.0000 | perplexity 2.718 | 1.4427 bits per byte | 9 tokens"), std::string::npos)
+      << text;
 }
 
 TEST(Progress, SaysThatNothingIsLeft) {
@@ -147,7 +149,8 @@ class ExitStatusTest : public ::testing::Test {
 TEST_F(ExitStatusTest, TheFirstRankWins) {
   EXPECT_EQ(claim_exit_status(folder_, {3, "no \"data\"\n", 2, "node1", 17}), Claim::kFirst);
   EXPECT_EQ(claim_exit_status(folder_, {6, "peer gone", 0, "node1", 17}), Claim::kTaken);
-  EXPECT_EQ(contents(), "{\"code\": 3, \"reason\": \"no \\\"data\\\"\\n\", \"rank\": 2, \"host\": \"node1\", \"step\": 17}\n");
+  EXPECT_EQ(contents(),
+            "{\"code\": 3, \"reason\": \"no \\\"data\\\"\\n\", \"rank\": 2, \"host\": \"node1\", \"step\": 17}\n");
   clear_exit_status(folder_);
   EXPECT_EQ(claim_exit_status(folder_, {0, "done", 0, "node1", 20}), Claim::kFirst);
 }

@@ -1,8 +1,9 @@
 #!/bin/bash
-# Whole runs on two ranks, as their users start them: two_ranks_test.sh LONGSPAN FOLDER
+# Whole runs on two ranks, as their users start them: two_ranks_test.sh LONGSPAN FOLDER SILENT_RANK
 set -u
 longspan=$1
 folder=$2
+silent_rank=$3
 tests=$(cd "$(dirname "$0")/.." && pwd)
 golden=$tests/golden/llama
 rm -rf "$folder"
@@ -105,6 +106,11 @@ for signal in USR1 INT TERM; do
 done
 
 sed '/^model/d' run.textproto >import.textproto
+# A rank that never comes to the first agreement: the other says so and ends the run.
+# shellcheck disable=SC2046  # words
+expect 6 'no answer within 1 s' 20 "$tests/support/mpi_run" 1 30 \
+  "$longspan" train $(run alone) --set communication.timeout_seconds=1 : -np 1 "$silent_rank"
+
 # What is broken is named, on every number of ranks, within seconds.
 mkdir -p cut empty && cp "$golden/config.json" cut && head -c 100000 "$golden/model.safetensors" >cut/model.safetensors
 imports() { echo --config import.textproto --set "output_directory=$1" --set model.from_huggingface=cut; }
