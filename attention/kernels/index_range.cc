@@ -1,7 +1,5 @@
 #include "attention/kernels/index_range.h"
 
-#include <algorithm>
-
 namespace longspan {
 
 int64_t num_tokens(const IndexRanges& ranges) {
@@ -17,15 +15,6 @@ std::vector<int64_t> indices(const IndexRanges& ranges) {
     for (int64_t i = 0; i < range.length; ++i) all.push_back(range[i]);
   }
   return all;
-}
-
-int64_t num_below(const IndexRanges& ranges, int64_t index) {
-  int64_t n = 0;
-  for (const IndexRange& range : ranges) {
-    if (index <= range.start) break;
-    n += std::min(range.length, (index - range.start + range.stride - 1) / range.stride);
-  }
-  return n;
 }
 
 }  // namespace longspan

@@ -20,7 +20,5 @@ using IndexRanges = std::vector<IndexRange>;
 
 int64_t num_tokens(const IndexRanges& ranges);
 std::vector<int64_t> indices(const IndexRanges& ranges);  // in slot order
-// How many indices of the list are below `index`: the first slot whose index is at least `index`.
-int64_t num_below(const IndexRanges& ranges, int64_t index);
 
 }  // namespace longspan

@@ -2,13 +2,16 @@
 // are compared through the losses), through the same train() that users run, on every mesh and layout.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "model/decoder.h"
 #include "parallel/comm/backends.h"
 #include "tests/support/folder.h"
 #include "tests/support/tensors.h"
 #include "train/formats/huggingface.h"
+#include "train/rank_context.h"
 #include "train/train.h"
 
 namespace longspan {
@@ -138,6 +141,34 @@ TEST_P(GoldenTest, ContextRanks) {
 TEST_P(GoldenTest, DataAndContextRanks) {
   for (const auto layout : {LayoutType::kContiguous, LayoutType::kZigzag, LayoutType::kStriped}) {
     expect_golden(GetParam(), {2, 2, layout, Form::kBatchOfTwo});
+  }
+}
+
+// Through the key-value cache, a piece of uneven length at a time; each piece's last logits against the expected ones.
+TEST_P(GoldenTest, LogitsWithACache) {
+  const std::string model = GetParam();
+  RankContext rank(DType::kFloat32, {});
+  Context& context = rank.context();
+  const auto alone = make_self_communicator();
+  Decoder decoder(read_huggingface_config(golden(model)).spec, *alone, 64);
+  decoder.parameters().materialize(context, ParameterSet::Purpose::kInference);
+  const HuggingFaceWeights weights(golden(model));
+  for (const auto& p : decoder.parameters().all()) weights.read_into(p->name, p->master);
+  const SafetensorsFile file(golden(model) + "/expected_logits.safetensors");
+  const int64_t length = file.info("logits").shape.at(1), vocabulary = file.info("logits").shape.at(2);
+  std::vector<int32_t> tokens(static_cast<size_t>(2 * length));
+  file.read("tokens", {2, length}, DType::kInt32, tokens.data());
+  for (int64_t row = 0; row < 2; ++row) {
+    auto memories = decoder.empty_memories(context, length);
+    for (int64_t begin = 0, piece = 1; begin < length; begin += piece, piece = piece % 7 + 3) {
+      const int64_t end = std::min(begin + piece, length);
+      const Tensor ids = context.empty({end - begin}, DType::kInt32);
+      std::copy_n(tokens.data() + row * length + begin, end - begin, ids.data<int32_t>());
+      const auto got = test::values(decoder.continue_from(context, ids, memories));
+      std::vector<double> want(static_cast<size_t>(vocabulary));
+      file.read_elements("logits", (row * length + end - 1) * vocabulary, vocabulary, DType::kFloat64, want.data());
+      ASSERT_LT(test::relative_error(got, want), 1e-5) << "row " << row << ", token " << end - 1;
+    }
   }
 }
 
