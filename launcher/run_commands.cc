@@ -99,9 +99,11 @@ int run_generation(const config::RunConfig& config, World& world) {
   return kExitDone;
 }
 
-// What is set narrows the cases down; the length alone may be any.
-BenchAttentionOptions bench_attention_options(const config::RunConfig& config, int num_threads) {
-  BenchAttentionOptions options{.num_threads = num_threads};
+// What is set narrows the cases down; the length alone may be any. One thread unless asked for more: it is timed by its CPU
+// time, which other work on the machine does not distort.
+BenchAttentionOptions bench_attention_options(const config::RunConfig& config) {
+  BenchAttentionOptions options;
+  if (config.threads_per_rank() > 0) options.num_threads = static_cast<int>(config.threads_per_rank());
   const DType dtype = config.precision() == config::RunConfig::BF16 ? DType::kBFloat16 : DType::kFloat32;
   std::vector<BenchAttentionOptions::Case> cases;
   for (BenchAttentionOptions::Case one : options.cases) {
@@ -128,11 +130,11 @@ BenchRingOptions bench_ring_options(const config::RunConfig& config, int num_thr
 }
 
 int run_benchmark(const std::string& name, const config::RunConfig& config, World& world) {
-  const int num_threads = resources_of(config, world).num_threads;
   if (name == "ring") {
-    bench_ring(bench_ring_options(config, num_threads), world.communicator(), std::cout);
+    const BenchRingOptions options = bench_ring_options(config, resources_of(config, world).num_threads);
+    bench_ring(options, world.communicator(), std::cout);
   } else {
-    bench_attention(bench_attention_options(config, num_threads), std::cout);
+    bench_attention(bench_attention_options(config), std::cout);
   }
   return kExitDone;
 }
