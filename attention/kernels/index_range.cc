@@ -1,5 +1,7 @@
 #include "attention/kernels/index_range.h"
 
+#include <cstddef>
+
 namespace longspan {
 
 int64_t num_tokens(const IndexRanges& ranges) {
