@@ -2,6 +2,8 @@
 
 #include <fmt/core.h>
 
+#include <limits>
+
 #include "core/base/error.h"
 #include "core/base/random.h"
 
@@ -15,6 +17,7 @@ SequenceOrder::SequenceOrder(int64_t group_size, uint64_t seed, const std::strin
 
 int64_t SequenceOrder::operator()(int64_t number) const {
   constexpr uint64_t kRounds = 4;
+  check(number >= 0 && number <= std::numeric_limits<int64_t>::max() - group_size_, "sequence {} is out of range", number);
   const int64_t group = number / group_size_;
   const RandomStream random(seed_, fmt::format("{}/order {}", name_, group));
   const uint64_t mask = (uint64_t{1} << half_bits_) - 1;
