@@ -5,11 +5,11 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdlib>
 #include <cstring>
 
 #include "core/base/cpu_level.h"
+#include "launcher/doctor/measure.h"
 #include "launcher/host_threads.h"
 #include "launcher/peak.h"
 
@@ -40,10 +40,6 @@ std::string file_system(uint64_t magic) {
     case 0x794c7630: return "overlay";
     default: return "local";
   }
-}
-
-double seconds_since_epoch() {
-  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
 }
 
 int64_t clock_is_kept() {
@@ -117,7 +113,7 @@ Facts collect(const SystemFiles& files, const char* const* environment) {
   facts.current = collect_space(".");
   facts.home = collect_space(variable("HOME"));
   facts.uptime_seconds = std::atof(files.line("/proc/uptime").c_str());
-  facts.unix_seconds = seconds_since_epoch();
+  facts.unix_seconds = wall_clock();
   facts.clock_is_kept = clock_is_kept();
   return facts;
 }

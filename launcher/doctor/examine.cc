@@ -40,7 +40,7 @@ void follow_orders(Dialogue& dialogue) {
           report = {1, pair.latency_seconds, pair.bytes_per_second};
           break;
         }
-        case Order::kClock: answer_clock(dialogue, 0), report = {1}; break;
+        case Order::kClock: answer_clock(dialogue, 0, wall_clock), report = {1}; break;
         case Order::kRing: {
           const RingPass pass = measure_ring(dialogue, static_cast<int64_t>(order[1]));
           report = {1, pass.seconds, pass.exposed};

@@ -69,7 +69,7 @@ std::optional<Remark> thread_limit(const Facts& facts) {
 }
 
 std::optional<Remark> settings(const Facts& facts) {
-  const std::string list = listed(facts, {"OMPI_MCA_", "UCX_", "PMI_", "DNNL_", "ONEDNN_", "MALLOC_"});
+  const std::string list = listed(facts, {"OMPI_MCA_", "UCX_", "DNNL_", "ONEDNN_", "MALLOC_"});
   if (list.empty()) return {};
   return Remark{Status::kNote, list, "set by you or a module; mpirun hands only OMPI_ variables to other hosts, others need -x NAME"};
 }

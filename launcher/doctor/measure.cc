@@ -9,13 +9,9 @@ namespace longspan::doctor {
 namespace {
 
 constexpr double kPatience = 5;  // with a partner that was told to begin
-constexpr int kRepeats = 3;
+constexpr int kRepeats = 3, kRoundTrips = 50;
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
-double wall_clock() {
-  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
-}
 
 template <class Body>
 double best_seconds(int repeats, const Body& body) {
@@ -59,9 +55,9 @@ PairResult measure_pair(Dialogue& dialogue, int partner) {
   return result;
 }
 
-namespace {
-constexpr int kRoundTrips = 50;
-}  // namespace
+double wall_clock() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
 
 // A round trip is two exchanges: the question, and the answer with the clock read in between.
 ClockResult ask_clock(Dialogue& dialogue, int partner) {
@@ -78,10 +74,10 @@ ClockResult ask_clock(Dialogue& dialogue, int partner) {
   return result;
 }
 
-void answer_clock(Dialogue& dialogue, int partner) {
+void answer_clock(Dialogue& dialogue, int partner, const std::function<double()>& clock) {
   for (int i = 0; i < kRoundTrips; ++i) {
     dialogue.exchange(partner, {0}, kPatience);
-    dialogue.exchange(partner, {wall_clock()}, kPatience);
+    dialogue.exchange(partner, {clock()}, kPatience);
   }
 }
 

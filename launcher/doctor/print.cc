@@ -20,6 +20,13 @@ const char* name(Status status) {
   return "?";
 }
 
+// Further lines of a text lie under its first.
+std::string indented(const std::string& text) {
+  std::string result;
+  for (const char c : text) result += c == '\n' ? std::string("\n           ") : std::string(1, c);
+  return result;
+}
+
 std::string counted(const std::vector<Finding>& findings, Status status, const char* word) {
   const auto count = std::count_if(findings.begin(), findings.end(), [&](const Finding& f) { return f.status == status; });
   return fmt::format("{} {}{}", count, word, count == 1 ? "" : "s");
@@ -35,7 +42,7 @@ std::string format_report(const std::vector<Finding>& findings) {
       if (static_cast<int>(finding.topic) != topic) continue;
       if (is_first) text += fmt::format("{}\n", kTopics[topic]);
       is_first = false;
-      text += fmt::format("  {:<8} {}\n", name(finding.status), finding.text);
+      text += fmt::format("  {:<8} {}\n", name(finding.status), indented(finding.text));
       if (!finding.advice.empty()) text += fmt::format("  {:<8} -> {}\n", "", finding.advice);
     }
   }
