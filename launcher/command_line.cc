@@ -25,7 +25,7 @@ const std::vector<std::string> kBenchmarks = {"attention", "ring"};
 struct Parser {
   explicit Parser(CommandLine& line);
   CLI::App app{"Longspan trains language models on long sequences, sharded over many ranks.", "longspan"};
-  CLI::App *train, *evaluate, *generate, *bench;
+  CLI::App *train, *evaluate, *generate, *bench, *doctor;
 };
 
 // Every use of --set takes one value, so that what follows is not mistaken for another.
@@ -56,6 +56,7 @@ Parser::Parser(CommandLine& line) {
                              "measure: `attention` on one rank beside the peak of this machine, `ring` over all ranks");
   bench->add_option("NAME", line.bench_name, "attention or ring");
   add_set(*bench, line);
+  doctor = app.add_subcommand("doctor", "what is wrong with this machine, these hosts and this way to start, and what to do");
 }
 
 std::vector<std::string> flags_of(const CLI::App& app) {
@@ -138,9 +139,10 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
   if (*parser.evaluate) line.command = Command::kEvaluate;
   if (*parser.generate) line.command = Command::kGenerate;
   if (*parser.bench) line.command = Command::kBench;
+  if (*parser.doctor) line.command = Command::kDoctor;
   if (line.command == Command::kBench) {
     check_bench(line);
-  } else if (line.config.empty()) {
+  } else if (line.config.empty() && line.command != Command::kDoctor) {
     raise(ErrorKind::kConfiguration, "longspan {} needs --config FILE", chosen.front()->get_name());
   }
   return line;

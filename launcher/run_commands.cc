@@ -165,6 +165,7 @@ int run(const CommandLine& line, const config::RunConfig& config, World& world, 
     case Command::kEvaluate: return run_evaluation(config, world, observer);
     case Command::kGenerate: return run_generation(config, world);
     case Command::kBench: return run_benchmark(line.bench_name, config, world);
+    case Command::kDoctor: break;  // has no configuration, and does not come here
   }
   return kExitInternal;
 }
