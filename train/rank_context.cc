@@ -34,6 +34,6 @@ RankContext::RankContext(DType compute_dtype, const RankResources& resources)
                 .compute_dtype = compute_dtype,
                 .num_threads = resources.num_threads,
                 .memory = statistics_,
-                .kernels = kernels_for(compute_dtype)}) {}
+                .kernels = resources.kernels ? resources.kernels : kernels_for(compute_dtype)}) {}
 
 }  // namespace longspan

@@ -1,0 +1,208 @@
+#include "train/verify.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "parallel/comm/backends.h"
+#include "train/verify_findings.h"
+
+namespace longspan {
+
+namespace {
+
+using Rows = TensorRecord::Rows;
+
+// A step whose loss is not finite ends with an error after all is recorded; the records say where that began.
+StepRecord first_step(const RunSpec& run, Communicator& world, const RankResources& resources) {
+  StepRecorder recorder;
+  try {
+    train(run, world, resources, recorder, [] { return false; });
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kNumerical || !recorder.complete()) throw;
+  }
+  return recorder.record();
+}
+
+// By microbatch, each in the order of computation.
+std::vector<std::vector<const TensorRecord*>> by_microbatch(const StepRecord& step) {
+  std::vector<std::vector<const TensorRecord*>> tensors;
+  for (const TensorRecord& tensor : step.tensors) {
+    tensors.resize(std::max(tensors.size(), static_cast<size_t>(tensor.microbatch) + 1));
+    tensors[static_cast<size_t>(tensor.microbatch)].push_back(&tensor);
+  }
+  return tensors;
+}
+
+std::vector<double> rows_of(const TensorRecord& whole, const std::vector<int64_t>& indices) {
+  std::vector<double> rows;
+  for (const int64_t index : indices) {
+    const auto begin = whole.values.begin() + index * whole.width;
+    rows.insert(rows.end(), begin, begin + whole.width);
+  }
+  return rows;
+}
+
+// One rank's half of a comparison: what it computed against what one rank did.
+class Comparison {
+ public:
+  Comparison(const RunSpec& run, DType dtype, const StepRecord& expected, const StepRecord& got, Communicator& world)
+      : run_(run),
+        expected_(expected),
+        got_(got),
+        tolerance_(verify_tolerance(dtype)),
+        mesh_(world, run.mesh),
+        findings_(mesh_),
+        indices_(indices(SequenceLayout(run.layout, run.mesh.context, run.data.sequence_length, run.micro_batch_sequences)
+                             .ranges(mesh_.coordinate(Axis::kContext)))) {}
+
+  VerifyReport report() {
+    compare_tensors();
+    const auto after = static_cast<int64_t>(got_.tensors.size());
+    compare_gradients(after);
+    compare_loss(after + 1);
+    return findings_.settle(after + static_cast<int64_t>(got_.parameters.size()) + 1);
+  }
+
+ private:
+  void compare_tensors() {
+    const auto expected = by_microbatch(expected_);
+    std::vector<size_t> next(expected.size(), 0);
+    const size_t mine = expected.size() / static_cast<size_t>(run_.mesh.data);
+    const size_t first = mine * static_cast<size_t>(mesh_.coordinate(Axis::kData));
+    for (size_t order = 0; order < got_.tensors.size(); ++order) {
+      const TensorRecord& tensor = got_.tensors[order];
+      const size_t microbatch = first + static_cast<size_t>(tensor.microbatch);
+      const TensorRecord& whole = *expected.at(microbatch).at(next[microbatch]++);
+      check(whole.name == tensor.name, "{} is compared with {}", tensor.name, whole.name);
+      if (tensor.rows == Rows::kParameters) {
+        compare_share(static_cast<int64_t>(order), tensor, whole);
+      } else {
+        compare_rows(static_cast<int64_t>(order), tensor, whole);
+      }
+    }
+  }
+
+  void compare_rows(int64_t order, const TensorRecord& tensor, const TensorRecord& whole) {
+    const bool tokens = tensor.rows == Rows::kTokens;
+    const std::vector<double> expected = tokens ? rows_of(whole, indices_) : whole.values;
+    const auto difference = compare_elements(tensor.values, expected, largest_magnitude(whole.values), tolerance_);
+    findings_.measured(difference.largest, tensor.name);
+    if (difference.first < 0) return;
+    std::string place = fmt::format("microbatch {}", tensor.microbatch);
+    if (tokens) {
+      place += fmt::format(", token {}", indices_[static_cast<size_t>(difference.first / tensor.width)]);
+      if (tensor.width > 1) place += fmt::format(", element {}", difference.first % tensor.width);
+    }
+    findings_.add(order, tensor.name, place, difference, tensor.values.size());
+  }
+
+  // Summed over the ranks of the sequence, it is what one rank has. Collective over the ring.
+  void compare_share(int64_t order, const TensorRecord& share, const TensorRecord& whole) {
+    const std::vector<double> sum = findings_.summed(mesh_.axis(Axis::kContext), share.values);
+    const size_t p = first_off(share.name, sum, whole.values, mesh_.axis(Axis::kContext));
+    if (p == expected_.parameters.size()) return;
+    const std::string name = fmt::format("gradient of {} by microbatch {}", expected_.parameters[p].name, share.microbatch);
+    blame(order, name, p, mesh_.axis(Axis::kContext), {sum, whole.values, share.values, Part::kHoldsTheError});
+  }
+
+  void compare_gradients(int64_t order) {
+    std::vector<double> brought(got_.gradients.size(), 0);
+    for (const TensorRecord& tensor : got_.tensors) {
+      if (tensor.rows != Rows::kParameters) continue;
+      for (size_t i = 0; i < brought.size(); ++i) brought[i] += tensor.values[i];
+    }
+    const size_t p = first_off("", got_.gradients, expected_.gradients, mesh_.replicas());
+    if (p == expected_.parameters.size()) return;
+    const std::string name = fmt::format("gradient of {} after the reduction", expected_.parameters[p].name);
+    blame(order, name, p, mesh_.replicas(), {got_.gradients, expected_.gradients, brought, Part::kIsRight});
+  }
+
+  void compare_loss(int64_t order) {
+    const std::span<const double> got(&got_.loss, 1), expected(&expected_.loss, 1);
+    const auto difference = compare_elements(got, expected, std::abs(expected_.loss), tolerance_);
+    findings_.measured(difference.largest, "loss");
+    if (difference.first >= 0) findings_.add(order, "loss", "the global batch", difference, 1);
+  }
+
+  TensorDifference compare_parameter(size_t p, std::span<const double> got, std::span<const double> expected) const {
+    const auto e = slice(p, expected);
+    return compare_elements(slice(p, got), e, largest_magnitude(e), tolerance_);
+  }
+
+  std::span<const double> slice(size_t p, std::span<const double> flat) const {
+    const ParameterPlace& place = expected_.parameters[p];
+    return flat.subspan(static_cast<size_t>(place.begin), static_cast<size_t>(place.shape.num_elements()));
+  }
+
+  // The first parameter that is off on any rank of the group; their number if none is.
+  size_t first_off(const std::string& share, std::span<const double> got, std::span<const double> expected,
+                   Communicator& group) {
+    size_t first = expected_.parameters.size();
+    for (size_t p = expected_.parameters.size(); p-- > 0;) {
+      const auto difference = compare_parameter(p, got, expected);
+      const std::string& name = expected_.parameters[p].name;
+      findings_.measured(difference.largest, share.empty() ? "gradient of " + name : share + ", " + name);
+      if (difference.first >= 0) first = p;
+    }
+    return static_cast<size_t>(findings_.smallest(group, static_cast<int64_t>(first)));
+  }
+
+  enum class Part { kIsRight, kHoldsTheError };
+  struct Sum {
+    std::span<const double> got, expected, part;  // part: what this rank brought to the sum
+    Part kind;
+  };
+
+  // Every rank of the group has the same wrong sum; whose part explains it is to blame.
+  void blame(int64_t order, const std::string& name, size_t p, Communicator& group, const Sum& sum) {
+    const auto got = slice(p, sum.got), expected = slice(p, sum.expected);
+    const TensorDifference difference = compare_parameter(p, sum.got, sum.expected);
+    std::vector<double> error(got.size());
+    for (size_t i = 0; i < error.size(); ++i) error[i] = got[i] - expected[i];
+    Multiple multiple = as_multiple_of(error, slice(p, sum.part));
+    const bool nothing = largest_magnitude(slice(p, sum.part)) == 0;
+    if (nothing) multiple.residual = kExplains;  // a rank that brought nothing is suspect, after those whose part explains it
+    const bool mine = findings_.is_best(group, multiple.residual, difference.first >= 0);
+    if (difference.first < 0) return;
+    const std::string place = index_text(expected_.parameters[p].shape, difference.first);
+    std::string remark = mine ? "" : "; no single rank's part of the sum explains it";
+    if (mine && nothing) remark = "; this rank's part of the sum is nothing";
+    if (mine && multiple.residual < kExplains) {
+      const double times = sum.kind == Part::kIsRight ? 1 + multiple.factor : 1 / (1 - multiple.factor);
+      remark = fmt::format("; it is as if this rank's part of the sum were counted {:.3g} times", times);
+    }
+    findings_.add(order, name, place, difference, got.size(), mine ? Blame::kThisRank : Blame::kSome, remark);
+  }
+
+  const RunSpec& run_;
+  const StepRecord &expected_, &got_;
+  double tolerance_;
+  ProcessMesh mesh_;
+  Findings findings_;
+  std::vector<int64_t> indices_;  // of this rank's tokens in a microbatch
+};
+
+}  // namespace
+
+double verify_tolerance(DType compute_dtype) {
+  switch (compute_dtype) {
+    case DType::kFloat64: return 1e-11;
+    case DType::kFloat32: return 1e-4;
+    default: return 1e-1;
+  }
+}
+
+OneRank::OneRank(const RunSpec& run, DType compute_dtype, const RankResources& resources) : run_(run) {
+  run_.compute_dtype = compute_dtype;
+  RunSpec alone = run_;
+  alone.mesh = {};
+  const auto self = make_self_communicator();
+  expected_ = first_step(alone, *self, resources);
+}
+
+VerifyReport OneRank::compare(Communicator& world, const RankResources& resources) const {
+  const StepRecord got = first_step(run_, world, resources);
+  return Comparison(run_, run_.compute_dtype, expected_, got, world).report();
+}
+
+}  // namespace longspan
