@@ -13,6 +13,8 @@ std::shared_ptr<StatisticsResource> counted(const RankResources& resources) {
   return std::make_shared<StatisticsResource>(std::move(memory));
 }
 
+}  // namespace
+
 std::shared_ptr<const KernelSet> kernels_for(DType compute_dtype) {
   if (compute_dtype == DType::kFloat64) {
     auto kernels = std::make_shared<KernelSet>("reference");
@@ -25,8 +27,6 @@ std::shared_ptr<const KernelSet> kernels_for(DType compute_dtype) {
   add_cpu_attention(*kernels);
   return kernels;
 }
-
-}  // namespace
 
 RankContext::RankContext(DType compute_dtype, const RankResources& resources)
     : statistics_(counted(resources)),

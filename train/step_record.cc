@@ -35,6 +35,9 @@ std::string block_name(size_t block, size_t num_blocks) {
   return fmt::format("model.layers.{}", block - 1);
 }
 
+// Orders of what attention is given lie between those of two other tensors: the hop, then which tensor.
+constexpr int64_t kOrders = int64_t{1} << 24;
+
 int64_t flat_begin(const ParameterSet& parameters, const Parameter& p) {
   const auto* first = static_cast<const std::byte*>(parameters.gradients().raw());
   const auto* own = static_cast<const std::byte*>(p.gradient.raw());
@@ -54,6 +57,7 @@ class StepRecorder::WatchedBlock final : public StageBlock {
 
   Tensor forward(Context& context, int microbatch, const Tensor& x, std::any* stash) override {
     if (name_before_.empty()) recorder_.add_inputs(microbatch);
+    recorder_.pass_ = {microbatch, name_};
     Tensor y = inner_->forward(context, microbatch, x, stash);
     if (y.defined()) {
       recorder_.add("output of " + name_, Rows::kTokens, microbatch, y);
@@ -61,12 +65,13 @@ class StepRecorder::WatchedBlock final : public StageBlock {
     }
     const Microbatch& batch = recorder_.decoder_->microbatches().at(static_cast<size_t>(microbatch));
     recorder_.add("losses", Rows::kTokens, microbatch, batch.losses);
-    recorder_.add_share(name_, microbatch);  // the head's gradients come with its losses
+    recorder_.add_share(name_ + " with the loss", microbatch);
     return y;
   }
 
   Tensor backward_input(Context& context, int microbatch, const Tensor& dy, std::any& stash) override {
     microbatch_of_[&stash] = microbatch;
+    recorder_.pass_ = {microbatch, name_ + " in backward"};
     Tensor dx = inner_->backward_input(context, microbatch, dy, stash);
     if (dx.defined()) recorder_.add("gradient of the output of " + name_before_, Rows::kTokens, microbatch, dx);
     return dx;
@@ -84,6 +89,35 @@ class StepRecorder::WatchedBlock final : public StageBlock {
   std::string name_, name_before_;
   std::map<const std::any*, int> microbatch_of_;
 };
+
+class StepRecorder::WatchedAttention final : public BlockAttention {
+ public:
+  WatchedAttention(StepRecorder& recorder, std::shared_ptr<const KernelSet> inner)
+      : recorder_(recorder), inner_(std::move(inner)) {}
+
+ private:
+  const BlockAttention& inner() const { return inner_->get<BlockAttention>(); }
+  void do_forward(const Context& context, const AttentionBlock& block, const AttentionState& state) const override {
+    recorder_.add_attention(block);
+    inner().forward(context, block, state);
+  }
+  void do_delta(const Context& context, const Tensor& output, const Tensor& doutput, const Tensor& delta) const override {
+    inner().delta(context, output, doutput, delta);
+  }
+  void do_backward(const Context& context, const AttentionBlock& block, const AttentionGradient& gradient) const override {
+    recorder_.add_attention(block);
+    inner().backward(context, block, gradient);
+  }
+
+  StepRecorder& recorder_;
+  std::shared_ptr<const KernelSet> inner_;
+};
+
+std::shared_ptr<const KernelSet> StepRecorder::watched(std::shared_ptr<const KernelSet> kernels) {
+  const auto watched = std::make_shared<KernelSet>(*kernels);
+  watched->add<BlockAttention>(std::make_shared<const WatchedAttention>(*this, std::move(kernels)));
+  return watched;
+}
 
 void StepRecorder::on_model(Decoder& decoder) {
   decoder_ = &decoder;
@@ -106,7 +140,7 @@ void StepRecorder::on_step(const StepReport& report) { record_.loss = report.los
 
 void StepRecorder::add(std::string name, Rows rows, int microbatch, const Tensor& tensor) {
   const int64_t width = tensor.rank() < 2 ? 1 : tensor.size(1);
-  record_.tensors.push_back({std::move(name), rows, microbatch, width, doubles(tensor)});
+  record_.tensors.push_back({std::move(name), rows, microbatch, ring_rank_, kOrders * ++order_, width, doubles(tensor)});
 }
 
 void StepRecorder::add_inputs(int microbatch) {
@@ -115,7 +149,8 @@ void StepRecorder::add_inputs(int microbatch) {
   add("targets", Rows::kTokens, microbatch, batch.targets);
   add("rotary cosines", Rows::kTokens, microbatch, batch.shard.rotary.cosine);
   add("rotary sines", Rows::kTokens, microbatch, batch.shard.rotary.sine);
-  record_.tensors.push_back({"scale of the gradients", Rows::kNone, microbatch, 1, {batch.gradient_scale}});
+  record_.tensors.push_back(
+      {"scale of the gradients", Rows::kNone, microbatch, ring_rank_, kOrders * ++order_, 1, {batch.gradient_scale}});
 }
 
 // What the gradients have grown by since the last share.
@@ -123,7 +158,24 @@ void StepRecorder::add_share(const std::string& block, int microbatch) {
   std::vector<double> now = doubles(decoder_->parameters().gradients()), share = now;
   for (size_t i = 0; i < share.size(); ++i) share[i] -= before_[i];
   before_ = std::move(now);
-  record_.tensors.push_back({"parameter gradients of " + block, Rows::kParameters, microbatch, 1, std::move(share)});
+  record_.tensors.push_back({"parameter gradients of " + block, Rows::kParameters, microbatch, ring_rank_,
+                             kOrders * ++order_, 1, std::move(share)});
+}
+
+void StepRecorder::add_attention(const AttentionBlock& block) {
+  const TileMap& tiles = decoder_->microbatches().at(static_cast<size_t>(pass_.microbatch)).shard.tiles;
+  int owner = 0;
+  while (&tiles.keys_of(owner) != block.visible) ++owner;
+  const int hop = (ring_rank_ - owner + tiles.num_ranks()) % tiles.num_ranks();
+  int64_t order = kOrders * order_ + 4 * hop;
+  const auto add_one = [&](const char* what, const Tensor& tensor) {
+    const int64_t width = tensor.size(1) * tensor.size(2);
+    record_.tensors.push_back(
+        {what + pass_.of, Rows::kTokens, pass_.microbatch, owner, ++order, width, doubles(tensor)});
+  };
+  if (hop == 0) add_one("queries of ", block.q);
+  add_one("keys of ", block.k);
+  add_one("values of ", block.v);
 }
 
 }  // namespace longspan

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "parallel/comm/backends.h"
+#include "train/rank_context.h"
 #include "train/verify_findings.h"
 
 namespace longspan {
@@ -13,8 +15,9 @@ namespace {
 using Rows = TensorRecord::Rows;
 
 // A step whose loss is not finite ends with an error after all is recorded; the records say where that began.
-StepRecord first_step(const RunSpec& run, Communicator& world, const RankResources& resources) {
-  StepRecorder recorder;
+StepRecord first_step(const RunSpec& run, Communicator& world, RankResources resources) {
+  StepRecorder recorder(world.rank() / run.mesh.tensor % run.mesh.context);
+  resources.kernels = recorder.watched(resources.kernels ? resources.kernels : kernels_for(run.compute_dtype));
   try {
     train(run, world, resources, recorder, [] { return false; });
   } catch (const Error& error) {
@@ -23,12 +26,11 @@ StepRecord first_step(const RunSpec& run, Communicator& world, const RankResourc
   return recorder.record();
 }
 
-// By microbatch, each in the order of computation.
-std::vector<std::vector<const TensorRecord*>> by_microbatch(const StepRecord& step) {
-  std::vector<std::vector<const TensorRecord*>> tensors;
+std::map<std::pair<int, std::string>, const TensorRecord*> by_microbatch_and_name(const StepRecord& step) {
+  std::map<std::pair<int, std::string>, const TensorRecord*> tensors;
   for (const TensorRecord& tensor : step.tensors) {
-    tensors.resize(std::max(tensors.size(), static_cast<size_t>(tensor.microbatch) + 1));
-    tensors[static_cast<size_t>(tensor.microbatch)].push_back(&tensor);
+    const bool added = tensors.try_emplace({tensor.microbatch, tensor.name}, &tensor).second;
+    check(added, "one rank has {} of microbatch {} twice", tensor.name, tensor.microbatch);
   }
   return tensors;
 }
@@ -52,57 +54,54 @@ class Comparison {
         tolerance_(verify_tolerance(dtype)),
         mesh_(world, run.mesh),
         findings_(mesh_),
-        indices_(indices(SequenceLayout(run.layout, run.mesh.context, run.data.sequence_length, run.micro_batch_sequences)
-                             .ranges(mesh_.coordinate(Axis::kContext)))) {}
+        layout_(run.layout, run.mesh.context, run.data.sequence_length, run.micro_batch_sequences) {}
 
   VerifyReport report() {
     compare_tensors();
-    const auto after = static_cast<int64_t>(got_.tensors.size());
-    compare_gradients(after);
-    compare_loss(after + 1);
-    return findings_.settle(after + static_cast<int64_t>(got_.parameters.size()) + 1);
+    const int64_t last = got_.tensors.back().order;
+    compare_gradients(last + 1);
+    compare_loss(last + 2);
+    return findings_.settle(static_cast<int64_t>(got_.tensors.size() + got_.parameters.size()) + 1);
   }
 
  private:
   void compare_tensors() {
-    const auto expected = by_microbatch(expected_);
-    std::vector<size_t> next(expected.size(), 0);
-    const size_t mine = expected.size() / static_cast<size_t>(run_.mesh.data);
-    const size_t first = mine * static_cast<size_t>(mesh_.coordinate(Axis::kData));
-    for (size_t order = 0; order < got_.tensors.size(); ++order) {
-      const TensorRecord& tensor = got_.tensors[order];
-      const size_t microbatch = first + static_cast<size_t>(tensor.microbatch);
-      const TensorRecord& whole = *expected.at(microbatch).at(next[microbatch]++);
-      check(whole.name == tensor.name, "{} is compared with {}", tensor.name, whole.name);
+    const auto expected = by_microbatch_and_name(expected_);
+    const int first = mesh_.coordinate(Axis::kData) * static_cast<int>(run_.global_batch_sequences / run_.mesh.data / run_.micro_batch_sequences);
+    for (const TensorRecord& tensor : got_.tensors) {
+      const TensorRecord& whole = *expected.at({first + tensor.microbatch, tensor.name});
       if (tensor.rows == Rows::kParameters) {
-        compare_share(static_cast<int64_t>(order), tensor, whole);
+        compare_share(tensor, whole);
       } else {
-        compare_rows(static_cast<int64_t>(order), tensor, whole);
+        compare_rows(tensor, whole);
       }
     }
   }
 
-  void compare_rows(int64_t order, const TensorRecord& tensor, const TensorRecord& whole) {
+  void compare_rows(const TensorRecord& tensor, const TensorRecord& whole) {
     const bool tokens = tensor.rows == Rows::kTokens;
-    const std::vector<double> expected = tokens ? rows_of(whole, indices_) : whole.values;
+    const std::vector<int64_t> indices = longspan::indices(layout_.ranges(tensor.owner));
+    const std::vector<double> expected = tokens ? rows_of(whole, indices) : whole.values;
     const auto difference = compare_elements(tensor.values, expected, largest_magnitude(whole.values), tolerance_);
-    findings_.measured(difference.largest, tensor.name);
+    const int away = tensor.owner - mesh_.coordinate(Axis::kContext);
+    const std::string name = tensor.name + (away == 0 ? "" : fmt::format(" from rank {}", mesh_.world().rank() + away));
+    findings_.measured(difference.largest, name);
     if (difference.first < 0) return;
     std::string place = fmt::format("microbatch {}", tensor.microbatch);
     if (tokens) {
-      place += fmt::format(", token {}", indices_[static_cast<size_t>(difference.first / tensor.width)]);
+      place += fmt::format(", token {}", indices[static_cast<size_t>(difference.first / tensor.width)]);
       if (tensor.width > 1) place += fmt::format(", element {}", difference.first % tensor.width);
     }
-    findings_.add(order, tensor.name, place, difference, tensor.values.size());
+    findings_.add(tensor.order, name, place, difference, tensor.values.size());
   }
 
   // Summed over the ranks of the sequence, it is what one rank has. Collective over the ring.
-  void compare_share(int64_t order, const TensorRecord& share, const TensorRecord& whole) {
+  void compare_share(const TensorRecord& share, const TensorRecord& whole) {
     const std::vector<double> sum = findings_.summed(mesh_.axis(Axis::kContext), share.values);
     const size_t p = first_off(share.name, sum, whole.values, mesh_.axis(Axis::kContext));
     if (p == expected_.parameters.size()) return;
     const std::string name = fmt::format("gradient of {} by microbatch {}", expected_.parameters[p].name, share.microbatch);
-    blame(order, name, p, mesh_.axis(Axis::kContext), {sum, whole.values, share.values, Part::kHoldsTheError});
+    blame(share.order, name, p, mesh_.axis(Axis::kContext), {sum, whole.values, share.values, Part::kHoldsTheError});
   }
 
   void compare_gradients(int64_t order) {
@@ -179,7 +178,7 @@ class Comparison {
   double tolerance_;
   ProcessMesh mesh_;
   Findings findings_;
-  std::vector<int64_t> indices_;  // of this rank's tokens in a microbatch
+  SequenceLayout layout_;  // of a microbatch
 };
 
 }  // namespace

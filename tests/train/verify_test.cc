@@ -109,6 +109,7 @@ struct PlantedError {
   const char* name;
   Plants plants;
   const char* tensor;  // what the report begins with
+  int rank = 1;        // that it names
 };
 
 void PrintTo(const PlantedError& error, std::ostream* out) { *out << error.name; }
@@ -120,7 +121,7 @@ TEST_P(VerifyError, IsFound) {
   run.layout = LayoutType::kStriped;
   const VerifyReport report = verified(run, DType::kFloat64, GetParam().plants);
   std::cout << report.difference << "\n";
-  const std::string begin = fmt::format("{} on rank {} is not what one rank has", GetParam().tensor, GetParam().plants.rank);
+  const std::string begin = fmt::format("{} on rank {} is not what one rank has", GetParam().tensor, GetParam().rank);
   EXPECT_EQ(report.difference.substr(0, begin.size()), begin) << report.difference;
 }
 
@@ -131,25 +132,32 @@ std::vector<PlantedError> planted_errors() {
   const auto comm = [](const CommFaults& faults, int rank = 1) { return Plants{rank, faults, nullptr}; };
   const auto kernels = [](Kernels k) { return Plants{1, {}, std::move(k)}; };
   return {
-      {"WrongHop", comm({.keep_own_of = 2}), "output of model.layers.0"},
-      {"StaleBuffer", comm({.deliver_stale_of = 1}), "output of model.layers.0"},
-      {"StaleBufferInTheSecondLayer", comm({.deliver_stale_of = 4}), "output of model.layers.1"},
-      {"SwappedKeysAndValues", comm({.swap_with_next_of = 0}), "output of model.layers.0"},
-      {"CorruptByte", comm({.corrupt_byte_of = 0}), "output of model.layers.0"},
-      {"CorruptByteInBackward", comm({.corrupt_byte_of = 10}), "gradient of the output of model.layers.0"},
+      {"WrongHop", comm({.send_earlier_of = 2}), "keys of model.layers.0 from rank 0", 2},
+      {"HopThatDidNotMove", comm({.keep_own_of = 3}), "values of model.layers.0 from rank 2"},
+      {"StaleBuffer", comm({.deliver_stale_of = 1}), "values of model.layers.0 from rank 0"},
+      {"StaleBufferInTheSecondLayer", comm({.deliver_stale_of = 4}), "keys of model.layers.1 from rank 0"},
+      {"SwappedKeysAndValues", comm({.swap_with_next_of = 0}), "keys of model.layers.0 from rank 0"},
+      {"CorruptByte", comm({.corrupt_byte_of = 0}), "keys of model.layers.0 from rank 0"},
+      {"CorruptByteInBackward", comm({.corrupt_byte_of = 8}), "keys of model.layers.1 in backward from rank 0"},
       {"GradientOfKeysNotReturned", comm({.deliver_stale_of = 16}), "gradient of the output of model.layers.0"},
       {"GradientOfValuesNotReturned", comm({.keep_own_of = 17}), "gradient of the output of model.layers.0"},
+      // Sums for rank 2 and rank 0 pass here; it shows where they come home.
+      {"GradientOfKeysTwice", kernels(with_fault<Elementwise, test::AddsArrivalsTwice>()),
+       "gradient of the output of model.layers.0", 2},
       {"HopSkipped", kernels(with_fault<BlockAttention, test::SkipsAHop>(1)), "output of model.layers.0"},
       {"DocumentEdge", kernels(with_fault<BlockAttention, test::SeesBeyondTheEdge>()), "output of model.layers.0"},
       {"WrongGroup", kernels(with_fault<BlockAttention, test::UsesTheNextGroup>()), "output of model.layers.0"},
-      {"WrongPosition", kernels(with_fault<Rotary, test::TurnsByTheNextPosition>()), "output of model.layers.0"},
-      {"GradientOfKeysTwice", kernels(with_fault<Elementwise, test::AddsArrivalsTwice>()), "gradient of the output of model.layers.0"},
-      {"ScaleMissing", kernels(with_fault<Loss, test::ScalesTheGradient>(2.0)), "gradient of the output of model.layers.1"},
-      {"GradientOfTheHeadTwice", kernels(with_fault<LinearAlgebra, test::AccumulatesTwice>(0, 1)), "gradient of lm_head.weight by microbatch 0"},
-      {"GradientTwice", kernels(with_fault<LinearAlgebra, test::AccumulatesTwice>(2, 1)), "gradient of model.layers.1.mlp.up_proj.weight by microbatch 0"},
+      {"WrongPosition", kernels(with_fault<Rotary, test::TurnsByTheNextPosition>()), "queries of model.layers.0"},
+      {"ScaleOfTheGradient", kernels(with_fault<Loss, test::ScalesTheGradient>(2.0)),
+       "gradient of lm_head.weight by microbatch 0"},
+      {"GradientOfTheHeadTwice", kernels(with_fault<LinearAlgebra, test::AccumulatesTwice>(0, 1)),
+       "gradient of lm_head.weight by microbatch 0"},
+      {"GradientTwice", kernels(with_fault<LinearAlgebra, test::AccumulatesTwice>(2, 1)),
+       "gradient of model.layers.1.mlp.up_proj.weight by microbatch 0"},
       {"ReducedTwice", comm({.count_twice_of = 1}), "gradient of model.embed_tokens.weight after the reduction"},
-      {"PredictedTokensCountedTwice", comm({.count_twice_of = 0}, 0), "scale of the gradients"},
-      {"LossTwice", comm({.count_twice_of = 2}, 0), "loss"},
+      // All ranks have these sums alike.
+      {"PredictedTokensCountedTwice", comm({.count_twice_of = 0}), "scale of the gradients", 0},
+      {"LossTwice", comm({.count_twice_of = 2}), "loss", 0},
   };
 }
 
