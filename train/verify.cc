@@ -120,7 +120,7 @@ class Comparison {
     const std::span<const double> got(&got_.loss, 1), expected(&expected_.loss, 1);
     const auto difference = compare_elements(got, expected, std::abs(expected_.loss), tolerance_);
     findings_.measured(difference.largest, "loss");
-    if (difference.first >= 0) findings_.add(order, "loss", "the global batch", difference, 1);
+    if (difference.first >= 0) findings_.add(order, "loss", "of the global batch", difference, 1);
   }
 
   TensorDifference compare_parameter(size_t p, std::span<const double> got, std::span<const double> expected) const {

@@ -27,8 +27,8 @@ void Findings::add(int64_t order, const std::string& name, const std::string& pl
   const double key = 2 * static_cast<double>(order) + (blame == Blame::kSome ? 1 : 0);
   if (key >= key_) return;
   key_ = key;
-  text_ = fmt::format("{} on {} is not what one rank has: {} is {}, not {}; {} of {} elements are off, by up to {:.2g} of the largest{}",
-                      name, rank_name(), place, difference.got, difference.expected, difference.num_off, num_elements,
+  text_ = fmt::format("{}, {}, {}: {} where one rank has {}; {} of {} elements are off, by up to {:.2g} of the largest{}",
+                      rank_name(), name, place, difference.got, difference.expected, difference.num_off, num_elements,
                       difference.largest, remark);
 }
 

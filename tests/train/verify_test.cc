@@ -108,8 +108,8 @@ TEST(Verify, AgreesOnEveryKindOfModel) {
 struct PlantedError {
   const char* name;
   Plants plants;
-  const char* tensor;  // what the report begins with
-  int rank = 1;        // that it names
+  const char* tensor;  // that the report names
+  int rank = 1;        // and the rank
 };
 
 void PrintTo(const PlantedError& error, std::ostream* out) { *out << error.name; }
@@ -120,8 +120,7 @@ TEST_P(VerifyError, IsFound) {
   RunSpec run = small_run(1, 3);
   run.layout = LayoutType::kStriped;
   const VerifyReport report = verified(run, DType::kFloat64, GetParam().plants);
-  std::cout << report.difference << "\n";
-  const std::string begin = fmt::format("{} on rank {} is not what one rank has", GetParam().tensor, GetParam().rank);
+  const std::string begin = fmt::format("rank {}, {}, ", GetParam().rank, GetParam().tensor);
   EXPECT_EQ(report.difference.substr(0, begin.size()), begin) << report.difference;
 }
 
