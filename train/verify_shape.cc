@@ -28,12 +28,12 @@ void shrink_heads(ModelSpec& model) {
   model.num_kv_heads = num_kv_heads;
 }
 
-// Zigzag cuts a sequence into 2 P chunks, so the remainder by that decides how uneven the shares are.
-int64_t shrunk_length(int64_t length, int64_t num_ranks) {
-  constexpr int64_t kTokens = 144;  // a few of the kernels' tiles, if not on every rank
+// Zigzag cuts a sequence into 2 P chunks, so the remainder by that decides how uneven the shares are. Several tiles of the
+// kernels for a rank of a small ring, but a step of so many sequences should not take long.
+int64_t shrunk_length(int64_t length, int64_t num_ranks, int64_t num_sequences) {
   constexpr int64_t kLeastChunk = 4;
-  const int64_t chunks = 2 * num_ranks;
-  const int64_t target = chunks * std::max(kLeastChunk, (kTokens + chunks - 1) / chunks);
+  const int64_t chunks = 2 * num_ranks, tokens = std::clamp<int64_t>(4096 / num_sequences, 96, 512);
+  const int64_t target = chunks * std::max(kLeastChunk, (tokens + chunks - 1) / chunks);
   return length <= target ? length : target + length % chunks;
 }
 
@@ -47,11 +47,11 @@ RunSpec shrunk(const RunSpec& run) {
   small.model = run.model;
   ModelSpec& model = small.model;
   shrink_heads(model);
-  model.num_layers = std::min<int64_t>(model.num_layers, 2);
-  model.hidden_size = shrunk_width(model.hidden_size, 32);
-  model.head_dim = shrunk_width(model.head_dim, 16);
-  model.mlp_size = shrunk_width(model.mlp_size, 48);
-  model.vocabulary_size = shrunk_width(model.vocabulary_size, 64);
+  model.num_layers = std::min<int64_t>(model.num_layers, 3);
+  model.hidden_size = shrunk_width(model.hidden_size, 64);
+  model.head_dim = shrunk_width(model.head_dim, 32);
+  model.mlp_size = shrunk_width(model.mlp_size, 96);
+  model.vocabulary_size = shrunk_width(model.vocabulary_size, 128);
   // Weights as large as keep a product's output as large as its input: smaller ones make attention all but uniform, and an error
   // in it all but invisible.
   model.initializer_range = 1 / std::sqrt(static_cast<double>(model.hidden_size));
@@ -59,12 +59,13 @@ RunSpec shrunk(const RunSpec& run) {
   small.layout = run.layout;
   small.data.format = DataFormat::kTokensU32;
   small.data.packing = run.data.packing;
-  small.data.sequence_length = shrunk_length(run.data.sequence_length, run.mesh.context);
   small.micro_batch_sequences = std::min<int64_t>(run.micro_batch_sequences, 2);
   const int64_t at_once = run.micro_batch_sequences * run.mesh.data;
   const int64_t num_microbatches = std::min<int64_t>(std::max<int64_t>(run.global_batch_sequences / at_once, 1), 2);
   small.global_batch_sequences = num_microbatches * small.micro_batch_sequences * run.mesh.data;
-  small.loss_tile_tokens = std::min<int64_t>(run.loss_tile_tokens, 40);
+  small.data.sequence_length =
+      shrunk_length(run.data.sequence_length, run.mesh.context, small.global_batch_sequences);
+  small.loss_tile_tokens = std::min<int64_t>(run.loss_tile_tokens, 100);
   small.optimizer = run.optimizer;
   small.num_steps = 1;
   small.checkpoint.resume = CheckpointSpec::Resume::kNone;
