@@ -6,8 +6,9 @@
 // their token. The first tensor that differs is where something went wrong: what comes later follows from it.
 //
 // The measure of a difference: the largest |mesh - one rank| over the elements of a tensor, over the largest |one rank| of the
-// tensor as one rank has it (of a microbatch's activations: all its rows; of gradients: one parameter). A number that is not
-// finite differs from everything, itself included.
+// tensor as one rank has it (of a microbatch's activations: all its rows; of gradients: one parameter, and of a bias the larger
+// of its own and its weight's, since the gradient of a key's bias may be nothing but rounding: softmax does not feel what
+// is added to all scores). A number that is not finite differs from everything, itself included.
 #pragma once
 
 #include <memory>

@@ -4,12 +4,14 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <filesystem>
-#include <mutex>
 
 #include "parallel/comm/backends.h"
 #include "tests/support/folder.h"
 #include "tests/train/faulty_kernels.h"
+#include "train/data/dataset.h"
+#include "train/verify_compare.h"
 #include "train/verify_shape.h"
 
 namespace longspan {
@@ -40,18 +42,18 @@ struct Plants {
   std::shared_ptr<const KernelSet> kernels;
 };
 
-VerifyReport verified(const RunSpec& run, DType dtype, const Plants& plants = {}) {
+VerifyReport verified(const RunSpec& run, DType dtype, const Plants& plants = {}, const RankResources& all = {}) {
   const test::Folder folder;
   RunSpec small = shrunk(run);
   const SyntheticDocuments documents(small, folder.path());
   small.data.sources = {{.files = {documents.folder()}}};
-  const OneRank one_rank(small, dtype, {});
+  const OneRank one_rank(small, dtype, all);
   std::vector<VerifyReport> reports(static_cast<size_t>(small.mesh.num_ranks()));
   run_in_process(small.mesh.num_ranks(), [&](Communicator& inner) {
     const bool faulty = inner.rank() == plants.rank;
     const auto world = make_faulty_communicator(inner, faulty ? plants.faults : CommFaults{});
     reports[static_cast<size_t>(inner.rank())] =
-        one_rank.compare(*world, {.num_threads = 1, .memory = nullptr, .kernels = faulty ? plants.kernels : nullptr});
+        one_rank.compare(*world, {.num_threads = 1, .memory = nullptr, .kernels = faulty && plants.kernels ? plants.kernels : all.kernels});
   });
   for (const VerifyReport& report : reports) {
     EXPECT_EQ(report.difference, reports[0].difference);
@@ -68,6 +70,85 @@ void expect_agreement(const RunSpec& run) {
     EXPECT_LE(report.largest, verify_tolerance(dtype)) << report.where;
     EXPECT_GT(report.num_tensors, 20 * run.mesh.num_ranks());
   }
+}
+
+TEST(VerifyShape, KeepsWhatAMeshCouldGetWrong) {
+  RunSpec run;
+  run.name = "large";
+  run.seed = 7;
+  run.output_directory = "runs/large";
+  run.model = ModelSpec{};
+  run.model.vocabulary_size = 128256;
+  run.model.hidden_size = 4104;
+  run.model.num_layers = 32;
+  run.model.num_heads = 32;
+  run.model.num_kv_heads = 8;
+  run.model.head_dim = 136;
+  run.model.qk_norm = ModelSpec::QkNorm::kYes;
+  run.model.rope.scaling = RopeScalingType::kLlama3;
+  run.model_folder = "models/large";
+  run.data.sequence_length = 1000003;
+  run.data.packing = Packing::kStream;
+  run.mesh = {.pipeline = 1, .data = 2, .context = 4, .tensor = 1};
+  run.layout = LayoutType::kStriped;
+  run.global_batch_sequences = 48;
+  run.micro_batch_sequences = 4;
+  const RunSpec small = shrunk(run);
+  EXPECT_EQ(small.model.num_heads, 8);
+  EXPECT_EQ(small.model.num_kv_heads, 2);
+  EXPECT_EQ(small.model.head_dim % 16, 8);
+  EXPECT_EQ(small.model.hidden_size % 16, 8);
+  EXPECT_EQ(small.model.qk_norm, ModelSpec::QkNorm::kYes);
+  EXPECT_EQ(small.model.rope.scaling, RopeScalingType::kLlama3);
+  EXPECT_EQ(small.data.sequence_length % 8, 1000003 % 8);
+  EXPECT_LE(small.data.sequence_length, 600);
+  EXPECT_EQ(small.data.packing, Packing::kStream);
+  EXPECT_EQ(small.mesh.num_ranks(), 8);
+  EXPECT_EQ(small.layout, LayoutType::kStriped);
+  EXPECT_EQ(small.micro_batch_sequences, 2);
+  EXPECT_EQ(small.global_batch_sequences, 8);  // two microbatches of two on two data ranks
+  EXPECT_EQ(small.seed, 7u);
+  EXPECT_EQ(small.model_folder + small.output_directory, "");
+  const std::vector<std::string> lines = what_was_shrunk(run, small);
+  EXPECT_EQ(lines.front(), "model.num_layers 32 -> 3");
+  EXPECT_NE(std::find(lines.begin(), lines.end(), "training.micro_batch_sequences 4 -> 2"), lines.end());
+
+  run.model.num_heads = 64;
+  run.model.num_kv_heads = 4;
+  EXPECT_EQ(shrunk(run).model.num_heads, 16);
+  EXPECT_EQ(shrunk(run).model.num_kv_heads, 1);
+}
+
+// Edges must fall inside shares and between them, or a wrong edge could not be seen.
+TEST(VerifyShape, MakesDocumentsWithEdgesInManyPlaces) {
+  const test::Folder folder;
+  RunSpec small = shrunk(small_run(1, 4));
+  std::string path;
+  {
+    const SyntheticDocuments documents(small, folder.path()), again(small, folder.path());
+    path = documents.folder();
+    small.data.sources = {{.files = {path}}};
+    const Dataset data = open_dataset(small.data, small.seed, small.model.vocabulary_size, Order::kShuffled);
+    small.data.sources = {{.files = {again.folder()}}};
+    EXPECT_EQ(open_dataset(small.data, small.seed, small.model.vocabulary_size, Order::kShuffled).fingerprint(), data.fingerprint());
+    EXPECT_GT(data.sequence(0).documents.size(), 2u);
+    EXPECT_GE(data.total_tokens(), 2 * small.data.sequence_length);
+  }
+  EXPECT_FALSE(std::filesystem::exists(path));
+  EXPECT_THROW(SyntheticDocuments(small, folder / "nowhere"), Error);
+}
+
+TEST(VerifyCompare, MeasuresAgainstTheLargest) {
+  const std::vector<double> expected = {1, -4, 2}, got = {1, -4, 2.5};
+  const TensorDifference difference = compare_elements(got, expected, largest_magnitude(expected), 0.1);
+  EXPECT_EQ(difference.largest, 0.125);
+  EXPECT_EQ(difference.first, 2);
+  EXPECT_EQ(difference.num_off, 1);
+  EXPECT_EQ(compare_elements(got, expected, 4, 0.125).first, -1);
+  const std::vector<double> nothing = {0, 0}, something = {0, 1e-300}, bad = {NAN, INFINITY};
+  EXPECT_EQ(compare_elements(nothing, nothing, 0, 0).first, -1);
+  EXPECT_EQ(compare_elements(something, nothing, 0, 1).first, 1);
+  EXPECT_EQ(compare_elements(bad, bad, largest_magnitude(bad), 1).num_off, 2);
 }
 
 class VerifyMesh : public testing::TestWithParam<int> {};
@@ -103,6 +184,34 @@ TEST(Verify, AgreesOnEveryKindOfModel) {
   run.compute_dtype = DType::kBFloat16;
   run.model.num_kv_heads = 1;
   expect_agreement(run);
+}
+
+// Scores that all but ignore positions: the gradient of a key's bias is then nothing but rounding.
+TEST(Verify, AllowsForSumsThatCancel) {
+  RunSpec run = small_run(1, 4);
+  run.model.bias = ModelSpec::Bias::kQkv;
+  run.model.rope.scaling = RopeScalingType::kLinear;
+  run.model.rope.factor = 1e6;
+  expect_agreement(run);
+}
+
+// The same on both sides, and still no agreement.
+TEST(Verify, DoesNotTakeNotANumberForAnAnswer) {
+  const Kernels kernels = test::with_fault<Loss, test::ScalesTheGradient>(std::nan(""));
+  const VerifyReport report = verified(small_run(1, 2), DType::kFloat64, {}, {.num_threads = 1, .memory = nullptr, .kernels = kernels});
+  EXPECT_EQ(report.difference.find("rank 0, gradient of lm_head.weight by microbatch 0, [0, 0]: nan where one rank has nan"), 0u)
+      << report.difference;
+  EXPECT_EQ(report.largest, INFINITY);
+}
+
+// The cause, not that a peer has gone.
+TEST(Verify, EndsWithTheErrorOfARank) {
+  try {
+    verified(small_run(1, 3), DType::kFloat64, {.rank = 1, .faults = {.fail_at = 5}, .kernels = nullptr});
+    FAIL() << "no error";
+  } catch (const CommError& error) {
+    EXPECT_NE(std::string(error.what()).find("rank 1: send_recv 5 was made to fail"), std::string::npos) << error.what();
+  }
 }
 
 struct PlantedError {
