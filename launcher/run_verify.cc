@@ -21,7 +21,8 @@ std::string describe(const RunSpec& run, const RunSpec& small, bool threads) {
   std::string text = fmt::format("{}: {}, {}, {}\n", run.name, run.mesh.to_string(), name(run.layout),
                                  run.data.packing == Packing::kDocuments ? "documents apart" : "one stream of text");
   if (threads && run.mesh.num_ranks() > 1) {
-    text += fmt::format("its {} ranks are threads of this process, which compute the same numbers\n", run.mesh.num_ranks());
+    text +=
+        fmt::format("its {} ranks are threads of this process, which compute the same numbers\n", run.mesh.num_ranks());
   }
   if (run.mesh.num_ranks() == 1) {
     text += "this mesh is one rank, so little can differ; try one with --set mesh.context=4, or start under mpirun\n";
@@ -66,15 +67,18 @@ int run_verify(const config::RunConfig& config, World& world, const RankResource
     const VerifyReport report = compare(one_rank, small, world, resources, timeout);
     num_tensors = report.num_tensors;
     if (speaks) {
-      out << fmt::format("{}: largest difference {:.2g}, in {}; allowed is {:.2g}; {:.1f} s\n", name(dtype), report.largest,
-                         report.where, verify_tolerance(dtype), std::chrono::duration<double>(Clock::now() - begin).count())
+      out << fmt::format("{}: largest difference {:.2g}, in {}; allowed is {:.2g}; {:.1f} s\n", name(dtype),
+                         report.largest, report.where, verify_tolerance(dtype),
+                         std::chrono::duration<double>(Clock::now() - begin).count())
           << std::flush;
     }
     if (report.difference.empty()) continue;
     if (speaks) std::cerr << fmt::format("longspan: verify, {}: {}\n", name(dtype), report.difference) << std::flush;
     return exit_code(ErrorKind::kNumerical);
   }
-  if (speaks) out << fmt::format("verify: {} tensors on {} ranks agree with one rank\n", num_tensors, small.mesh.num_ranks()) << std::flush;
+  if (!speaks) return kExitDone;
+  out << fmt::format("verify: {} tensors on {} ranks agree with one rank\n", num_tensors, small.mesh.num_ranks())
+      << std::flush;
   return kExitDone;
 }
 

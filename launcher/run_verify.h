@@ -9,8 +9,8 @@
 
 namespace longspan {
 
-// Exit code 0 if all agrees, else that of a numerical failure, on every rank. Started alone, the process runs the ranks of the
-// mesh as threads. Rank 0 writes to `out`, and the difference to standard error.
+// Exit code 0 if all agrees, else that of a numerical failure, on every rank. Started alone, the process runs the ranks
+// of the mesh as threads. Rank 0 writes to `out`, and the difference to standard error.
 int run_verify(const config::RunConfig& config, World& world, const RankResources& resources, std::ostream& out);
 
 }  // namespace longspan

@@ -16,15 +16,19 @@ std::vector<double> converted(const Tensor& t) {
 
 std::vector<double> doubles(const Tensor& t) {
   switch (t.dtype()) {
-    case DType::kFloat64: return converted<double>(t);
-    case DType::kFloat32: return converted<float>(t);
-    case DType::kInt32: return converted<int32_t>(t);
+    case DType::kFloat64:
+      return converted<double>(t);
+    case DType::kFloat32:
+      return converted<float>(t);
+    case DType::kInt32:
+      return converted<int32_t>(t);
     case DType::kBFloat16: {
       std::vector<double> values;
       for (int64_t i = 0; i < t.num_elements(); ++i) values.push_back(static_cast<float>(t.data<bfloat16>()[i]));
       return values;
     }
-    default: break;
+    default:
+      break;
   }
   raise(ErrorKind::kInternal, "a record of {} numbers", name(t.dtype()));
 }
@@ -101,10 +105,12 @@ class StepRecorder::WatchedAttention final : public BlockAttention {
     recorder_.add_attention(block);
     inner().forward(context, block, state);
   }
-  void do_delta(const Context& context, const Tensor& output, const Tensor& doutput, const Tensor& delta) const override {
+  void do_delta(const Context& context, const Tensor& output, const Tensor& doutput,
+                const Tensor& delta) const override {
     inner().delta(context, output, doutput, delta);
   }
-  void do_backward(const Context& context, const AttentionBlock& block, const AttentionGradient& gradient) const override {
+  void do_backward(const Context& context, const AttentionBlock& block,
+                   const AttentionGradient& gradient) const override {
     recorder_.add_attention(block);
     inner().backward(context, block, gradient);
   }
@@ -140,7 +146,8 @@ void StepRecorder::on_step(const StepReport& report) { record_.loss = report.los
 
 void StepRecorder::add(std::string name, Rows rows, int microbatch, const Tensor& tensor) {
   const int64_t width = tensor.rank() < 2 ? 1 : tensor.size(1);
-  record_.tensors.push_back({std::move(name), rows, microbatch, ring_rank_, kOrders * ++order_, width, doubles(tensor)});
+  record_.tensors.push_back(
+      {std::move(name), rows, microbatch, ring_rank_, kOrders * ++order_, width, doubles(tensor)});
 }
 
 void StepRecorder::add_inputs(int microbatch) {

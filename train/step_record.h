@@ -1,9 +1,9 @@
-// StepRecord: what one rank computed in the first step of a run, tensor by tensor in the order of computation, as doubles, so
-// that runs on different meshes and in different precisions can be laid side by side (train/verify.h).
+// StepRecord: what one rank computed in the first step of a run, tensor by tensor in the order of computation, as
+// doubles, so that runs on different meshes and in different precisions can be laid side by side (train/verify.h).
 //
-// Of each microbatch: its tokens, targets, rotary angles and gradient scale; the queries, and the keys and values of every hop,
-// that attention is given in forward and in backward; what every block gives; the losses; the gradient of every block's
-// input; and its share in the gradients of the parameters, block by block.
+// Of each microbatch: its tokens, targets, rotary angles and gradient scale; the queries, and the keys and values of
+// every hop, that attention is given in forward and in backward; what every block gives; the losses; the gradient of
+// every block's input; and its share in the gradients of the parameters, block by block.
 #pragma once
 
 #include <limits>
@@ -25,7 +25,7 @@ struct TensorRecord {
   std::string name;  // once in each microbatch, but for keys and values: these once for each owner
   Rows rows = Rows::kTokens;
   int microbatch = 0;
-  int owner = 0;  // whose rows these are, by the place in the ring
+  int owner = 0;      // whose rows these are, by the place in the ring
   int64_t order = 0;  // when it was computed; comparable between ranks, even where one has fewer hops to compute
   int64_t width = 1;
   std::vector<double> values;

@@ -7,9 +7,9 @@
 namespace longspan {
 
 struct TensorDifference {
-  double largest = 0;   // |got - expected| over `scale`; infinite where a number is not finite
-  int64_t first = -1;   // the first element that is off by more than the tolerance; -1: none
-  int64_t num_off = 0;  // how many are
+  double largest = 0;            // |got - expected| over `scale`; infinite where a number is not finite
+  int64_t first = -1;            // the first element that is off by more than the tolerance; -1: none
+  int64_t num_off = 0;           // how many are
   double got = 0, expected = 0;  // the first one's
 };
 
@@ -19,8 +19,8 @@ double largest_magnitude(std::span<const double> values);
 TensorDifference compare_elements(std::span<const double> got, std::span<const double> expected, double scale,
                                   double tolerance);
 
-// The m for which error = m * part to within a hundredth, if there is one: an error that looks like one rank's part of a sum,
-// taken once too often (m = 1) or not at all (m = -1). `residual`: how far from it, relative to the error.
+// The m for which error = m * part to within a hundredth, if there is one: an error that looks like one rank's part of
+// a sum, taken once too often (m = 1) or not at all (m = -1). `residual`: how far from it, relative to the error.
 struct Multiple {
   double factor = 0, residual = 1;
 };

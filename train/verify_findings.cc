@@ -27,9 +27,9 @@ void Findings::add(int64_t order, const std::string& name, const std::string& pl
   const double key = 2 * static_cast<double>(order) + (blame == Blame::kSome ? 1 : 0);
   if (key >= key_) return;
   key_ = key;
-  text_ = fmt::format("{}, {}, {}: {} where one rank has {}; {} of {} elements are off, by up to {:.2g} of the largest{}",
-                      rank_name(), name, place, difference.got, difference.expected, difference.num_off, num_elements,
-                      difference.largest, remark);
+  text_ = fmt::format(
+      "{}, {}, {}: {} where one rank has {}; {} of {} elements are off, by up to {:.2g} of the largest{}", rank_name(),
+      name, place, difference.got, difference.expected, difference.num_off, num_elements, difference.largest, remark);
 }
 
 VerifyReport Findings::settle(int64_t num_tensors) {
@@ -47,7 +47,8 @@ VerifyReport Findings::settle(int64_t num_tensors) {
   report.difference = broadcast(world, text_, speaker);
   std::string others;
   for (size_t rank = 0; rank < keys.size(); ++rank) {
-    if (keys[rank] == least && static_cast<int>(rank) != speaker) others += fmt::format("{}{}", others.empty() ? "" : ", ", rank);
+    if (keys[rank] == least && static_cast<int>(rank) != speaker)
+      others += fmt::format("{}{}", others.empty() ? "" : ", ", rank);
   }
   if (!others.empty()) report.difference += "; off there, too: rank " + others;
   report.difference += "; all that was computed before agrees";
@@ -71,7 +72,9 @@ int64_t Findings::smallest(Communicator& group, int64_t value) const {
 bool Findings::is_best(Communicator& group, double residual, bool is_off) const {
   const std::vector<double> off = gathered(group, is_off ? 1 : 0), residuals = gathered(group, residual);
   const auto rank = static_cast<ptrdiff_t>(group.rank());
-  if (std::find(off.begin(), off.end(), 0) != off.end()) return std::find(off.begin(), off.end(), 1) - off.begin() == rank;
+  if (std::find(off.begin(), off.end(), 0) != off.end())
+    return std::find(off.begin(), off.end(), 1) - off.begin() == rank;
+  if (group.size() == 1) return true;
   const auto best = std::min_element(residuals.begin(), residuals.end());
   return *best <= kExplains && best - residuals.begin() == rank;
 }
@@ -102,8 +105,8 @@ std::string Findings::rank_name() const {
   return fmt::format("{} (data {}, context {})", rank, mesh_.coordinate(Axis::kData), mesh_.coordinate(Axis::kContext));
 }
 
-// Ranks of a ring are neighbours in the world: the context axis varies fastest (the tensor axis, which would vary faster, has one
-// rank for each).
+// Ranks of a ring are neighbours in the world: the context axis varies fastest (the tensor axis, which would vary
+// faster, has one rank for each).
 int Findings::first_in_ring(const std::vector<double>& keys, double least) const {
   const int ring = mesh_.shape().context;
   const auto off = [&](int rank) { return keys[static_cast<size_t>(rank)] == least; };

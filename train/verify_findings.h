@@ -28,20 +28,20 @@ class Findings {
 
   // Every tensor that was compared, whatever came of it.
   void measured(double difference, const std::string& name);
-  // A tensor that is off. `order`: when it was computed; a later one than that found already does not count. `place`: of the first
-  // element that is off. `remark` goes to the end of the text.
+  // A tensor that is off. `order`: when it was computed; a later one than that found already does not count. `place`:
+  // of the first element that is off. `remark` goes to the end of the text.
   void add(int64_t order, const std::string& name, const std::string& place, const TensorDifference& difference,
            size_t num_elements, Blame blame = Blame::kThisRank, const std::string& remark = "");
 
-  // Collective over the world: the report on which all agree. Of those ranks that found the first difference, it names the one whose
-  // predecessor in its ring did not: what is wrong with a shard of keys is passed on to the ranks behind.
+  // Collective over the world: the report on which all agree. Of those ranks that found the first difference, it names
+  // the one whose predecessor in its ring did not: what is wrong with a shard of keys is passed on to the ranks behind.
   VerifyReport settle(int64_t num_tensors);
 
   // Collective over the group.
   std::vector<double> summed(Communicator& group, const std::vector<double>& values) const;
   int64_t smallest(Communicator& group, int64_t value) const;
-  // Whether this rank is to blame for a sum of the group that is off. If only some ranks have it wrong, the first of them
-  // is; else the one whose part explains the error best (`residual`), if one does.
+  // Whether this rank is to blame for a sum of the group that is off. If only some ranks have it wrong, the first of
+  // them is; else the one whose part explains the error best (`residual`), if one does.
   bool is_best(Communicator& group, double residual, bool is_off) const;
 
  private:

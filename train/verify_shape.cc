@@ -18,7 +18,9 @@ namespace longspan {
 namespace {
 
 // Near `target`, with the remainder by 16: a kernel's last, partial vector stays as long as it was.
-int64_t shrunk_width(int64_t width, int64_t target) { return width <= target ? width : target + width % 16; }
+int64_t shrunk_width(int64_t width, int64_t target) {
+  return width <= target ? width : target + width % 16;
+}
 
 // At most two key heads, and fewer where that leaves many query heads to each.
 void shrink_heads(ModelSpec& model) {
@@ -28,8 +30,8 @@ void shrink_heads(ModelSpec& model) {
   model.num_kv_heads = num_kv_heads;
 }
 
-// Zigzag cuts a sequence into 2 P chunks, so the remainder by that decides how uneven the shares are. Several tiles of the
-// kernels for a rank of a small ring, but a step of so many sequences should not take long.
+// Zigzag cuts a sequence into 2 P chunks, so the remainder by that decides how uneven the shares are. Several tiles of
+// the kernels for a rank of a small ring, but a step of so many sequences should not take long.
 int64_t shrunk_length(int64_t length, int64_t num_ranks, int64_t num_sequences) {
   constexpr int64_t kLeastChunk = 4;
   const int64_t chunks = 2 * num_ranks, tokens = std::clamp<int64_t>(4096 / num_sequences, 96, 512);
@@ -52,8 +54,8 @@ RunSpec shrunk(const RunSpec& run) {
   model.head_dim = shrunk_width(model.head_dim, 32);
   model.mlp_size = shrunk_width(model.mlp_size, 96);
   model.vocabulary_size = shrunk_width(model.vocabulary_size, 128);
-  // Weights as large as keep a product's output as large as its input: smaller ones make attention all but uniform, and an error
-  // in it all but invisible.
+  // Weights as large as keep a product's output as large as its input: smaller ones make attention all but uniform, and
+  // an error in it all but invisible.
   model.initializer_range = 1 / std::sqrt(static_cast<double>(model.hidden_size));
   small.mesh = run.mesh;
   small.layout = run.layout;
@@ -63,8 +65,7 @@ RunSpec shrunk(const RunSpec& run) {
   const int64_t at_once = run.micro_batch_sequences * run.mesh.data;
   const int64_t num_microbatches = std::min<int64_t>(std::max<int64_t>(run.global_batch_sequences / at_once, 1), 2);
   small.global_batch_sequences = num_microbatches * small.micro_batch_sequences * run.mesh.data;
-  small.data.sequence_length =
-      shrunk_length(run.data.sequence_length, run.mesh.context, small.global_batch_sequences);
+  small.data.sequence_length = shrunk_length(run.data.sequence_length, run.mesh.context, small.global_batch_sequences);
   small.loss_tile_tokens = std::min<int64_t>(run.loss_tile_tokens, 100);
   small.optimizer = run.optimizer;
   small.num_steps = 1;
@@ -113,7 +114,8 @@ SyntheticDocuments::SyntheticDocuments(const RunSpec& small, const std::string& 
     if (number % 8 == 5) size = length + size;
     std::vector<uint32_t> document;
     for (int64_t i = 0; i < size; ++i) {
-      document.push_back(static_cast<uint32_t>(tokens.below(drawn++, static_cast<uint64_t>(small.model.vocabulary_size))));
+      document.push_back(
+          static_cast<uint32_t>(tokens.below(drawn++, static_cast<uint64_t>(small.model.vocabulary_size))));
     }
     const std::string path = fmt::format("{}/{:08}", folder_, number);
     std::ofstream file(path, std::ios::binary);

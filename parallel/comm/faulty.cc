@@ -154,7 +154,8 @@ class FaultyCommunicator final : public Communicator {
     return Work(std::make_shared<SpoiledWork>(inner_.send_recv(stream, message), [into = message.receive] {
       const size_t num_bytes = into.num_bytes();
       // The last byte of the eight in the middle.
-      if (num_bytes > 0) static_cast<std::byte*>(into.raw())[std::min(num_bytes / 2 | 7, num_bytes - 1)] ^= std::byte{0xff};
+      const size_t place = std::min(num_bytes / 2 | 7, num_bytes - 1);
+      if (num_bytes > 0) static_cast<std::byte*>(into.raw())[place] ^= std::byte{0xff};
     }));
   }
 

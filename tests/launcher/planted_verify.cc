@@ -9,7 +9,8 @@
 int main() {
   using namespace longspan;
   World world(detect_launch(std::getenv), std::chrono::seconds(60));
-  LoadedConfig loaded = parse_config("model { num_layers: 2 } mesh { context: 2 } context { layout: STRIPED }", "planted", {});
+  LoadedConfig loaded =
+      parse_config("model { num_layers: 2 } mesh { context: 2 } context { layout: STRIPED }", "planted", {});
   resolve(loaded, {.command = Command::kVerify, .num_ranks = world.size(), .read_model = nullptr});
   RankResources resources;
   // Two forwards of attention make the one rank's run; of the mesh's two hops in each layer, the second is left out.

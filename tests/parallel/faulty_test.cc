@@ -61,7 +61,8 @@ TEST(Faulty, PayloadOfAnEarlierCall) {
   std::vector<std::vector<int>> received;
   run_in_process(2, [&](Communicator& inner) {  // here rank 1, which rank 0 hears, is the faulty one
     const Context context = make_context();
-    const auto group = make_faulty_communicator(inner, inner.rank() == 1 ? CommFaults{.send_earlier_of = 2} : CommFaults{});
+    const CommFaults faults{.send_earlier_of = inner.rank() == 1 ? 2 : -1};
+    const auto group = make_faulty_communicator(inner, faults);
     for (int m = 0; m < 4; ++m) {
       const Tensor send = filled<uint8_t>(context, {4}, [&](int64_t) { return inner.rank() * 10.0 + m; });
       const Tensor receive = context.zeros({4}, DType::kUInt8);
@@ -79,7 +80,8 @@ TEST(Faulty, KeepsItsOwnPayload) {
 TEST(Faulty, CountsItsPartOfASumTwice) {
   run_in_process(2, [](Communicator& inner) {
     const Context context = make_context();
-    const auto group = make_faulty_communicator(inner, inner.rank() == 0 ? CommFaults{.count_twice_of = 1} : CommFaults{});
+    const CommFaults faults{.count_twice_of = inner.rank() == 0 ? 1 : -1};
+    const auto group = make_faulty_communicator(inner, faults);
     const auto total = [&](ReduceOp op) {
       const Tensor data = filled<double>(context, {1}, [&](int64_t) { return inner.rank() == 0 ? 1.0 : 10.0; });
       group->all_reduce(context.stream(), data, op);

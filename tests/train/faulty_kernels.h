@@ -1,4 +1,5 @@
-// Kernels that err, for planting errors on one rank: the reference kernels, with one family in which a single thing is wrong.
+// Kernels that err, for planting errors on one rank: the reference kernels, with one family in which a single thing is
+// wrong.
 #pragma once
 
 #include <atomic>
@@ -41,10 +42,12 @@ class RightAttention : public BlockAttention {
   void do_forward(const Context& context, const AttentionBlock& block, const AttentionState& state) const override {
     right().forward(context, block, state);
   }
-  void do_delta(const Context& context, const Tensor& output, const Tensor& doutput, const Tensor& delta) const override {
+  void do_delta(const Context& context, const Tensor& output, const Tensor& doutput,
+                const Tensor& delta) const override {
     right().delta(context, output, doutput, delta);
   }
-  void do_backward(const Context& context, const AttentionBlock& block, const AttentionGradient& gradient) const override {
+  void do_backward(const Context& context, const AttentionBlock& block,
+                   const AttentionGradient& gradient) const override {
     right().backward(context, block, gradient);
   }
 
@@ -119,7 +122,8 @@ class TurnsByTheNextPosition final : public Rotary {
     const Tensor out = context.empty(table.shape(), table.dtype());
     const int64_t n = table.size(0);
     for (int64_t t = 0; t < n; ++t) {
-      std::memcpy(out.select(0, t).raw(), table.select(0, std::min(t + 1, n - 1)).raw(), table.num_bytes() / static_cast<size_t>(n));
+      std::memcpy(out.select(0, t).raw(), table.select(0, std::min(t + 1, n - 1)).raw(),
+                  table.num_bytes() / static_cast<size_t>(n));
     }
     return out;
   }
@@ -130,22 +134,20 @@ class TurnsByTheNextPosition final : public Rotary {
   Kernels right_;
 };
 
-// Products that accumulate, which only gradients of parameters do, do it twice from the `first`-th on; `times` of them.
-class AccumulatesTwice final : public LinearAlgebra {
+// Of the products that accumulate gradients of parameters, the `wrong`-th is added `times` times.
+class AddsAProduct final : public LinearAlgebra {
  public:
-  AccumulatesTwice(Kernels right, int first, int times) : right_(std::move(right)), first_(first), times_(times) {}
+  AddsAProduct(Kernels right, int wrong, int times) : right_(std::move(right)), wrong_(wrong), times_(times) {}
 
  private:
   void do_gemm(const Context& context, const GemmOptions& options, const Tensor& a, const Tensor& b,
                const Tensor& c) const override {
-    const auto& algebra = right_->get<LinearAlgebra>();
-    algebra.gemm(context, options, a, b, c);
-    if (options.write != Write::kAccumulate || options.a != Transpose::kYes) return;
-    const int count = count_++;
-    if (count >= first_ && count < first_ + times_) algebra.gemm(context, options, a, b, c);
+    const bool gradient = options.write == Write::kAccumulate && options.a == Transpose::kYes;
+    const int times = gradient && count_++ == wrong_ ? times_ : 1;
+    for (int i = 0; i < times; ++i) right_->get<LinearAlgebra>().gemm(context, options, a, b, c);
   }
   Kernels right_;
-  int first_, times_;
+  int wrong_, times_;
   mutable std::atomic<int> count_ = 0;
 };
 

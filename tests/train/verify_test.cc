@@ -1,5 +1,5 @@
-// Verification: a mesh that computes what one rank computes passes, and each of many planted errors is found, with the tensor and
-// the rank where it went wrong.
+// Verification: a mesh that computes what one rank computes passes, and each of many planted errors is found, with the
+// tensor and the rank where it went wrong.
 #include "train/verify.h"
 
 #include <gtest/gtest.h>
@@ -52,8 +52,9 @@ VerifyReport verified(const RunSpec& run, DType dtype, const Plants& plants = {}
   run_in_process(small.mesh.num_ranks(), [&](Communicator& inner) {
     const bool faulty = inner.rank() == plants.rank;
     const auto world = make_faulty_communicator(inner, faulty ? plants.faults : CommFaults{});
-    reports[static_cast<size_t>(inner.rank())] =
-        one_rank.compare(*world, {.num_threads = 1, .memory = nullptr, .kernels = faulty && plants.kernels ? plants.kernels : all.kernels});
+    reports[static_cast<size_t>(inner.rank())] = one_rank.compare(
+        *world,
+        {.num_threads = 1, .memory = nullptr, .kernels = faulty && plants.kernels ? plants.kernels : all.kernels});
   });
   for (const VerifyReport& report : reports) {
     EXPECT_EQ(report.difference, reports[0].difference);
@@ -63,7 +64,8 @@ VerifyReport verified(const RunSpec& run, DType dtype, const Plants& plants = {}
 }
 
 void expect_agreement(const RunSpec& run) {
-  SCOPED_TRACE(fmt::format("{} {} packing {}", run.mesh.to_string(), name(run.layout), static_cast<int>(run.data.packing)));
+  SCOPED_TRACE(
+      fmt::format("{} {} packing {}", run.mesh.to_string(), name(run.layout), static_cast<int>(run.data.packing)));
   for (const DType dtype : {DType::kFloat64, run.compute_dtype}) {
     const VerifyReport report = verified(run, dtype);
     EXPECT_EQ(report.difference, "");
@@ -130,7 +132,8 @@ TEST(VerifyShape, MakesDocumentsWithEdgesInManyPlaces) {
     small.data.sources = {{.files = {path}}};
     const Dataset data = open_dataset(small.data, small.seed, small.model.vocabulary_size, Order::kShuffled);
     small.data.sources = {{.files = {again.folder()}}};
-    EXPECT_EQ(open_dataset(small.data, small.seed, small.model.vocabulary_size, Order::kShuffled).fingerprint(), data.fingerprint());
+    EXPECT_EQ(open_dataset(small.data, small.seed, small.model.vocabulary_size, Order::kShuffled).fingerprint(),
+              data.fingerprint());
     EXPECT_GT(data.sequence(0).documents.size(), 2u);
     EXPECT_GE(data.total_tokens(), 2 * small.data.sequence_length);
   }
@@ -198,8 +201,11 @@ TEST(Verify, AllowsForSumsThatCancel) {
 // The same on both sides, and still no agreement.
 TEST(Verify, DoesNotTakeNotANumberForAnAnswer) {
   const Kernels kernels = test::with_fault<Loss, test::ScalesTheGradient>(std::nan(""));
-  const VerifyReport report = verified(small_run(1, 2), DType::kFloat64, {}, {.num_threads = 1, .memory = nullptr, .kernels = kernels});
-  EXPECT_EQ(report.difference.find("rank 0, gradient of lm_head.weight by microbatch 0, [0, 0]: nan where one rank has nan"), 0u)
+  const VerifyReport report =
+      verified(small_run(1, 2), DType::kFloat64, {}, {.num_threads = 1, .memory = nullptr, .kernels = kernels});
+  EXPECT_EQ(
+      report.difference.find("rank 0, gradient of lm_head.weight by microbatch 0, [0, 0]: nan where one rank has nan"),
+      0u)
       << report.difference;
   EXPECT_EQ(report.largest, INFINITY);
 }
@@ -210,7 +216,8 @@ TEST(Verify, EndsWithTheErrorOfARank) {
     verified(small_run(1, 3), DType::kFloat64, {.rank = 1, .faults = {.fail_at = 5}, .kernels = nullptr});
     FAIL() << "no error";
   } catch (const CommError& error) {
-    EXPECT_NE(std::string(error.what()).find("rank 1: send_recv 5 was made to fail"), std::string::npos) << error.what();
+    EXPECT_NE(std::string(error.what()).find("rank 1: send_recv 5 was made to fail"), std::string::npos)
+        << error.what();
   }
 }
 
@@ -233,9 +240,30 @@ TEST_P(VerifyError, IsFound) {
   EXPECT_EQ(report.difference.substr(0, begin.size()), begin) << report.difference;
 }
 
+// With two microbatches on each rank.
+TEST(Verify, NamesThePlaceInAMeshOfTwoAxes) {
+  RunSpec run = small_run(2, 2);
+  run.global_batch_sequences = 4;
+  const int products = 1 + 2 * 7;  // the head's, and those of each layer
+  const Kernels kernels = test::with_fault<LinearAlgebra, test::AddsAProduct>(products + 1, 2);
+  const VerifyReport report = verified(run, DType::kFloat64, {.rank = 3, .faults = {}, .kernels = kernels});
+  const std::string begin =
+      "rank 3 (data 1, context 1), gradient of model.layers.1.mlp.gate_proj.weight by microbatch 1, [0, 0]: ";
+  EXPECT_EQ(report.difference.substr(0, begin.size()), begin) << report.difference;
+  EXPECT_NE(report.difference.find("as if this rank's part of the sum were counted 2 times"), std::string::npos);
+
+  run.mesh.context = 1;
+  const VerifyReport apart = verified(
+      run, DType::kFloat64, {.rank = 1, .faults = {}, .kernels = test::with_fault<BlockAttention, test::SkipsAHop>(1)});
+  EXPECT_EQ(
+      apart.difference.find("rank 1 (data 1, context 0), output of model.layers.1, microbatch 0, token 0, element 0: "),
+      0u)
+      << apart.difference;
+}
+
 using test::with_fault;
 
-// Rank 1 of three. Transfers of a layer: forward K V, K V; backward K V (hop 1), dK dV, K V (hop 2), dK dV, and dK dV home.
+// Rank 1 of three. Transfers of a layer: forward K V, K V; backward K V, dK dV, K V, dK dV, and dK dV home.
 std::vector<PlantedError> planted_errors() {
   const auto comm = [](const CommFaults& faults, int rank = 1) { return Plants{rank, faults, nullptr}; };
   const auto kernels = [](Kernels k) { return Plants{1, {}, std::move(k)}; };
@@ -258,10 +286,12 @@ std::vector<PlantedError> planted_errors() {
       {"WrongPosition", kernels(with_fault<Rotary, test::TurnsByTheNextPosition>()), "queries of model.layers.0"},
       {"ScaleOfTheGradient", kernels(with_fault<Loss, test::ScalesTheGradient>(2.0)),
        "gradient of lm_head.weight by microbatch 0"},
-      {"GradientOfTheHeadTwice", kernels(with_fault<LinearAlgebra, test::AccumulatesTwice>(0, 1)),
+      {"GradientOfTheHeadTwice", kernels(with_fault<LinearAlgebra, test::AddsAProduct>(0, 2)),
        "gradient of lm_head.weight by microbatch 0"},
-      {"GradientTwice", kernels(with_fault<LinearAlgebra, test::AccumulatesTwice>(2, 1)),
+      {"GradientTwice", kernels(with_fault<LinearAlgebra, test::AddsAProduct>(2, 2)),
        "gradient of model.layers.1.mlp.up_proj.weight by microbatch 0"},
+      {"GradientLeftOut", kernels(with_fault<LinearAlgebra, test::AddsAProduct>(5, 0)),
+       "gradient of model.layers.1.self_attn.k_proj.weight by microbatch 0"},
       {"ReducedTwice", comm({.count_twice_of = 1}), "gradient of model.embed_tokens.weight after the reduction"},
       // All ranks have these sums alike.
       {"PredictedTokensCountedTwice", comm({.count_twice_of = 0}), "scale of the gradients", 0},
