@@ -47,12 +47,12 @@ std::set<std::string> commands_in(const std::string& text) {
 TEST(CommandLine, ListsJustTheCommandsThatWork) {
   const CommandLine line = parse({"--help"});
   EXPECT_EQ(line.action, CommandLine::Action::kPrint);
-  EXPECT_EQ(commands_in(line.text), (std::set<std::string>{"train", "evaluate", "generate", "bench", "doctor"}));
+  EXPECT_EQ(commands_in(line.text), (std::set<std::string>{"train", "evaluate", "generate", "verify", "bench", "doctor"}));
 }
 
 TEST(CommandLine, HasJustTheseFlags) {
   EXPECT_EQ(flags_in(parse({"--help"}).text), (std::set<std::string>{"--help", "--version"}));
-  for (const char* command : {"train", "evaluate", "generate"}) {
+  for (const char* command : {"train", "evaluate", "generate", "verify"}) {
     EXPECT_EQ(flags_in(parse({command, "--help"}).text), (std::set<std::string>{"--help", "--config", "--set"})) << command;
   }
   EXPECT_EQ(flags_in(parse({"bench", "--help"}).text), (std::set<std::string>{"--help", "--set"}));
@@ -64,6 +64,7 @@ TEST(CommandLine, ReadsEveryCommand) {
   EXPECT_EQ(parse({"train", "--config", "a"}).command, Command::kTrain);
   EXPECT_EQ(parse({"evaluate", "--config", "a"}).command, Command::kEvaluate);
   EXPECT_EQ(parse({"generate", "--config=a"}).command, Command::kGenerate);
+  EXPECT_EQ(parse({"verify", "--config", "a"}).command, Command::kVerify);
   EXPECT_EQ(parse({"generate", "--config=a"}).config, "a");
   const CommandLine bench = parse({"bench", "attention", "--set", "model.head_dim=64"});
   EXPECT_EQ(bench.command, Command::kBench);
