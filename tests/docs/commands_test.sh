@@ -15,6 +15,12 @@ cp -r "$root/configs" "$scratch/configs"
 mkdir -p "$scratch/tests" && ln -s "$root/tests/golden" "$scratch/tests/golden"
 cd "$scratch" || exit 1
 
+# Calls of the program in what a shell would read, without redirections and comments; a batch script trains.
+calls() {
+  sed -E 's/longspan\.sbatch /longspan train /' | grep -E 'longspan[")]* (-|[a-z])' |
+    sed -E 's/.*longspan[")]* (-|[a-z])/longspan \1/; s/ +[0-9]?[>|&].*//; s/ +#.*//'
+}
+
 # The words after the program, as a shell splits them.
 call() {  # WHERE COMMAND
   local where=$1 words said
@@ -37,15 +43,14 @@ for page in $(pages); do
     bash -n <<<"$command" 2>syntax || complain "$page:$line: $(cat syntax)"
     case $command in
       cat\ \>*'<<'*) eval "$command" ;;
-      *longspan\ [a-z-]* | *longspan.sbatch\ --*)
-        command=${command%%|*}
-        [[ $command == *longspan.sbatch* ]] && command="longspan train ${command#*longspan.sbatch }"
-        command=$(sed -E 's/.*longspan ([a-z-])/longspan \1/; s/(^|[^&])[>&].*/\1/; s/ +#.*//' <<<"$command")
-        num_calls=$((num_calls + 1))
-        call "$page:$line" "$command"
+      *)
+        while IFS= read -r one; do
+          num_calls=$((num_calls + 1))
+          call "$page:$line" "$one"
+        done < <(calls <<<"$command")
         ;;
     esac
-  done < <(commands "$page" | awk '/^[0-9]+\t/ && NR > 1 { printf "%c", 0 } { printf "%s%s", (/^[0-9]+\t/ ? "" : "\n"), $0 } END { printf "%c", 0 }')
+  done < <(commands "$page")
 done
 [ "$num_calls" -gt 8 ] || complain "only $num_calls calls of longspan were found"
 finish

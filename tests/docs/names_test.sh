@@ -35,7 +35,8 @@ check_span() {  # WHERE SPAN
   local where=$1 span=$2 part
   case $span in
     *[\ \"\'\;\<\>\$\(\)]*) [[ $span =~ ^[A-Za-z_:]+\(\)$ ]] || return ;;
-    build/* | runs/* | /* | ~* | -* | *://*) return ;;
+    build/* | runs/* | /* | ~* | _* | -* | *://* | *.[0-9]*.*) return ;;
+    snake_case | PascalCase | kPascalCase) return ;;  # styles of names
   esac
   if [[ $span =~ ^[a-z_0-9.]*/?[A-Z][A-Za-z0-9]+\.([A-Z][A-Za-z0-9]+|\*)$ ]]; then  # a test
     part=${span##*/}

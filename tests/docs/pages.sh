@@ -24,16 +24,23 @@ spans() {  # PAGE
   prose "$1" | awk -F'`' '{ split($1, head, "\t"); for (i = 2; i < NF; i += 2) print head[1] "\t" $i }'
 }
 
-# Commands of bash blocks, those over several lines as one: NUMBER<tab>COMMAND.
+# Commands of bash blocks as whole: NUMBER<tab>COMMAND, where a command over several lines keeps them, those
+# joined by a backslash aside. Entries end with a NUL.
 commands() {  # PAGE
   blocks bash "$1" | awk -F'\t' '
     /^$/ { next }
     { line = substr($0, length($1) + 2)
-      if (here != "") { held = held "\n" line; if (line == here) { print start "\t" held; here = held = "" } next }
-      if (held == "") start = $1
-      if (line ~ /\\$/) { held = held substr(line, 1, length(line) - 1); next }
-      if (match(line, /<<.?[A-Z]+/)) { here = substr(line, RSTART + 2); gsub(/[^A-Z]/, "", here); held = line; next }
-      print start "\t" held line; held = "" }' | sed '/^[0-9]*\t *#/d'
+      if (held == "") { if (line ~ /^ *#/) next; held = $1 "\t" } else if (!joined) held = held "\n"
+      joined = 0
+      if (here != "") { held = held line; if (line != here) next; here = "" }
+      else if (line ~ /\\$/) { held = held substr(line, 1, length(line) - 1); joined = 1; next }
+      else {
+        held = held line
+        if (match(line, /<<.?[A-Z]+/)) { here = substr(line, RSTART + 2); gsub(/[^A-Z]/, "", here); next }
+        depth += (line ~ /^ *(for|while|if) /) - (line ~ /^ *(done|fi)/)
+        if (depth > 0) next
+      }
+      printf "%s%c", held, 0; held = "" }'
 }
 
 # The folders and files of the project, without what a build or a run leaves.
