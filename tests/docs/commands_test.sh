@@ -17,19 +17,20 @@ cd "$scratch" || exit 1
 
 # Calls of the program in what a shell would read, without redirections and comments; a batch script trains.
 calls() {
-  sed -E 's/longspan\.sbatch /longspan train /' | grep -E 'longspan[")]* (-|[a-z])' |
-    sed -E 's/.*longspan[")]* (-|[a-z])/longspan \1/; s/ +[0-9]?[>|&].*//; s/ +#.*//'
+  sed -E 's/longspan\.sbatch /longspan train /' | grep -E '(^|/)longspan (-|[a-z])' |
+    sed -E 's/.*longspan (-|[a-z])/longspan \1/; s/ +[0-9]?[>|&].*//; s/ +#.*//'
 }
 
 # The words after the program, as a shell splits them.
 call() {  # WHERE COMMAND
   local where=$1 words said
+  set +u  # variables of loops are not set here
   eval "words=(${2#*longspan })" 2>/dev/null || { complain "$where: a shell cannot read: $2"; return; }
+  set -u
   case ${words[0]} in
     --help | --version) said=$("$longspan" "${words[0]}" 2>&1) || complain "$where: $said"; return ;;
   esac
-  "$longspan" "${words[0]}" --help >/dev/null 2>&1 ||
-    { complain "$where: $("$longspan" "${words[0]}" 2>&1)"; return; }
+  "$longspan" --help | grep -qE "^ +${words[0]} " || { complain "$where: longspan has no command ${words[0]}"; return; }
   "$longspan" "${words[0]}" --help | grep -q -- --set || return 0
   said=$("$longspan" "${words[@]}" --set training.steps=0 2>&1)
   grep -vE '^longspan: (--set training.steps=0: training.steps: is 0; allowed|training: bench )' <<<"$said" >wrong

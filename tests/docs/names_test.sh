@@ -11,7 +11,8 @@ trap 'rm -rf "$scratch"' EXIT
 cd "$root" || exit 1
 
 files_of_project >"$scratch/files"
-grep -E '\.(h|cc|proto|sh|txt|textproto|cmake)$|^(launcher|tests|cluster)/[a-z_/]*$|longspan\.sbatch$' "$scratch/files" >"$scratch/sources"
+grep -E '\.(h|cc|proto|sh|txt|textproto|cmake)$|^(launcher|tests|cluster)/[a-z_/]*$|longspan\.sbatch$' "$scratch/files" |
+  grep -v '^tests/docs/.*\.sh$' >"$scratch/sources"
 xargs grep -hoE '[A-Za-z_][A-Za-z0-9_]*' <"$scratch/sources" | sort -u >"$scratch/words"
 xargs cat <"$scratch/sources" | sed 's/^ *//; s/ *$//' | sort -u >"$scratch/lines"
 # Every test as Suite.Name, every program and script of tests by its name.
@@ -19,10 +20,10 @@ grep '^tests/.*\.cc$' "$scratch/sources" | xargs grep -hoE '^TEST(_F|_P)?\([A-Za
   sed -E 's/.*\(//; s/, /./' | sort -u >"$scratch/tests"
 grep '^tests/.*CMakeLists.txt$' "$scratch/sources" | xargs grep -hoE '(longspan_(mpi_)?test\(|NAME |add_executable\()[a-z_0-9.]+' |
   sed -E 's/.*[( ]//' | sort -u >"$scratch/programs"
-grep -oE '^ *(optional|repeated|message|enum)? *[A-Za-z0-9_.]+ [a-z_0-9]+ = [0-9-]+;' configs/schema/run.proto |
-  sed -E 's/ = .*//; s/.* //' | sort -u >"$scratch/fields"
 
-is_word() { grep -qxF -- "$1" "$scratch/words"; }
+declare -A words=()
+while read -r word; do words[$word]=1; done <"$scratch/words"
+is_word() { [ -n "${words[$1]:-}" ]; }
 
 check_path() {  # WHERE PATH
   local one
@@ -50,11 +51,12 @@ check_span() {  # WHERE SPAN
     check_path "$where" "$span"
   elif [[ $span =~ ^[a-z_0-9]+(\.[a-z_0-9]+)+$ ]]; then  # a field, or a file that a run leaves
     for part in ${span//./ }; do
-      grep -qxF -- "$part" "$scratch/fields" || is_word "$part" || complain "$where: $span: nothing is called $part"
+      is_word "$part" || complain "$where: $span: nothing is called $part"
     done
   elif [[ $span =~ ^[A-Za-z_][A-Za-z0-9_]*(::[A-Za-z_][A-Za-z0-9_]*)*(\(\))?$ ]]; then
     [[ ${span%\(\)} =~ _|::|[a-z][A-Z]|\(\) || $span =~ \(\)$ ]] || return  # plain words are words
-    for part in $(echo "${span%\(\)}" | sed 's/::/ /g'); do
+    span=${span%\(\)}
+    for part in ${span//::/ }; do
       is_word "$part" || complain "$where: $span: nothing in the sources is called $part"
     done
   fi

@@ -28,7 +28,7 @@ spans() {  # PAGE
 # joined by a backslash aside. Entries end with a NUL.
 commands() {  # PAGE
   blocks bash "$1" | awk -F'\t' '
-    /^$/ { next }
+    /^$/ { if (held != "") printf "%s%c", held, 0; held = here = ""; depth = joined = 0; next }
     { line = substr($0, length($1) + 2)
       if (held == "") { if (line ~ /^ *#/) next; held = $1 "\t" } else if (!joined) held = held "\n"
       joined = 0
