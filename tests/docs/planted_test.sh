@@ -51,7 +51,7 @@ finds names 'docs/05-documents.md has no exercise' docs/05-documents.md 's/^## E
 finds commands 'longspan has no command trian' README.md 's/longspan train --config/longspan trian --config/'
 finds commands 'cannot read the configuration note.textproto' README.md 's/evaluate --config notes/evaluate --config note/'
 finds commands 'did you mean "global_batch_sequences"' README.md 's/training.global_batch_sequences/training.global_batch_sequence/'
-finds commands 'mesh has no field "contxt"' README.md 's/context: 4/contxt: 4/'
+finds commands 'mesh has no field "contxt"' README.md 's/context: 2/contxt: 2/'
 finds commands 'model has no field "hiden_size"' README.md 's/hidden_size: 256/hiden_size: 256/'
 finds commands 'syntax error' docs/02-groups-and-mesh.md 's/^done$/doen/'
 finds tables 'course hops 4' docs/04-the-ring.md 's/^hop 1        3       0/hop 1        0       3/'

@@ -83,7 +83,7 @@ run_page() {  # PAGE
 }
 
 run_page README.md
-[ "$steps" = 4 ] || complain "the README trains $((steps / 2)) times, not twice"
+[ "$steps" = 6 ] || complain "the README trains $((steps / 2)) times, not three times"
 rm -rf runs
 steps=0
 run_page docs/07-from-file-to-loss.md
