@@ -25,7 +25,10 @@ function(longspan_library name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPENDS" ${ARGN})
   add_library(longspan_${name} STATIC ${ARG_SOURCES})
   add_library(longspan::${name} ALIAS longspan_${name})
-  target_include_directories(longspan_${name} PUBLIC ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
+  set_target_properties(longspan_${name} PROPERTIES EXPORT_NAME ${name})
+  target_compile_features(longspan_${name} PUBLIC cxx_std_20)
+  target_include_directories(longspan_${name} PUBLIC
+    "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR};${PROJECT_BINARY_DIR}>" $<INSTALL_INTERFACE:include/longspan>)
   target_link_libraries(longspan_${name} PUBLIC ${ARG_DEPENDS})
 endfunction()
 

@@ -36,15 +36,6 @@ void expect_dense(const Tensor& tensor, const Shape& shape, DType dtype, const c
   expect_contiguous(tensor, what);
 }
 
-void expect_supported(DType dtype, std::initializer_list<DType> supported, const char* backend,
-                      const char* family) {
-  if (std::find(supported.begin(), supported.end(), dtype) != supported.end()) return;
-  std::string have;
-  for (const DType s : supported) have += (have.empty() ? "" : ", ") + std::string(name(s));
-  raise(ErrorKind::kConfiguration, "backend {} has no {} kernels for {}; it has them for {}", backend, family,
-        name(dtype), have);
-}
-
 void refuse_token(int32_t token, int64_t place, int64_t vocabulary, const char* what) {
   raise(ErrorKind::kData, "{} {} is {}, which is not in [0, {})", what, place, token, vocabulary);
 }

@@ -1,4 +1,4 @@
-// What the families' public wrappers check before a backend sees a tensor, and how a backend refuses a dtype.
+// What the families' public wrappers check before a backend sees a tensor.
 #pragma once
 
 #include <initializer_list>
@@ -17,10 +17,6 @@ void expect_contiguous(const Tensor& tensor, const char* what);
 void expect_rows(const Tensor& tensor, const char* what);
 // Shape, dtype and contiguity in one.
 void expect_dense(const Tensor& tensor, const Shape& shape, DType dtype, const char* what);
-
-// Raises Error(kConfiguration), naming dtype, backend and family, unless the backend has the dtype.
-void expect_supported(DType dtype, std::initializer_list<DType> supported, const char* backend,
-                      const char* family);
 
 // Raise Error(kData), naming place and value, unless token `place` of a kernel's input is in [0, vocabulary),
 // or, for a target, no target at all. Inline for their loops.

@@ -4,12 +4,14 @@
 // Families are keyed by type, so that rooms that must not see each other can put theirs into the same set.
 #pragma once
 
+#include <initializer_list>
 #include <map>
 #include <memory>
 #include <string>
 #include <typeindex>
 
 #include "core/base/error.h"
+#include "core/tensor/dtype.h"
 
 namespace longspan {
 
@@ -35,5 +37,8 @@ class KernelSet {
   std::string backend_;
   std::map<std::type_index, std::shared_ptr<const void>> families_;
 };
+
+// How a backend refuses a dtype: raises Error(kConfiguration), naming dtype, backend and family, unless it is supported.
+void expect_supported(DType dtype, std::initializer_list<DType> supported, const char* backend, const char* family);
 
 }  // namespace longspan

@@ -1,11 +1,8 @@
-// What kernels refuse, and the table of what each backend has.
-#include <fmt/core.h>
+// What kernels refuse.
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <limits>
-#include <map>
-#include <set>
 
 #include "core/kernels/activation.h"
 #include "core/kernels/backends.h"
@@ -143,47 +140,6 @@ TEST(Kernels, SurviveExtremeLogits) {
   c.kernels<Loss>().cross_entropy(c, logits, targets, losses);
   EXPECT_EQ(losses.data<float>()[0], 0);
   EXPECT_NEAR(losses.data<float>()[1], std::log(2.0), 1e-6);
-}
-
-// Every family of a backend has the same dtypes; what is missing is refused by name.
-TEST(Kernels, HaveTheDtypesOfTheTable) {
-  const std::map<std::string, std::set<DType>> table = {{"reference", {DType::kFloat64}},
-                                                        {"cpu", {DType::kFloat32, DType::kBFloat16}}};
-  auto cases = kernel_cases(2, 4);
-  cases.push_back(gemm_cases(2, 2, 2).front());
-  for (const auto& [backend, dtypes] : table) {
-    for (const DType dtype : {DType::kFloat64, DType::kFloat32, DType::kBFloat16}) {
-      const auto kernels = std::make_shared<KernelSet>(backend);
-      if (backend == "cpu") add_cpu_kernels(*kernels);
-      if (backend == "reference") add_reference_kernels(*kernels);
-      Context::Options options;
-      options.compute_dtype = dtype;
-      options.kernels = kernels;
-      const Context context(options);
-      std::map<std::string, std::string> row;  // what a family answers
-      for (const KernelCase& one : cases) {
-        try {
-          run_case(context, one, dtype);
-          row[one.family] += "1";
-        } catch (const Error& e) {
-          EXPECT_EQ(e.kind(), ErrorKind::kConfiguration) << e.what();
-          // some of a call's tensors are in the accumulator, and any may be the one that is named
-          const std::string text = e.what(),
-                            refused = fmt::format("backend {} has no {} kernels for", backend, one.family);
-          EXPECT_TRUE(text.starts_with(refused + fmt::format(" {}", name(dtype))) ||
-                      text.starts_with(refused + fmt::format(" {}", name(accumulator(dtype)))))
-              << text;
-          row[one.family] += "0";
-        }
-      }
-      EXPECT_EQ(row.size(), 8u);
-      for (const auto& [family, answers] : row) {
-        fmt::print("{:14} {:9} {:8} {}\n", family, backend, name(dtype),
-                   dtypes.contains(dtype) ? "yes" : "refused");
-        EXPECT_EQ(answers, std::string(answers.size(), dtypes.contains(dtype) ? '1' : '0')) << family;
-      }
-    }
-  }
 }
 
 }  // namespace

@@ -20,10 +20,10 @@
 #include <vector>
 
 #include "train/data/blend.h"
+#include "train/data/data_spec.h"
 #include "train/data/document_stream.h"
 #include "train/data/sequence_order.h"
 #include "train/data/token_source.h"
-#include "train/run_spec.h"
 
 namespace longspan {
 

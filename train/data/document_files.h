@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "train/run_spec.h"
+#include "train/data/data_spec.h"
 
 namespace longspan {
 

@@ -112,8 +112,7 @@ class CpuAttention final : public BlockAttention {
 
   template <class Body>
   void dispatch(DType dtype, const Body& body) const {
-    check(dtype == DType::kFloat32 || dtype == DType::kBFloat16, "attention on the CPU is for float32 and bfloat16, not {}",
-          name(dtype));
+    expect_supported(dtype, {DType::kFloat32, DType::kBFloat16}, "cpu", kName);
     if (dtype == DType::kFloat32) {
       body(float_kernels_);
     } else {

@@ -18,6 +18,7 @@ double dot(const double* a, const double* b, int64_t n) {
 class ReferenceAttention final : public BlockAttention {
  private:
   void do_forward(const Context&, const AttentionBlock& block, const AttentionState& state) const override {
+    expect_supported(block.q.dtype(), {DType::kFloat64}, "reference", kName);
     const auto q = block.q.view<double, 3>(), k = block.k.view<double, 3>(), v = block.v.view<double, 3>();
     const auto output = state.output.view<double, 3>();
     const auto lse = state.lse.view<double, 2>();
@@ -49,6 +50,7 @@ class ReferenceAttention final : public BlockAttention {
   }
 
   void do_delta(const Context&, const Tensor& output, const Tensor& doutput, const Tensor& delta) const override {
+    expect_supported(doutput.dtype(), {DType::kFloat64}, "reference", kName);
     const auto o = output.view<double, 3>(), g = doutput.view<double, 3>();
     const auto sum = delta.view<double, 2>();
     for (int64_t i = 0; i < o.size(0); ++i) {
@@ -57,6 +59,7 @@ class ReferenceAttention final : public BlockAttention {
   }
 
   void do_backward(const Context&, const AttentionBlock& block, const AttentionGradient& gradient) const override {
+    expect_supported(block.q.dtype(), {DType::kFloat64}, "reference", kName);
     const auto q = block.q.view<double, 3>(), k = block.k.view<double, 3>(), v = block.v.view<double, 3>();
     const auto g = gradient.doutput.view<double, 3>(), dq = gradient.dq.view<double, 3>();
     const auto dk = gradient.dk.view<double, 3>(), dv = gradient.dv.view<double, 3>();
