@@ -11,7 +11,7 @@ trap 'rm -rf "$scratch"' EXIT
 cd "$root" || exit 1
 
 files_of_project >"$scratch/files"
-grep -E '\.(h|cc|proto|sh|txt|textproto|cmake)$|^(launcher|tests|cluster)/[a-z_/]*$|longspan\.sbatch$' "$scratch/files" |
+grep -E '\.(h|cc|proto|sh|txt|textproto|cmake)$|^(launcher/quickstart|tests/run|cluster/longspan\.sbatch)$' "$scratch/files" |
   grep -v '^tests/docs/.*\.sh$' >"$scratch/sources"
 xargs grep -hoE '[A-Za-z_][A-Za-z0-9_]*' <"$scratch/sources" | sort -u >"$scratch/words"
 xargs cat <"$scratch/sources" | sed 's/^ *//; s/ *$//' | sort -u >"$scratch/lines"
@@ -79,7 +79,10 @@ for page in $(pages); do
     case $text in
       '--- a/'*) file=${text#--- a/}; [ -e "$file" ] || complain "$page:$line: $file is not there" ;;
       '+'* | '') ;;
-      *) grep -qxF -- "${text#?}" "$file" || complain "$page:$line: $file has no line: ${text#?}" ;;
+      *)
+        text=$(sed 's/^. *//; s/ *$//' <<<"$text")
+        sed 's/^ *//; s/ *$//' "$file" | grep -qxF -- "$text" || complain "$page:$line: $file has no line: $text"
+        ;;
     esac
   done < <(blocks diff "$page")
   case $page in
