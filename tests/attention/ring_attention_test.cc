@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "parallel/comm/backends.h"
+#include "tests/support/marked_attention.h"
 #include "tests/support/reference_context.h"
 #include "tests/support/sequences.h"
 #include "tests/support/tensors.h"
@@ -148,34 +149,6 @@ TEST(SequenceLayout, ZigzagEvensOutCausalWork) {
   EXPECT_EQ(pairs[0] * num_ranks, 512 * 513 / 2);
 }
 
-// Marks each call of the block kernel in the log of transfers.
-class MarkedAttention final : public BlockAttention {
- public:
-  MarkedAttention(const BlockAttention& inner, std::shared_ptr<CommLog> log) : inner_(inner), log_(std::move(log)) {}
-
- private:
-  void do_forward(const Context& context, const AttentionBlock& block, const AttentionState& state) const override {
-    log_->mark("compute");
-    inner_.forward(context, block, state);
-  }
-  void do_delta(const Context& context, const Tensor& output, const Tensor& doutput, const Tensor& delta) const override {
-    inner_.delta(context, output, doutput, delta);
-  }
-  void do_backward(const Context& context, const AttentionBlock& block, const AttentionGradient& g) const override {
-    log_->mark("compute");
-    inner_.backward(context, block, g);
-  }
-  const BlockAttention& inner_;
-  std::shared_ptr<CommLog> log_;
-};
-
-Context marked_context(const Context& plain, const std::shared_ptr<CommLog>& log) {
-  auto kernels = std::make_shared<KernelSet>("marked reference");
-  add_reference_kernels(*kernels);
-  kernels->add<BlockAttention>(std::make_shared<MarkedAttention>(plain.kernels<BlockAttention>(), log));
-  return Context({.device = {}, .compute_dtype = DType::kFloat64, .num_threads = 1, .memory = nullptr, .kernels = kernels});
-}
-
 // Before each compute, how many messages were posted and how many waited for.
 struct Seen {
   int posted = 0, waited = 0;
@@ -198,7 +171,7 @@ TEST(RingAttention, PostsEachHopBeforeTheComputeThatHidesIt) {
     const auto log = std::make_shared<CommLog>();
     const auto ring = make_recording_communicator(world, log);
     const Context plain = test::make_context(DType::kFloat64);
-    Context context = marked_context(plain, log);
+    Context context = test::marked_context(plain, log);
     const TileMap tiles(Masking::kCausal, layout, world.rank(), {0});
     const auto make = [&](const char* name) {
       return test::random_tensor(context, {layout.num_tokens(world.rank()), 2, 4}, DType::kFloat64, 1, name);
