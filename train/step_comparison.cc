@@ -11,6 +11,7 @@ namespace {
 using Rows = TensorRecord::Rows;
 
 constexpr std::string_view kBias = ".bias";
+constexpr double kLeastShare = 0.1;
 
 std::map<std::pair<int, std::string>, const TensorRecord*> by_microbatch_and_name(const StepRecord& step) {
   std::map<std::pair<int, std::string>, const TensorRecord*> tensors;
@@ -83,19 +84,22 @@ void StepComparison::compare_rows(const TensorRecord& tensor, const TensorRecord
 
 // Summed over the ranks of the sequence, it is what one rank has. Collective over the ring.
 void StepComparison::compare_share(const TensorRecord& share, const TensorRecord& whole) {
-  const std::vector<double> sum = findings_.summed(mesh_.axis(Axis::kContext), share.values);
-  const size_t p = first_off(share.name, sum, whole.values, mesh_.axis(Axis::kContext));
+  const std::vector<double> part = flat_share(share, expected_.gradients.size());
+  const std::vector<double> expected = flat_share(whole, expected_.gradients.size());
+  const std::vector<double> sum = findings_.summed(mesh_.axis(Axis::kContext), part);
+  const size_t p = first_off(share.name, sum, expected, mesh_.axis(Axis::kContext));
   if (p == expected_.parameters.size()) return;
   const std::string name =
       fmt::format("gradient of {} by microbatch {}", expected_.parameters[p].name, share.microbatch);
-  blame(share.order, name, p, mesh_.axis(Axis::kContext), {sum, whole.values, share.values, Sum::Part::kHoldsTheError});
+  blame(share.order, name, p, mesh_.axis(Axis::kContext), {sum, expected, part, Sum::Part::kHoldsTheError});
 }
 
 void StepComparison::compare_gradients(int64_t order) {
   std::vector<double> brought(got_.gradients.size(), 0);
   for (const TensorRecord& tensor : got_.tensors) {
     if (tensor.rows != Rows::kParameters) continue;
-    for (size_t i = 0; i < brought.size(); ++i) brought[i] += tensor.values[i];
+    for (size_t i = 0; i < tensor.values.size(); ++i)
+      brought[static_cast<size_t>(tensor.begin) + i] += tensor.values[i];
   }
   const size_t p = first_off("", got_.gradients, expected_.gradients, mesh_.replicas());
   if (p == expected_.parameters.size()) return;
@@ -113,7 +117,7 @@ void StepComparison::compare_loss(int64_t order) {
 TensorDifference StepComparison::compare_parameter(size_t p, std::span<const double> got,
                                                    std::span<const double> expected) const {
   const auto e = slice(p, expected);
-  double scale = largest_magnitude(e);
+  double scale = std::max(largest_magnitude(e), kLeastShare * largest_magnitude(expected));
   const std::string& name = expected_.parameters[p].name;
   if (name.ends_with(kBias)) scale = std::max(scale, largest_magnitude(slice(weight_of(name), expected)));
   return compare_elements(slice(p, got), e, scale, tolerance_);

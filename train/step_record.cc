@@ -1,5 +1,7 @@
 #include "train/step_record.h"
 
+#include <algorithm>
+
 namespace longspan {
 
 namespace {
@@ -49,6 +51,12 @@ int64_t flat_begin(const ParameterSet& parameters, const Parameter& p) {
 }
 
 }  // namespace
+
+std::vector<double> flat_share(const TensorRecord& share, size_t num_gradients) {
+  std::vector<double> flat(num_gradients, 0);
+  std::copy(share.values.begin(), share.values.end(), flat.begin() + share.begin);
+  return flat;
+}
 
 // Hands every call through and keeps what comes out.
 class StepRecorder::WatchedBlock final : public StageBlock {
@@ -147,7 +155,7 @@ void StepRecorder::on_step(const StepReport& report) { record_.loss = report.los
 void StepRecorder::add(std::string name, Rows rows, int microbatch, const Tensor& tensor) {
   const int64_t width = tensor.rank() < 2 ? 1 : tensor.size(1);
   record_.tensors.push_back(
-      {std::move(name), rows, microbatch, ring_rank_, kOrders * ++order_, width, doubles(tensor)});
+      {std::move(name), rows, microbatch, ring_rank_, kOrders * ++order_, width, 0, doubles(tensor)});
 }
 
 void StepRecorder::add_inputs(int microbatch) {
@@ -156,17 +164,27 @@ void StepRecorder::add_inputs(int microbatch) {
   add("targets", Rows::kTokens, microbatch, batch.targets);
   add("rotary cosines", Rows::kTokens, microbatch, batch.shard.rotary.cosine);
   add("rotary sines", Rows::kTokens, microbatch, batch.shard.rotary.sine);
-  record_.tensors.push_back(
-      {"scale of the gradients", Rows::kNone, microbatch, ring_rank_, kOrders * ++order_, 1, {batch.gradient_scale}});
+  record_.tensors.push_back({"scale of the gradients",
+                             Rows::kNone,
+                             microbatch,
+                             ring_rank_,
+                             kOrders * ++order_,
+                             1,
+                             0,
+                             {batch.gradient_scale}});
 }
 
 // What the gradients have grown by since the last share.
 void StepRecorder::add_share(const std::string& block, int microbatch) {
-  std::vector<double> now = doubles(decoder_->parameters().gradients()), share = now;
-  for (size_t i = 0; i < share.size(); ++i) share[i] -= before_[i];
+  std::vector<double> now = doubles(decoder_->parameters().gradients());
+  size_t begin = 0, end = now.size();
+  while (begin < end && now[begin] == before_[begin]) ++begin;
+  while (begin < end && now[end - 1] == before_[end - 1]) --end;
+  std::vector<double> share(end - begin);
+  for (size_t i = begin; i < end; ++i) share[i - begin] = now[i] - before_[i];
   before_ = std::move(now);
   record_.tensors.push_back({"parameter gradients of " + block, Rows::kParameters, microbatch, ring_rank_,
-                             kOrders * ++order_, 1, std::move(share)});
+                             kOrders * ++order_, 1, static_cast<int64_t>(begin), std::move(share)});
 }
 
 void StepRecorder::add_attention(const AttentionBlock& block) {
@@ -178,7 +196,7 @@ void StepRecorder::add_attention(const AttentionBlock& block) {
   const auto add_one = [&](const char* what, const Tensor& tensor) {
     const int64_t width = tensor.size(1) * tensor.size(2);
     record_.tensors.push_back(
-        {what + pass_.of, Rows::kTokens, pass_.microbatch, owner, ++order, width, doubles(tensor)});
+        {what + pass_.of, Rows::kTokens, pass_.microbatch, owner, ++order, width, 0, doubles(tensor)});
   };
   if (hop == 0) add_one("queries of ", block.q);
   add_one("keys of ", block.k);

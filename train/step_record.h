@@ -19,7 +19,7 @@ namespace longspan {
 struct TensorRecord {
   enum class Rows {
     kTokens,      // a row for each token of the rank's share; `width` elements each
-    kParameters,  // flat, as ParameterSet has them: a share of the gradients, to be summed over the ranks of a sequence
+    kParameters,  // a share of the flat gradients, to be summed over the ranks of a sequence; zeros at both ends left out
     kNone,        // one number, the same on every rank
   };
   std::string name;  // once in each microbatch, but for keys and values: these once for each owner
@@ -28,6 +28,7 @@ struct TensorRecord {
   int owner = 0;      // whose rows these are, by the place in the ring
   int64_t order = 0;  // when it was computed; comparable between ranks, even where one has fewer hops to compute
   int64_t width = 1;
+  int64_t begin = 0;  // of a share: where in the gradients `values` begin
   std::vector<double> values;
 };
 
@@ -37,6 +38,8 @@ struct ParameterPlace {
   Shape shape;
   int64_t begin = 0;
 };
+
+std::vector<double> flat_share(const TensorRecord& share, size_t num_gradients);
 
 struct StepRecord {
   std::vector<TensorRecord> tensors;

@@ -34,7 +34,7 @@ void shrink_heads(ModelSpec& model) {
 // the kernels for a rank of a small ring, but a step of so many sequences should not take long.
 int64_t shrunk_length(int64_t length, int64_t num_ranks, int64_t num_sequences) {
   constexpr int64_t kLeastChunk = 4;
-  const int64_t chunks = 2 * num_ranks, tokens = std::clamp<int64_t>(4096 / num_sequences, 96, 512);
+  const int64_t chunks = 2 * num_ranks, tokens = std::clamp<int64_t>(2048 / num_sequences, 64, 512);
   const int64_t target = chunks * std::max(kLeastChunk, (tokens + chunks - 1) / chunks);
   return length <= target ? length : target + length % chunks;
 }
@@ -109,8 +109,8 @@ SyntheticDocuments::SyntheticDocuments(const RunSpec& small, const std::string& 
   uint64_t drawn = 0;
   for (int64_t total = 0, number = 0; total < least_total; ++number) {
     const auto index = static_cast<uint64_t>(number);
-    int64_t size = 1 + static_cast<int64_t>(lengths.below(index, static_cast<uint64_t>((length + 1) / 2)));
-    if (number % 8 == 3) size = 1;
+    int64_t size = 2 + static_cast<int64_t>(lengths.below(index, static_cast<uint64_t>((length + 1) / 2)));
+    if (number % 8 == 3 && length > 8) size = 1;  // in sequences that short, they could leave nothing to predict
     if (number % 8 == 5) size = length + size;
     std::vector<uint32_t> document;
     for (int64_t i = 0; i < size; ++i) {

@@ -198,6 +198,15 @@ TEST(Verify, AllowsForSumsThatCancel) {
   expect_agreement(run);
 }
 
+// Hardly anything to attend to, ranks without a token, and gradients of queries that are nothing but rounding.
+TEST(Verify, AgreesOnVeryShortSequences) {
+  for (const int64_t length : {2, 3, 5}) {
+    RunSpec run = small_run(1, 8);
+    run.data.sequence_length = length;
+    expect_agreement(run);
+  }
+}
+
 // The same on both sides, and still no agreement.
 TEST(Verify, DoesNotTakeNotANumberForAnAnswer) {
   const Kernels kernels = test::with_fault<Loss, test::ScalesTheGradient>(std::nan(""));
