@@ -3,8 +3,9 @@
 # readme_test.sh ROOT LONGSPAN COURSE FOLDER
 #
 # They are shortened in the open: training takes two steps more each time instead of hundreds, sequences have 512 tokens,
-# texts go on for 20, one case is measured, and /home/me/notes is a folder of this test. Not run but asked for help: quickstart, which has a test of its own, and
-# tests/run, which runs this one. For a cluster, mpirun and sbatch are stand-ins that check their words.
+# texts go on for 20, one case is measured, and /home/me/notes is a folder of this test. Not run but asked for help:
+# quickstart, which has a test of its own, and tests/run, which runs this one. For a cluster, mpirun and sbatch are
+# stand-ins that check their words.
 set -u
 root=$(cd "$1" && pwd)
 longspan=$(realpath "$2")
@@ -13,7 +14,7 @@ folder=$4
 . "$(dirname "$0")/pages.sh"
 export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1
 export OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_mpi_yield_when_idle=1
-export OMPI_MCA_btl_vader_single_copy_mechanism=none NO_COLOR=1
+export OMPI_MCA_btl_vader_single_copy_mechanism=none OMPI_MCA_mpi_yield_when_idle=1 OMP_WAIT_POLICY=passive NO_COLOR=1
 rm -rf "$folder"
 mkdir -p "$folder/copy" "$folder/notes" "$folder/cluster" || exit 1
 folder=$(cd "$folder" && pwd)
