@@ -16,16 +16,18 @@ namespace {
 constexpr const char* kConfigHelp = "the configuration, protobuf text; configs/ has examples";
 constexpr const char* kSetHelp = "change one field, such as training.steps=100; += appends to a repeated field";
 constexpr const char* kFooter =
-    "\nUnder `mpirun -np N` or `srun --mpi=pmix` the same command runs on N ranks; run bare it is one rank.\n"
+    "\nUnder `mpirun -np N` or `srun --mpi=pmix` the same command runs on N ranks; run bare it is one rank (`verify` runs\n"
+    "the ranks of the mesh as threads then).\n"
     "Exit codes: 0 done; 2 usage or configuration; 3 data; 4 checkpoint; 5 resources; 6 communication or timeout;\n"
-    "7 numerical; 85 checkpointed on a signal, start again to continue; 130 another command was stopped by a signal.";
+    "7 numerical, or verify found a difference; 85 checkpointed on a signal, start again to continue;\n"
+    "130 another command was stopped by a signal.";
 
 const std::vector<std::string> kBenchmarks = {"attention", "ring"};
 
 struct Parser {
   explicit Parser(CommandLine& line);
   CLI::App app{"Longspan trains language models on long sequences, sharded over many ranks.", "longspan"};
-  CLI::App *train, *evaluate, *generate, *bench;
+  CLI::App *train, *evaluate, *generate, *verify, *bench, *doctor;
 };
 
 // Every use of --set takes one value, so that what follows is not mistaken for another.
@@ -52,10 +54,13 @@ Parser::Parser(CommandLine& line) {
                       "train; resumes by itself from the newest valid checkpoint in output_directory");
   evaluate = add_command(app, line, "evaluate", "loss, perplexity and bits per byte on held-out data");
   generate = add_command(app, line, "generate", "continue a prompt from the newest checkpoint or an imported model");
+  verify = add_command(app, line, "verify",
+                       "this mesh against one rank: loss and every gradient, at a size that one rank can hold");
   bench = app.add_subcommand("bench",
                              "measure: `attention` on one rank beside the peak of this machine, `ring` over all ranks");
   bench->add_option("NAME", line.bench_name, "attention or ring");
   add_set(*bench, line);
+  doctor = app.add_subcommand("doctor", "what is wrong with this machine, these hosts and this way to start, and what to do");
 }
 
 std::vector<std::string> flags_of(const CLI::App& app) {
@@ -137,10 +142,12 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
   }
   if (*parser.evaluate) line.command = Command::kEvaluate;
   if (*parser.generate) line.command = Command::kGenerate;
+  if (*parser.verify) line.command = Command::kVerify;
   if (*parser.bench) line.command = Command::kBench;
+  if (*parser.doctor) line.command = Command::kDoctor;
   if (line.command == Command::kBench) {
     check_bench(line);
-  } else if (line.config.empty()) {
+  } else if (line.config.empty() && line.command != Command::kDoctor) {
     raise(ErrorKind::kConfiguration, "longspan {} needs --config FILE", chosen.front()->get_name());
   }
   return line;

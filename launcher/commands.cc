@@ -111,9 +111,12 @@ int run_together(const CommandLine& line, LoadedConfig& loaded, std::exception_p
       raise(ErrorKind::kConfiguration, "this command runs on one rank, but {} were started: leave out mpirun or srun",
             world.size());
     }
+    using Ranks = ConfigTarget::Ranks;
+    const bool threads = line.command == Command::kVerify && world.alone();
     const auto read_model = [](const std::string& path) { return read_huggingface_config(path).spec; };
     resolve(loaded, {.command = line.command,
                      .num_ranks = world.size(),
+                     .ranks = threads ? Ranks::kThreads : Ranks::kProcesses,
                      .bench = line.bench_name,
                      .read_model = read_model});
   };

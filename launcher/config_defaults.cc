@@ -141,7 +141,13 @@ void fill_mesh(Mesh& mesh, const ConfigTarget& target, ConfigProblems& problems)
   for (const int64_t axis : {mesh.pipeline(), mesh.data(), mesh.context(), mesh.tensor()}) {
     product = std::min(product * axis, kMost);
   }
-  if (product != target.num_ranks) {
+  if (target.ranks == ConfigTarget::Ranks::kThreads) {
+    constexpr int64_t kMostThreads = 64;
+    if (product > kMostThreads) {
+      problems.add("mesh", "has {} ranks, more than the {} that one process runs as its threads; use mpirun or srun", product,
+                   kMostThreads);
+    }
+  } else if (product != target.num_ranks) {
     problems.add("mesh", "pipeline {} x data {} x context {} x tensor {} is {}{}, but this run has {} rank{}",
                  mesh.pipeline(), mesh.data(), mesh.context(), mesh.tensor(), product == kMost ? "at least " : "", product,
                  target.num_ranks, target.num_ranks == 1 ? "" : "s");

@@ -15,6 +15,8 @@ namespace longspan {
 struct ConfigTarget {
   Command command = Command::kTrain;
   int num_ranks = 1;
+  // kThreads: one process, which runs the ranks of any mesh as threads of its own.
+  enum class Ranks { kProcesses, kThreads } ranks = Ranks::kProcesses;
   std::string bench = {};  // the name of the benchmark, for kBench
   // Reads the shapes of an imported model (train/formats/huggingface.h).
   std::function<ModelSpec(const std::string& folder)> read_model;

@@ -102,7 +102,8 @@ bool has_held_out_data(const RunConfig& c) {
 
 void check_needs(const RunConfig& c, Command command, ConfigProblems& problems) {
   const bool imported = !c.model().from_huggingface().empty();
-  if (c.output_directory().empty() && (command == Command::kTrain || !imported)) {
+  const bool reads_run = command == Command::kTrain || (command != Command::kVerify && !imported);
+  if (c.output_directory().empty() && reads_run) {
     problems.add("output_directory", "is not set; name the folder of the run, such as \"runs/first\"");
   }
   const bool has_data = c.data().files_size() > 0 || c.data().blend_size() > 0;

@@ -6,7 +6,7 @@
 
 namespace longspan {
 
-enum class Command { kTrain, kEvaluate, kGenerate, kBench };
+enum class Command { kTrain, kEvaluate, kGenerate, kVerify, kBench, kDoctor };
 
 // Values that no part of this program serves. Nothing is ignored silently.
 void check_support(const config::RunConfig& config, ConfigProblems& problems);

@@ -35,7 +35,7 @@ Launch detect_launch(const Lookup& lookup) {
 }
 
 bool is_first_process(const Lookup& lookup) {
-  for (const char* variable : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID"}) {
+  for (const char* variable : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID", "PMI_RANK"}) {
     if (lookup(variable)) return text(lookup, variable) == "0";
   }
   return true;

@@ -3,6 +3,7 @@
 #include <iostream>
 
 #include "launcher/commands.h"
+#include "launcher/doctor/doctor.h"
 #include "launcher/exit_status.h"
 #include "launcher/stop_signal.h"
 
@@ -22,6 +23,7 @@ int run(const CommandLine& line, bool answers) {
     install_end_signals(answers ? "\nlongspan: stopped by a signal\n" : "");
   }
   try {
+    if (line.command == Command::kDoctor) return doctor::run_doctor();
     return run_command(line, detect_launch(std::getenv));
   } catch (...) {
     return fail(std::current_exception());

@@ -13,6 +13,7 @@
 #include "launcher/bench_ring.h"
 #include "launcher/config_spec.h"
 #include "launcher/exit_status.h"
+#include "launcher/run_verify.h"
 #include "launcher/stop_signal.h"
 #include "launcher/terminal.h"
 #include "train/formats/atomic_file.h"
@@ -164,7 +165,9 @@ int run(const CommandLine& line, const config::RunConfig& config, World& world, 
     case Command::kTrain: return run_training(config, world, folder, observer);
     case Command::kEvaluate: return run_evaluation(config, world, observer);
     case Command::kGenerate: return run_generation(config, world);
+    case Command::kVerify: return run_verify(config, world, resources_of(config, world), std::cout);
     case Command::kBench: return run_benchmark(line.bench_name, config, world);
+    case Command::kDoctor: break;  // has no configuration, and does not come here
   }
   return kExitInternal;
 }

@@ -22,6 +22,7 @@ class World {
   Communicator& communicator() const { return session_ ? session_->world() : *alone_; }
   int rank() const { return communicator().rank(); }
   int size() const { return communicator().size(); }
+  bool alone() const { return session_ == nullptr; }  // started without an MPI launcher
   const std::string& host_name() const { return host_name_; }
 
   // Collective. The largest value of any rank.

@@ -6,6 +6,9 @@
 
 namespace longspan {
 
+class Decoder;
+class ParameterSet;
+
 struct RunFacts {
   int64_t first_step = 1, last_step = 0;  // the steps this process will do, counted from 1
   int64_t tokens_per_step = 0;
@@ -36,6 +39,10 @@ class TrainObserver {
  public:
   virtual ~TrainObserver() = default;
   virtual void on_start(const RunFacts&) {}
+  // Once, when the weights are there and before the first step. Blocks of the stage may be wrapped, to watch what flows.
+  virtual void on_model(Decoder&) {}
+  // As the reduction left them: not yet looked at, so they may be anything.
+  virtual void on_gradients(int64_t /*step*/, const ParameterSet&) {}
   virtual void on_step(const StepReport&) {}
   virtual void on_evaluation(const EvaluationReport&) {}
   virtual void on_checkpoint(int64_t /*step*/, const std::string& /*folder*/, double /*seconds*/) {}

@@ -13,6 +13,8 @@ std::shared_ptr<StatisticsResource> counted(const RankResources& resources) {
   return std::make_shared<StatisticsResource>(std::move(memory));
 }
 
+}  // namespace
+
 std::shared_ptr<const KernelSet> kernels_for(DType compute_dtype) {
   if (compute_dtype == DType::kFloat64) {
     auto kernels = std::make_shared<KernelSet>("reference");
@@ -26,14 +28,12 @@ std::shared_ptr<const KernelSet> kernels_for(DType compute_dtype) {
   return kernels;
 }
 
-}  // namespace
-
 RankContext::RankContext(DType compute_dtype, const RankResources& resources)
     : statistics_(counted(resources)),
       context_({.device = {},
                 .compute_dtype = compute_dtype,
                 .num_threads = resources.num_threads,
                 .memory = statistics_,
-                .kernels = kernels_for(compute_dtype)}) {}
+                .kernels = resources.kernels ? resources.kernels : kernels_for(compute_dtype)}) {}
 
 }  // namespace longspan

@@ -7,6 +7,8 @@
 
 namespace longspan {
 
+std::shared_ptr<const KernelSet> kernels_for(DType compute_dtype);
+
 class RankContext {
  public:
   RankContext(DType compute_dtype, const RankResources& resources);

@@ -92,6 +92,7 @@ int64_t Trainer::data_identity() const {
 
 TrainOutcome Trainer::run(const std::function<bool()>& stop_requested) {
   resume();
+  observer_.on_model(decoder_);
   if (world_.rank() == 0) metrics_ = std::make_unique<MetricsWriter>(spec_, steps_done_);
   observer_.on_start({.first_step = steps_done_ + 1,
                       .last_step = spec_.num_steps,
@@ -121,6 +122,7 @@ Trainer::StepResult Trainer::step(int64_t step, const std::function<bool()>& sto
   decoder_.microbatches() = loader_.load(context, step);
   decoder_.parameters().zero_gradients();
   execute(context, program_, decoder_.stage(), [&] { reducer_.reduce(context); });
+  observer_.on_gradients(step, decoder_.parameters());
 
   const Tensor sums = context.zeros({2}, DType::kFloat64, MemoryTag::kWorkspace);  // losses, ranks asked to stop
   auto* s = sums.data<double>();

@@ -21,7 +21,7 @@ enum class ErrorKind {
   kCheckpoint,     // a checkpoint or an imported model is unusable
   kResource,       // memory, disk or a device is missing
   kCommunication,  // a peer failed or did not answer in time
-  kNumerical,      // a loss or a gradient is not finite
+  kNumerical,      // a loss or a gradient is not finite; a mesh computes something else than one rank
 };
 
 class Error : public std::runtime_error {

@@ -50,10 +50,13 @@ std::unique_ptr<Communicator> make_recording_communicator(Communicator& inner, s
 // Plants errors. Each field names the count-th send_recv of this rank (from 0, -1: never) that goes wrong, counted over
 // the communicator and all that is split from it.
 struct CommFaults {
-  int corrupt_byte_of = -1;   // one byte of what arrives is flipped
+  int corrupt_byte_of = -1;   // one byte of what arrives is flipped; of a floating number, the one with sign and exponent
   int deliver_stale_of = -1;  // what arrives is dropped: the buffer keeps what was in it
   int swap_with_next_of = -1;  // its payload and that of the send_recv after it, which must be posted before this one is
                                // waited for, are delivered in each other's place
+  int send_earlier_of = -1;   // what leaves is the payload of the send_recv two before it
+  int keep_own_of = -1;       // what arrives is what this rank sent, as if nothing had moved
+  int count_twice_of = -1;    // counts all_reduces that sum instead: this rank's part is in the sum twice
   int fail_at = -1;           // raises CommError instead of sending
   std::chrono::milliseconds delay{0};  // before each send_recv
 };

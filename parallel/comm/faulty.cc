@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <cstring>
 #include <thread>
+#include <vector>
 
 #include "parallel/comm/backends.h"
 
@@ -12,6 +13,23 @@ Tensor scratch_like(const Tensor& tensor) {
   const size_t num_bytes = tensor.num_bytes();
   std::shared_ptr<void> storage(new std::byte[num_bytes + 1], [](void* p) { delete[] static_cast<std::byte*>(p); });
   return Tensor(std::move(storage), num_bytes, tensor.shape(), tensor.dtype());
+}
+
+void copy_payload(const Tensor& from, const Tensor& to) {
+  const size_t num_bytes = std::min(from.num_bytes(), to.num_bytes());
+  if (num_bytes > 0) std::memcpy(to.raw(), from.raw(), num_bytes);
+}
+
+template <class T>
+void double_elements(const Tensor& tensor) {
+  T* data = tensor.data<T>();
+  for (int64_t i = 0; i < tensor.num_elements(); ++i) data[i] += data[i];
+}
+
+void double_numbers(const Tensor& tensor) {
+  if (tensor.dtype() == DType::kFloat64) double_elements<double>(tensor);
+  if (tensor.dtype() == DType::kFloat32) double_elements<float>(tensor);
+  if (tensor.dtype() == DType::kInt64) double_elements<int64_t>(tensor);
 }
 
 // Runs `spoil` once, when the transfer is done.
@@ -48,10 +66,7 @@ struct Swap {
 
   void deliver() {
     if (std::exchange(delivered, true)) return;
-    for (int i = 0; i < 2; ++i) {
-      const size_t num_bytes = std::min(into[i].num_bytes(), scratch[1 - i].num_bytes());
-      if (num_bytes > 0) std::memcpy(into[i].raw(), scratch[1 - i].raw(), num_bytes);
-    }
+    for (int i = 0; i < 2; ++i) copy_payload(scratch[1 - i], into[i]);
   }
 };
 
@@ -79,7 +94,8 @@ class SwappedWork final : public Work::State {
 // Shared by a communicator and all that is split from it, so that the rank's calls are counted together.
 struct FaultState {
   CommFaults faults;
-  int num_calls = 0;
+  int num_calls = 0, num_sums = 0;
+  std::vector<Tensor> sent;  // for send_earlier_of
   std::shared_ptr<Swap> swap;
 };
 
@@ -95,7 +111,10 @@ class FaultyCommunicator final : public Communicator {
   }
 
  private:
-  void do_all_reduce(Stream& stream, const Tensor& data, ReduceOp op) override { inner_.all_reduce(stream, data, op); }
+  void do_all_reduce(Stream& stream, const Tensor& data, ReduceOp op) override {
+    if (op == ReduceOp::kSum && state_->num_sums++ == state_->faults.count_twice_of) double_numbers(data);
+    inner_.all_reduce(stream, data, op);
+  }
   void do_broadcast(Stream& stream, const Tensor& data, int root) override { inner_.broadcast(stream, data, root); }
   void do_all_gather(Stream& stream, const Tensor& input, const Tensor& output) override {
     inner_.all_gather(stream, input, output);
@@ -119,6 +138,11 @@ class FaultyCommunicator final : public Communicator {
       dropped.receive = scratch_like(message.receive);
       return inner_.send_recv(stream, dropped);
     }
+    if (call == faults.keep_own_of) return kept(stream, message);
+    if (faults.send_earlier_of >= 0) {
+      state_->sent.push_back(message.send);
+      if (call == faults.send_earlier_of) return sent_again(stream, message, call);
+    }
     if (faults.swap_with_next_of >= 0) {
       const int place = call - faults.swap_with_next_of;
       if (place == 0 || place == 1) return swapped(stream, message, place);
@@ -128,8 +152,27 @@ class FaultyCommunicator final : public Communicator {
 
   Work corrupted(Stream& stream, const SendRecv& message) {
     return Work(std::make_shared<SpoiledWork>(inner_.send_recv(stream, message), [into = message.receive] {
-      if (into.num_bytes() > 0) static_cast<std::byte*>(into.raw())[into.num_bytes() / 2] ^= std::byte{0xff};
+      const size_t num_bytes = into.num_bytes();
+      // The last byte of the eight in the middle.
+      const size_t place = std::min(num_bytes / 2 | 7, num_bytes - 1);
+      if (num_bytes > 0) static_cast<std::byte*>(into.raw())[place] ^= std::byte{0xff};
     }));
+  }
+
+  Work kept(Stream& stream, const SendRecv& message) {
+    SendRecv diverted = message;
+    diverted.receive = scratch_like(message.receive);
+    return Work(std::make_shared<SpoiledWork>(
+        inner_.send_recv(stream, diverted), [message] { copy_payload(message.send, message.receive); }));
+  }
+
+  Work sent_again(Stream& stream, const SendRecv& message, int call) {
+    check(call >= 2, "send_recv {} has no other two before it", call);
+    SendRecv wrong = message;
+    wrong.send = scratch_like(message.send);
+    copy_payload(message.send, wrong.send);  // where the earlier payload is shorter
+    copy_payload(state_->sent[static_cast<size_t>(call - 2)], wrong.send);
+    return inner_.send_recv(stream, wrong);
   }
 
   Work swapped(Stream& stream, const SendRecv& message, int place) {

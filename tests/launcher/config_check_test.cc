@@ -155,6 +155,11 @@ TEST(ConfigSupport, RefusesContradictions) {
   expect_refusal({"mesh={pipeline: 1048576 data: 1048576 context: 1048576 tensor: 1048576}"},
                  "tensor 1048576 is at least 1000000000, but this run has 1 rank");
   expect_refusal({"mesh={data: 2}"}, "x tensor 1 is 2, but this run has 3 ranks", target(Command::kTrain, 3));
+  expect_refusal({"mesh={data: 2}"}, "x tensor 1 is 2, but this run has 3 ranks", target(Command::kVerify, 3));
+  ConfigTarget threads = target(Command::kVerify);
+  threads.ranks = ConfigTarget::Ranks::kThreads;
+  EXPECT_EQ(resolved({"mesh={data: 2 context: 4}", "output_directory=", "data.files="}, threads).config.mesh().context(), 4);
+  expect_refusal({"mesh.context=128"}, "mesh: has 128 ranks, more than the 64 that one process runs", threads);
   expect_refusal({"data.holdout_every=1"}, "data.holdout_every: is 1, which keeps every document");
   expect_refusal({"data.holdout_every=8", "evaluation.files=x"}, "evaluation.files: data.holdout_every is 8 as well");
   expect_refusal({"data.blend={files: \"a\"}"}, "data.blend: data.files is set as well");

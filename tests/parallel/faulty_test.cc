@@ -57,6 +57,43 @@ TEST(Faulty, SwapNeedsTheNextToBePosted) {
   EXPECT_THROW(work.wait(), Error);
 }
 
+TEST(Faulty, PayloadOfAnEarlierCall) {
+  std::vector<std::vector<int>> received;
+  run_in_process(2, [&](Communicator& inner) {  // here rank 1, which rank 0 hears, is the faulty one
+    const Context context = make_context();
+    const CommFaults faults{.send_earlier_of = inner.rank() == 1 ? 2 : -1};
+    const auto group = make_faulty_communicator(inner, faults);
+    for (int m = 0; m < 4; ++m) {
+      const Tensor send = filled<uint8_t>(context, {4}, [&](int64_t) { return inner.rank() * 10.0 + m; });
+      const Tensor receive = context.zeros({4}, DType::kUInt8);
+      group->send_recv(context.stream(), {send, 1 - inner.rank(), receive, 1 - inner.rank()}).wait();
+      if (inner.rank() == 0) received.emplace_back(receive.data<uint8_t>(), receive.data<uint8_t>() + 4);
+    }
+  });
+  EXPECT_EQ(received, (Received{four(10), four(11), four(10), four(13)}));
+}
+
+TEST(Faulty, KeepsItsOwnPayload) {
+  EXPECT_EQ(received_with({.keep_own_of = 1}), (Received{four(10), four(1), four(12)}));
+}
+
+TEST(Faulty, CountsItsPartOfASumTwice) {
+  run_in_process(2, [](Communicator& inner) {
+    const Context context = make_context();
+    const CommFaults faults{.count_twice_of = inner.rank() == 0 ? 1 : -1};
+    const auto group = make_faulty_communicator(inner, faults);
+    const auto total = [&](ReduceOp op) {
+      const Tensor data = filled<double>(context, {1}, [&](int64_t) { return inner.rank() == 0 ? 1.0 : 10.0; });
+      group->all_reduce(context.stream(), data, op);
+      return *data.data<double>();
+    };
+    EXPECT_EQ(total(ReduceOp::kSum), 11);
+    EXPECT_EQ(total(ReduceOp::kMax), 10);
+    EXPECT_EQ(total(ReduceOp::kSum), 12);
+    EXPECT_EQ(total(ReduceOp::kSum), 11);
+  });
+}
+
 TEST(Faulty, FailsAtTheGivenCall) {
   const std::string message = message_of<CommError>([] { received_with({.fail_at = 1}); });
   EXPECT_TRUE(contains(message, "group 'ring', rank 0: send_recv 1 was made to fail")) << message;

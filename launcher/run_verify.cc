@@ -1,0 +1,85 @@
+#include "launcher/run_verify.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <iostream>
+
+#include "launcher/config_spec.h"
+#include "launcher/exit_status.h"
+#include "launcher/join.h"
+#include "parallel/comm/backends.h"
+#include "train/verify.h"
+#include "train/verify_shape.h"
+
+namespace longspan {
+namespace {
+
+std::string describe(const RunSpec& run, const RunSpec& small, bool threads) {
+  std::string text = fmt::format("{}: {}, {}, {}\n", run.name, run.mesh.to_string(), name(run.layout),
+                                 run.data.packing == Packing::kDocuments ? "documents apart" : "one stream of text");
+  if (threads && run.mesh.num_ranks() > 1) {
+    text +=
+        fmt::format("its {} ranks are threads of this process, which compute the same numbers\n", run.mesh.num_ranks());
+  }
+  if (run.mesh.num_ranks() == 1) {
+    text += "this mesh is one rank, so little can differ; try one with --set mesh.context=4, or start under mpirun\n";
+  }
+  const std::vector<std::string> shrunk = what_was_shrunk(run, small);
+  if (!shrunk.empty()) text += fmt::format("shrunk: {}\n", join(shrunk, ", "));
+  return text + "random weights and documents, made from the seed\n";
+}
+
+VerifyReport compare(const OneRank& one_rank, const RunSpec& small, World& world, const RankResources& resources,
+                     std::chrono::milliseconds timeout) {
+  const int num_ranks = small.mesh.num_ranks();
+  if (!world.alone() || num_ranks == 1) return one_rank.compare(world.communicator(), resources);
+  RankResources share = resources;
+  share.num_threads = std::max(1, resources.num_threads / num_ranks);
+  VerifyReport report;
+  run_in_process(
+      num_ranks,
+      [&](Communicator& threads) {
+        VerifyReport mine = one_rank.compare(threads, share);
+        if (threads.rank() == 0) report = std::move(mine);
+      },
+      timeout);
+  return report;
+}
+
+}  // namespace
+
+int run_verify(const config::RunConfig& config, World& world, const RankResources& resources, std::ostream& out) {
+  using Clock = std::chrono::steady_clock;
+  const bool speaks = world.rank() == 0;
+  const RunSpec run = make_run_spec(config);
+  RunSpec small = shrunk(run);
+  const SyntheticDocuments documents(small, std::filesystem::temp_directory_path());
+  small.data.sources = {{.files = {documents.folder()}}};
+  if (speaks) out << describe(run, small, world.alone()) << std::flush;
+  const std::chrono::seconds timeout(config.communication().timeout_seconds());
+  int64_t num_tensors = 0;
+  for (const DType dtype : {DType::kFloat64, run.compute_dtype}) {
+    const auto begin = Clock::now();
+    const OneRank one_rank(small, dtype, resources);
+    const VerifyReport report = compare(one_rank, small, world, resources, timeout);
+    num_tensors = report.num_tensors;
+    if (speaks) {
+      out << fmt::format("{}: largest difference {:.2g}, in {}; allowed is {:.2g}; {:.1f} s\n", name(dtype),
+                         report.largest, report.where, verify_tolerance(dtype),
+                         std::chrono::duration<double>(Clock::now() - begin).count())
+          << std::flush;
+    }
+    if (report.difference.empty()) continue;
+    if (speaks) std::cerr << fmt::format("longspan: verify, {}: {}\n", name(dtype), report.difference) << std::flush;
+    return exit_code(ErrorKind::kNumerical);
+  }
+  if (!speaks) return kExitDone;
+  out << fmt::format("verify: {} tensors on {} ranks agree with one rank\n", num_tensors, small.mesh.num_ranks())
+      << std::flush;
+  return kExitDone;
+}
+
+}  // namespace longspan

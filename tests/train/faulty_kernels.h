@@ -1,0 +1,196 @@
+// Kernels that err, for planting errors on one rank: the reference kernels, with one family in which a single thing is
+// wrong.
+#pragma once
+
+#include <atomic>
+#include <cstring>
+#include <utility>
+
+#include "attention/kernels/block_attention.h"
+#include "core/kernels/backends.h"
+#include "core/kernels/elementwise.h"
+#include "core/kernels/linear_algebra.h"
+#include "core/kernels/loss.h"
+#include "core/kernels/rotary.h"
+
+namespace longspan::test {
+
+using Kernels = std::shared_ptr<const KernelSet>;
+
+inline std::shared_ptr<KernelSet> reference_kernels() {
+  auto kernels = std::make_shared<KernelSet>("faulty reference");
+  add_reference_kernels(*kernels);
+  add_reference_attention(*kernels);
+  return kernels;
+}
+
+// The reference kernels with `Faulty` in the place of its family; it is made from the right kernels and `arguments`.
+template <class Family, class Faulty, class... Arguments>
+Kernels with_fault(Arguments... arguments) {
+  const auto kernels = reference_kernels();
+  kernels->add<Family>(std::make_shared<const Faulty>(reference_kernels(), arguments...));
+  return kernels;
+}
+
+// Passes everything on; errors derive from it.
+class RightAttention : public BlockAttention {
+ public:
+  explicit RightAttention(Kernels right) : right_(std::move(right)) {}
+
+ protected:
+  const BlockAttention& right() const { return right_->get<BlockAttention>(); }
+  void do_forward(const Context& context, const AttentionBlock& block, const AttentionState& state) const override {
+    right().forward(context, block, state);
+  }
+  void do_delta(const Context& context, const Tensor& output, const Tensor& doutput,
+                const Tensor& delta) const override {
+    right().delta(context, output, doutput, delta);
+  }
+  void do_backward(const Context& context, const AttentionBlock& block,
+                   const AttentionGradient& gradient) const override {
+    right().backward(context, block, gradient);
+  }
+
+ private:
+  Kernels right_;
+};
+
+// The `skipped`-th forward is left out.
+class SkipsAHop final : public RightAttention {
+ public:
+  SkipsAHop(Kernels right, int skipped) : RightAttention(std::move(right)), skipped_(skipped) {}
+
+ private:
+  void do_forward(const Context& context, const AttentionBlock& block, const AttentionState& state) const override {
+    if (count_++ != skipped_) right().forward(context, block, state);
+  }
+  int skipped_;
+  mutable std::atomic<int> count_ = 0;
+};
+
+// Queries that may not see a shard's first keys, because these belong to another document, see one of them.
+class SeesBeyondTheEdge final : public RightAttention {
+ public:
+  using RightAttention::RightAttention;
+
+ private:
+  void do_forward(const Context& context, const AttentionBlock& block, const AttentionState& state) const override {
+    std::vector<IndexInterval> visible;
+    for (int64_t i = 0; i < block.visible->num_queries(); ++i) {
+      const auto slot = static_cast<size_t>(i);
+      const int64_t begin = block.visible->begin()[slot], end = block.visible->end()[slot];
+      visible.push_back({.begin = begin < end && begin > 0 ? begin - 1 : begin, .end = end});
+    }
+    const KeyIntervals wrong(visible, {{.start = 0, .stride = 1, .length = block.visible->num_keys()}});
+    AttentionBlock changed = block;
+    changed.visible = &wrong;
+    right().forward(context, changed, state);
+  }
+};
+
+// Query heads use the keys and values of the group after theirs.
+class UsesTheNextGroup final : public RightAttention {
+ public:
+  using RightAttention::RightAttention;
+
+ private:
+  static Tensor turned(const Context& context, const Tensor& x) {
+    const Tensor y = context.empty(x.shape(), x.dtype());
+    const auto from = x.view<double, 3>(), to = y.view<double, 3>();
+    for (int64_t t = 0; t < x.size(0); ++t) {
+      for (int64_t h = 0; h < x.size(1); ++h) {
+        for (int64_t d = 0; d < x.size(2); ++d) to(t, h, d) = from(t, (h + 1) % x.size(1), d);
+      }
+    }
+    return y;
+  }
+  void do_forward(const Context& context, const AttentionBlock& block, const AttentionState& state) const override {
+    AttentionBlock changed = block;
+    changed.k = turned(context, block.k);
+    changed.v = turned(context, block.v);
+    right().forward(context, changed, state);
+  }
+};
+
+// Every token is turned by the angle of the one behind it in the rank's share.
+class TurnsByTheNextPosition final : public Rotary {
+ public:
+  explicit TurnsByTheNextPosition(Kernels right) : right_(std::move(right)) {}
+
+ private:
+  static Tensor moved(const Context& context, const Tensor& table) {
+    const Tensor out = context.empty(table.shape(), table.dtype());
+    const int64_t n = table.size(0);
+    for (int64_t t = 0; t < n; ++t) {
+      std::memcpy(out.select(0, t).raw(), table.select(0, std::min(t + 1, n - 1)).raw(),
+                  table.num_bytes() / static_cast<size_t>(n));
+    }
+    return out;
+  }
+  void do_rotate(const Context& context, RotaryDirection direction, const Tensor& cosine, const Tensor& sine,
+                 const Tensor& x) const override {
+    right_->get<Rotary>().rotate(context, direction, moved(context, cosine), moved(context, sine), x);
+  }
+  Kernels right_;
+};
+
+// Of the products that accumulate gradients of parameters, the `wrong`-th is added `times` times.
+class AddsAProduct final : public LinearAlgebra {
+ public:
+  AddsAProduct(Kernels right, int wrong, int times) : right_(std::move(right)), wrong_(wrong), times_(times) {}
+
+ private:
+  void do_gemm(const Context& context, const GemmOptions& options, const Tensor& a, const Tensor& b,
+               const Tensor& c) const override {
+    const bool gradient = options.write == Write::kAccumulate && options.a == Transpose::kYes;
+    const int times = gradient && count_++ == wrong_ ? times_ : 1;
+    for (int i = 0; i < times; ++i) right_->get<LinearAlgebra>().gemm(context, options, a, b, c);
+  }
+  Kernels right_;
+  int wrong_, times_;
+  mutable std::atomic<int> count_ = 0;
+};
+
+// The loss's gradient is this many times what it should be.
+class ScalesTheGradient final : public Loss {
+ public:
+  ScalesTheGradient(Kernels right, double factor) : right_(std::move(right)), factor_(factor) {}
+
+ private:
+  void do_cross_entropy(const Context& context, const Tensor& logits, const Tensor& targets, double gradient_scale,
+                        const Tensor& losses, const Tensor& dlogits) const override {
+    const auto& loss = right_->get<Loss>();
+    if (!dlogits.defined()) return loss.cross_entropy(context, logits, targets, losses);
+    loss.cross_entropy_with_gradient(context, logits, targets, factor_ * gradient_scale, losses, dlogits);
+  }
+  Kernels right_;
+  double factor_;
+};
+
+// What arrives of the sums of dK and dV is added twice.
+class AddsArrivalsTwice final : public Elementwise {
+ public:
+  explicit AddsArrivalsTwice(Kernels right) : right_(std::move(right)) {}
+
+ private:
+  const Elementwise& right() const { return right_->get<Elementwise>(); }
+  void do_add(const Context& context, const Tensor& a, const Tensor& b, const Tensor& sum) const override {
+    right().add(context, a, b, sum);
+  }
+  void do_accumulate(const Context& context, const Tensor& x, const Tensor& sum) const override {
+    right().accumulate(context, x, sum);
+    right().accumulate(context, x, sum);
+  }
+  void do_convert(const Context& context, const Tensor& from, const Tensor& to) const override {
+    right().convert(context, from, to);
+  }
+  void do_add_bias(const Context& context, const Tensor& bias, const Tensor& y) const override {
+    right().add_bias(context, bias, y);
+  }
+  void do_accumulate_rows(const Context& context, const Tensor& x, const Tensor& sum) const override {
+    right().accumulate_rows(context, x, sum);
+  }
+  Kernels right_;
+};
+
+}  // namespace longspan::test

@@ -1,0 +1,306 @@
+// Verification: a mesh that computes what one rank computes passes, and each of many planted errors is found, with the
+// tensor and the rank where it went wrong.
+#include "train/verify.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+
+#include "parallel/comm/backends.h"
+#include "tests/support/folder.h"
+#include "tests/train/faulty_kernels.h"
+#include "train/data/dataset.h"
+#include "train/verify_compare.h"
+#include "train/verify_shape.h"
+
+namespace longspan {
+namespace {
+
+using test::Kernels;
+
+// Of a size at which nothing is shrunk, so that the numbers of transfers are known.
+RunSpec small_run(int data, int context) {
+  RunSpec run;
+  run.model.vocabulary_size = 40;
+  run.model.hidden_size = 16;
+  run.model.num_layers = 2;
+  run.model.num_heads = 4;
+  run.model.num_kv_heads = 2;
+  run.model.head_dim = 8;
+  run.model.mlp_size = 24;
+  run.data.sequence_length = 48;
+  run.mesh = {.pipeline = 1, .data = data, .context = context, .tensor = 1};
+  run.global_batch_sequences = data;
+  return run;
+}
+
+// What the mesh's ranks are given, rank by rank.
+struct Plants {
+  int rank = 0;
+  CommFaults faults;
+  std::shared_ptr<const KernelSet> kernels;
+};
+
+VerifyReport verified(const RunSpec& run, DType dtype, const Plants& plants = {}, const RankResources& all = {}) {
+  const test::Folder folder;
+  RunSpec small = shrunk(run);
+  const SyntheticDocuments documents(small, folder.path());
+  small.data.sources = {{.files = {documents.folder()}}};
+  const OneRank one_rank(small, dtype, all);
+  std::vector<VerifyReport> reports(static_cast<size_t>(small.mesh.num_ranks()));
+  run_in_process(small.mesh.num_ranks(), [&](Communicator& inner) {
+    const bool faulty = inner.rank() == plants.rank;
+    const auto world = make_faulty_communicator(inner, faulty ? plants.faults : CommFaults{});
+    reports[static_cast<size_t>(inner.rank())] = one_rank.compare(
+        *world,
+        {.num_threads = 1, .memory = nullptr, .kernels = faulty && plants.kernels ? plants.kernels : all.kernels});
+  });
+  for (const VerifyReport& report : reports) {
+    EXPECT_EQ(report.difference, reports[0].difference);
+    EXPECT_EQ(report.where, reports[0].where);
+  }
+  return reports[0];
+}
+
+void expect_agreement(const RunSpec& run) {
+  SCOPED_TRACE(
+      fmt::format("{} {} packing {}", run.mesh.to_string(), name(run.layout), static_cast<int>(run.data.packing)));
+  for (const DType dtype : {DType::kFloat64, run.compute_dtype}) {
+    const VerifyReport report = verified(run, dtype);
+    EXPECT_EQ(report.difference, "");
+    EXPECT_LE(report.largest, verify_tolerance(dtype)) << report.where;
+    EXPECT_GT(report.num_tensors, 20 * run.mesh.num_ranks());
+  }
+}
+
+TEST(VerifyShape, KeepsWhatAMeshCouldGetWrong) {
+  RunSpec run;
+  run.name = "large";
+  run.seed = 7;
+  run.output_directory = "runs/large";
+  run.model = ModelSpec{};
+  run.model.vocabulary_size = 128256;
+  run.model.hidden_size = 4104;
+  run.model.num_layers = 32;
+  run.model.num_heads = 32;
+  run.model.num_kv_heads = 8;
+  run.model.head_dim = 136;
+  run.model.qk_norm = ModelSpec::QkNorm::kYes;
+  run.model.rope.scaling = RopeScalingType::kLlama3;
+  run.model_folder = "models/large";
+  run.data.sequence_length = 1000003;
+  run.data.packing = Packing::kStream;
+  run.mesh = {.pipeline = 1, .data = 2, .context = 4, .tensor = 1};
+  run.layout = LayoutType::kStriped;
+  run.global_batch_sequences = 48;
+  run.micro_batch_sequences = 4;
+  const RunSpec small = shrunk(run);
+  EXPECT_EQ(small.model.num_heads, 8);
+  EXPECT_EQ(small.model.num_kv_heads, 2);
+  EXPECT_EQ(small.model.head_dim % 16, 8);
+  EXPECT_EQ(small.model.hidden_size % 16, 8);
+  EXPECT_EQ(small.model.qk_norm, ModelSpec::QkNorm::kYes);
+  EXPECT_EQ(small.model.rope.scaling, RopeScalingType::kLlama3);
+  EXPECT_EQ(small.data.sequence_length % 8, 1000003 % 8);
+  EXPECT_LE(small.data.sequence_length, 600);
+  EXPECT_EQ(small.data.packing, Packing::kStream);
+  EXPECT_EQ(small.mesh.num_ranks(), 8);
+  EXPECT_EQ(small.layout, LayoutType::kStriped);
+  EXPECT_EQ(small.micro_batch_sequences, 2);
+  EXPECT_EQ(small.global_batch_sequences, 8);  // two microbatches of two on two data ranks
+  EXPECT_EQ(small.seed, 7u);
+  EXPECT_EQ(small.model_folder + small.output_directory, "");
+  const std::vector<std::string> lines = what_was_shrunk(run, small);
+  EXPECT_EQ(lines.front(), "model.num_layers 32 -> 3");
+  EXPECT_NE(std::find(lines.begin(), lines.end(), "training.micro_batch_sequences 4 -> 2"), lines.end());
+
+  run.model.num_heads = 64;
+  run.model.num_kv_heads = 4;
+  EXPECT_EQ(shrunk(run).model.num_heads, 16);
+  EXPECT_EQ(shrunk(run).model.num_kv_heads, 1);
+}
+
+// Edges must fall inside shares and between them, or a wrong edge could not be seen.
+TEST(VerifyShape, MakesDocumentsWithEdgesInManyPlaces) {
+  const test::Folder folder;
+  RunSpec small = shrunk(small_run(1, 4));
+  std::string path;
+  {
+    const SyntheticDocuments documents(small, folder.path()), again(small, folder.path());
+    path = documents.folder();
+    small.data.sources = {{.files = {path}}};
+    const Dataset data = open_dataset(small.data, small.seed, small.model.vocabulary_size, Order::kShuffled);
+    small.data.sources = {{.files = {again.folder()}}};
+    EXPECT_EQ(open_dataset(small.data, small.seed, small.model.vocabulary_size, Order::kShuffled).fingerprint(),
+              data.fingerprint());
+    EXPECT_GT(data.sequence(0).documents.size(), 2u);
+    EXPECT_GE(data.total_tokens(), 2 * small.data.sequence_length);
+  }
+  EXPECT_FALSE(std::filesystem::exists(path));
+  EXPECT_THROW(SyntheticDocuments(small, folder / "nowhere"), Error);
+}
+
+TEST(VerifyCompare, MeasuresAgainstTheLargest) {
+  const std::vector<double> expected = {1, -4, 2}, got = {1, -4, 2.5};
+  const TensorDifference difference = compare_elements(got, expected, largest_magnitude(expected), 0.1);
+  EXPECT_EQ(difference.largest, 0.125);
+  EXPECT_EQ(difference.first, 2);
+  EXPECT_EQ(difference.num_off, 1);
+  EXPECT_EQ(compare_elements(got, expected, 4, 0.125).first, -1);
+  const std::vector<double> nothing = {0, 0}, something = {0, 1e-300}, bad = {NAN, INFINITY};
+  EXPECT_EQ(compare_elements(nothing, nothing, 0, 0).first, -1);
+  EXPECT_EQ(compare_elements(something, nothing, 0, 1).first, 1);
+  EXPECT_EQ(compare_elements(bad, bad, largest_magnitude(bad), 1).num_off, 2);
+}
+
+class VerifyMesh : public testing::TestWithParam<int> {};
+
+TEST_P(VerifyMesh, AgreesWithOneRank) {
+  for (const auto layout : {LayoutType::kContiguous, LayoutType::kZigzag, LayoutType::kStriped}) {
+    for (const auto packing : {Packing::kDocuments, Packing::kStream}) {
+      RunSpec run = small_run(1, GetParam());
+      run.layout = layout;
+      run.data.packing = packing;
+      run.data.sequence_length = 53;  // divides by no number of ranks
+      expect_agreement(run);
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(ContextRanks, VerifyMesh, testing::Values(1, 2, 3, 4, 8));
+
+TEST(Verify, AgreesOnEveryKindOfModel) {
+  RunSpec run = small_run(2, 2);
+  expect_agreement(run);
+  run.global_batch_sequences = 8;
+  run.micro_batch_sequences = 2;
+  expect_agreement(run);
+  run.model.tie_embeddings = ModelSpec::Tie::kYes;
+  expect_agreement(run);
+  run.model.qk_norm = ModelSpec::QkNorm::kYes;
+  expect_agreement(run);
+  run.model.bias = ModelSpec::Bias::kQkv;
+  run.model.rope.scaling = RopeScalingType::kYarn;
+  run.model.rope.factor = 4;
+  expect_agreement(run);
+  run.compute_dtype = DType::kBFloat16;
+  run.model.num_kv_heads = 1;
+  expect_agreement(run);
+}
+
+// Scores that all but ignore positions: the gradient of a key's bias is then nothing but rounding.
+TEST(Verify, AllowsForSumsThatCancel) {
+  RunSpec run = small_run(1, 4);
+  run.model.bias = ModelSpec::Bias::kQkv;
+  run.model.rope.scaling = RopeScalingType::kLinear;
+  run.model.rope.factor = 1e6;
+  expect_agreement(run);
+}
+
+// The same on both sides, and still no agreement.
+TEST(Verify, DoesNotTakeNotANumberForAnAnswer) {
+  const Kernels kernels = test::with_fault<Loss, test::ScalesTheGradient>(std::nan(""));
+  const VerifyReport report =
+      verified(small_run(1, 2), DType::kFloat64, {}, {.num_threads = 1, .memory = nullptr, .kernels = kernels});
+  EXPECT_EQ(
+      report.difference.find("rank 0, gradient of lm_head.weight by microbatch 0, [0, 0]: nan where one rank has nan"),
+      0u)
+      << report.difference;
+  EXPECT_EQ(report.largest, INFINITY);
+}
+
+// The cause, not that a peer has gone.
+TEST(Verify, EndsWithTheErrorOfARank) {
+  try {
+    verified(small_run(1, 3), DType::kFloat64, {.rank = 1, .faults = {.fail_at = 5}, .kernels = nullptr});
+    FAIL() << "no error";
+  } catch (const CommError& error) {
+    EXPECT_NE(std::string(error.what()).find("rank 1: send_recv 5 was made to fail"), std::string::npos)
+        << error.what();
+  }
+}
+
+struct PlantedError {
+  const char* name;
+  Plants plants;
+  const char* tensor;  // that the report names
+  int rank = 1;        // and the rank
+};
+
+void PrintTo(const PlantedError& error, std::ostream* out) { *out << error.name; }
+
+class VerifyError : public testing::TestWithParam<PlantedError> {};
+
+TEST_P(VerifyError, IsFound) {
+  RunSpec run = small_run(1, 3);
+  run.layout = LayoutType::kStriped;
+  const VerifyReport report = verified(run, DType::kFloat64, GetParam().plants);
+  const std::string begin = fmt::format("rank {}, {}, ", GetParam().rank, GetParam().tensor);
+  EXPECT_EQ(report.difference.substr(0, begin.size()), begin) << report.difference;
+}
+
+// With two microbatches on each rank.
+TEST(Verify, NamesThePlaceInAMeshOfTwoAxes) {
+  RunSpec run = small_run(2, 2);
+  run.global_batch_sequences = 4;
+  const int products = 1 + 2 * 7;  // the head's, and those of each layer
+  const Kernels kernels = test::with_fault<LinearAlgebra, test::AddsAProduct>(products + 1, 2);
+  const VerifyReport report = verified(run, DType::kFloat64, {.rank = 3, .faults = {}, .kernels = kernels});
+  const std::string begin =
+      "rank 3 (data 1, context 1), gradient of model.layers.1.mlp.gate_proj.weight by microbatch 1, [0, 0]: ";
+  EXPECT_EQ(report.difference.substr(0, begin.size()), begin) << report.difference;
+  EXPECT_NE(report.difference.find("as if this rank's part of the sum were counted 2 times"), std::string::npos);
+
+  run.mesh.context = 1;
+  const VerifyReport apart = verified(
+      run, DType::kFloat64, {.rank = 1, .faults = {}, .kernels = test::with_fault<BlockAttention, test::SkipsAHop>(1)});
+  EXPECT_EQ(
+      apart.difference.find("rank 1 (data 1, context 0), output of model.layers.1, microbatch 0, token 0, element 0: "),
+      0u)
+      << apart.difference;
+}
+
+using test::with_fault;
+
+// Rank 1 of three. Transfers of a layer: forward K V, K V; backward K V, dK dV, K V, dK dV, and dK dV home.
+std::vector<PlantedError> planted_errors() {
+  const auto comm = [](const CommFaults& faults, int rank = 1) { return Plants{rank, faults, nullptr}; };
+  const auto kernels = [](Kernels k) { return Plants{1, {}, std::move(k)}; };
+  return {
+      {"WrongHop", comm({.send_earlier_of = 2}), "keys of model.layers.0 from rank 0", 2},
+      {"HopThatDidNotMove", comm({.keep_own_of = 3}), "values of model.layers.0 from rank 2"},
+      {"StaleBuffer", comm({.deliver_stale_of = 1}), "values of model.layers.0 from rank 0"},
+      {"StaleBufferInTheSecondLayer", comm({.deliver_stale_of = 4}), "keys of model.layers.1 from rank 0"},
+      {"SwappedKeysAndValues", comm({.swap_with_next_of = 0}), "keys of model.layers.0 from rank 0"},
+      {"CorruptByte", comm({.corrupt_byte_of = 0}), "keys of model.layers.0 from rank 0"},
+      {"CorruptByteInBackward", comm({.corrupt_byte_of = 8}), "keys of model.layers.1 in backward from rank 0"},
+      {"GradientOfKeysNotReturned", comm({.deliver_stale_of = 16}), "gradient of the output of model.layers.0"},
+      {"GradientOfValuesNotReturned", comm({.keep_own_of = 17}), "gradient of the output of model.layers.0"},
+      // Sums for rank 2 and rank 0 pass here; it shows where they come home.
+      {"GradientOfKeysTwice", kernels(with_fault<Elementwise, test::AddsArrivalsTwice>()),
+       "gradient of the output of model.layers.0", 2},
+      {"HopSkipped", kernels(with_fault<BlockAttention, test::SkipsAHop>(1)), "output of model.layers.0"},
+      {"DocumentEdge", kernels(with_fault<BlockAttention, test::SeesBeyondTheEdge>()), "output of model.layers.0"},
+      {"WrongGroup", kernels(with_fault<BlockAttention, test::UsesTheNextGroup>()), "output of model.layers.0"},
+      {"WrongPosition", kernels(with_fault<Rotary, test::TurnsByTheNextPosition>()), "queries of model.layers.0"},
+      {"ScaleOfTheGradient", kernels(with_fault<Loss, test::ScalesTheGradient>(2.0)),
+       "gradient of lm_head.weight by microbatch 0"},
+      {"GradientOfTheHeadTwice", kernels(with_fault<LinearAlgebra, test::AddsAProduct>(0, 2)),
+       "gradient of lm_head.weight by microbatch 0"},
+      {"GradientTwice", kernels(with_fault<LinearAlgebra, test::AddsAProduct>(2, 2)),
+       "gradient of model.layers.1.mlp.up_proj.weight by microbatch 0"},
+      {"GradientLeftOut", kernels(with_fault<LinearAlgebra, test::AddsAProduct>(5, 0)),
+       "gradient of model.layers.1.self_attn.k_proj.weight by microbatch 0"},
+      {"ReducedTwice", comm({.count_twice_of = 1}), "gradient of model.embed_tokens.weight after the reduction"},
+      // All ranks have these sums alike.
+      {"PredictedTokensCountedTwice", comm({.count_twice_of = 0}), "scale of the gradients", 0},
+      {"LossTwice", comm({.count_twice_of = 2}), "loss", 0},
+  };
+}
+
+INSTANTIATE_TEST_SUITE_P(Planted, VerifyError, testing::ValuesIn(planted_errors()),
+                         [](const auto& i) { return std::string(i.param.name); });
+
+}  // namespace
+}  // namespace longspan

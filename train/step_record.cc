@@ -1,0 +1,188 @@
+#include "train/step_record.h"
+
+namespace longspan {
+
+namespace {
+
+using Rows = TensorRecord::Rows;
+
+template <class T>
+std::vector<double> converted(const Tensor& t) {
+  const T* data = t.data<T>();
+  std::vector<double> values(static_cast<size_t>(t.num_elements()));
+  for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<double>(data[i]);
+  return values;
+}
+
+std::vector<double> doubles(const Tensor& t) {
+  switch (t.dtype()) {
+    case DType::kFloat64:
+      return converted<double>(t);
+    case DType::kFloat32:
+      return converted<float>(t);
+    case DType::kInt32:
+      return converted<int32_t>(t);
+    case DType::kBFloat16: {
+      std::vector<double> values;
+      for (int64_t i = 0; i < t.num_elements(); ++i) values.push_back(static_cast<float>(t.data<bfloat16>()[i]));
+      return values;
+    }
+    default:
+      break;
+  }
+  raise(ErrorKind::kInternal, "a record of {} numbers", name(t.dtype()));
+}
+
+std::string block_name(size_t block, size_t num_blocks) {
+  if (block == 0) return "model.embed_tokens";
+  if (block + 1 == num_blocks) return "lm_head";
+  return fmt::format("model.layers.{}", block - 1);
+}
+
+// Orders of what attention is given lie between those of two other tensors: the hop, then which tensor.
+constexpr int64_t kOrders = int64_t{1} << 24;
+
+int64_t flat_begin(const ParameterSet& parameters, const Parameter& p) {
+  const auto* first = static_cast<const std::byte*>(parameters.gradients().raw());
+  const auto* own = static_cast<const std::byte*>(p.gradient.raw());
+  return (own - first) / static_cast<int64_t>(size_bytes(p.gradient.dtype()));
+}
+
+}  // namespace
+
+// Hands every call through and keeps what comes out.
+class StepRecorder::WatchedBlock final : public StageBlock {
+ public:
+  WatchedBlock(StepRecorder& recorder, std::unique_ptr<StageBlock> inner, size_t block, size_t num_blocks)
+      : recorder_(recorder),
+        inner_(std::move(inner)),
+        name_(block_name(block, num_blocks)),
+        name_before_(block > 0 ? block_name(block - 1, num_blocks) : "") {}
+
+  Tensor forward(Context& context, int microbatch, const Tensor& x, std::any* stash) override {
+    if (name_before_.empty()) recorder_.add_inputs(microbatch);
+    recorder_.pass_ = {microbatch, name_};
+    Tensor y = inner_->forward(context, microbatch, x, stash);
+    if (y.defined()) {
+      recorder_.add("output of " + name_, Rows::kTokens, microbatch, y);
+      return y;
+    }
+    const Microbatch& batch = recorder_.decoder_->microbatches().at(static_cast<size_t>(microbatch));
+    recorder_.add("losses", Rows::kTokens, microbatch, batch.losses);
+    recorder_.add_share(name_ + " with the loss", microbatch);
+    return y;
+  }
+
+  Tensor backward_input(Context& context, int microbatch, const Tensor& dy, std::any& stash) override {
+    microbatch_of_[&stash] = microbatch;
+    recorder_.pass_ = {microbatch, name_ + " in backward"};
+    Tensor dx = inner_->backward_input(context, microbatch, dy, stash);
+    if (dx.defined()) recorder_.add("gradient of the output of " + name_before_, Rows::kTokens, microbatch, dx);
+    return dx;
+  }
+
+  void backward_weight(Context& context, std::any& stash) override {
+    inner_->backward_weight(context, stash);
+    recorder_.add_share(name_, microbatch_of_.at(&stash));
+    microbatch_of_.erase(&stash);
+  }
+
+ private:
+  StepRecorder& recorder_;
+  std::unique_ptr<StageBlock> inner_;
+  std::string name_, name_before_;
+  std::map<const std::any*, int> microbatch_of_;
+};
+
+class StepRecorder::WatchedAttention final : public BlockAttention {
+ public:
+  WatchedAttention(StepRecorder& recorder, std::shared_ptr<const KernelSet> inner)
+      : recorder_(recorder), inner_(std::move(inner)) {}
+
+ private:
+  const BlockAttention& inner() const { return inner_->get<BlockAttention>(); }
+  void do_forward(const Context& context, const AttentionBlock& block, const AttentionState& state) const override {
+    recorder_.add_attention(block);
+    inner().forward(context, block, state);
+  }
+  void do_delta(const Context& context, const Tensor& output, const Tensor& doutput,
+                const Tensor& delta) const override {
+    inner().delta(context, output, doutput, delta);
+  }
+  void do_backward(const Context& context, const AttentionBlock& block,
+                   const AttentionGradient& gradient) const override {
+    recorder_.add_attention(block);
+    inner().backward(context, block, gradient);
+  }
+
+  StepRecorder& recorder_;
+  std::shared_ptr<const KernelSet> inner_;
+};
+
+std::shared_ptr<const KernelSet> StepRecorder::watched(std::shared_ptr<const KernelSet> kernels) {
+  const auto watched = std::make_shared<KernelSet>(*kernels);
+  watched->add<BlockAttention>(std::make_shared<const WatchedAttention>(*this, std::move(kernels)));
+  return watched;
+}
+
+void StepRecorder::on_model(Decoder& decoder) {
+  decoder_ = &decoder;
+  record_ = StepRecord{};
+  for (const auto& p : decoder.parameters().all()) {
+    record_.parameters.push_back({p->name, p->shape, flat_begin(decoder.parameters(), *p)});
+  }
+  before_.assign(static_cast<size_t>(decoder.parameters().gradients().num_elements()), 0);
+  Stage& stage = decoder.stage();
+  for (size_t i = 0; i < stage.size(); ++i) {
+    stage[i] = std::make_unique<WatchedBlock>(*this, std::move(stage[i]), i, stage.size());
+  }
+}
+
+void StepRecorder::on_gradients(int64_t, const ParameterSet& parameters) {
+  record_.gradients = doubles(parameters.gradients());
+}
+
+void StepRecorder::on_step(const StepReport& report) { record_.loss = report.loss; }
+
+void StepRecorder::add(std::string name, Rows rows, int microbatch, const Tensor& tensor) {
+  const int64_t width = tensor.rank() < 2 ? 1 : tensor.size(1);
+  record_.tensors.push_back(
+      {std::move(name), rows, microbatch, ring_rank_, kOrders * ++order_, width, doubles(tensor)});
+}
+
+void StepRecorder::add_inputs(int microbatch) {
+  const Microbatch& batch = decoder_->microbatches().at(static_cast<size_t>(microbatch));
+  add("tokens", Rows::kTokens, microbatch, batch.tokens);
+  add("targets", Rows::kTokens, microbatch, batch.targets);
+  add("rotary cosines", Rows::kTokens, microbatch, batch.shard.rotary.cosine);
+  add("rotary sines", Rows::kTokens, microbatch, batch.shard.rotary.sine);
+  record_.tensors.push_back(
+      {"scale of the gradients", Rows::kNone, microbatch, ring_rank_, kOrders * ++order_, 1, {batch.gradient_scale}});
+}
+
+// What the gradients have grown by since the last share.
+void StepRecorder::add_share(const std::string& block, int microbatch) {
+  std::vector<double> now = doubles(decoder_->parameters().gradients()), share = now;
+  for (size_t i = 0; i < share.size(); ++i) share[i] -= before_[i];
+  before_ = std::move(now);
+  record_.tensors.push_back({"parameter gradients of " + block, Rows::kParameters, microbatch, ring_rank_,
+                             kOrders * ++order_, 1, std::move(share)});
+}
+
+void StepRecorder::add_attention(const AttentionBlock& block) {
+  const TileMap& tiles = decoder_->microbatches().at(static_cast<size_t>(pass_.microbatch)).shard.tiles;
+  int owner = 0;
+  while (&tiles.keys_of(owner) != block.visible) ++owner;
+  const int hop = (ring_rank_ - owner + tiles.num_ranks()) % tiles.num_ranks();
+  int64_t order = kOrders * order_ + 4 * hop;
+  const auto add_one = [&](const char* what, const Tensor& tensor) {
+    const int64_t width = tensor.size(1) * tensor.size(2);
+    record_.tensors.push_back(
+        {what + pass_.of, Rows::kTokens, pass_.microbatch, owner, ++order, width, doubles(tensor)});
+  };
+  if (hop == 0) add_one("queries of ", block.q);
+  add_one("keys of ", block.k);
+  add_one("values of ", block.v);
+}
+
+}  // namespace longspan

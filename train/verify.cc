@@ -1,0 +1,53 @@
+#include "train/verify.h"
+
+#include "parallel/comm/backends.h"
+#include "train/rank_context.h"
+#include "train/step_comparison.h"
+
+namespace longspan {
+
+namespace {
+
+// A step whose loss is not finite ends with an error after all is recorded; the records say where that began.
+StepRecord first_step(const RunSpec& run, Communicator& world, RankResources resources) {
+  StepRecorder recorder(world.rank() / run.mesh.tensor % run.mesh.context);
+  resources.kernels = recorder.watched(resources.kernels ? resources.kernels : kernels_for(run.compute_dtype));
+  try {
+    train(run, world, resources, recorder, [] { return false; });
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kNumerical || !recorder.complete()) throw;
+  }
+  return recorder.record();
+}
+
+}  // namespace
+
+// Sums in another order differ by some roundings, which the layers behind carry on. Measured on every configuration,
+// model family, layout and mesh of this repository: at most 1e-14 in double precision, 40 roundings (2^-24) in float32
+// and 7 (2^-9) in bfloat16. Allowed is ten and four times that; and a thousand times in double precision, where an
+// error has no excuse left: the smallest planted one of the tests is off by a hundredth.
+double verify_tolerance(DType compute_dtype) {
+  switch (compute_dtype) {
+    case DType::kFloat64:
+      return 1e-11;
+    case DType::kFloat32:
+      return 512 * 0x1p-24;
+    default:
+      return 32 * 0x1p-9;
+  }
+}
+
+OneRank::OneRank(const RunSpec& run, DType compute_dtype, const RankResources& resources) : run_(run) {
+  run_.compute_dtype = compute_dtype;
+  RunSpec alone = run_;
+  alone.mesh = {};
+  const auto self = make_self_communicator();
+  expected_ = first_step(alone, *self, resources);
+}
+
+VerifyReport OneRank::compare(Communicator& world, const RankResources& resources) const {
+  const StepRecord got = first_step(run_, world, resources);
+  return StepComparison(run_, expected_, got, world).report();
+}
+
+}  // namespace longspan

@@ -1,0 +1,123 @@
+#include "train/verify_findings.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+namespace longspan {
+
+std::string index_text(const Shape& shape, int64_t flat) {
+  std::string text;
+  for (int dim = shape.rank(); dim-- > 0; flat /= shape[dim]) {
+    text = fmt::format("{}{}{}", flat % shape[dim], text.empty() ? "" : ", ", text);
+  }
+  return "[" + text + "]";
+}
+
+Findings::Findings(const ProcessMesh& mesh) : mesh_(mesh), context_(Context::Options{}) {}
+
+void Findings::measured(double difference, const std::string& name) {
+  if (difference <= largest_ && !where_.empty()) return;
+  largest_ = difference;
+  where_ = name;
+}
+
+void Findings::add(int64_t order, const std::string& name, const std::string& place, const TensorDifference& difference,
+                   size_t num_elements, Blame blame, const std::string& remark) {
+  const double key = 2 * static_cast<double>(order) + (blame == Blame::kSome ? 1 : 0);
+  if (key >= key_) return;
+  key_ = key;
+  text_ = fmt::format(
+      "{}, {}, {}: {} where one rank has {}; {} of {} elements are off, by up to {:.2g} of the largest{}", rank_name(),
+      name, place, difference.got, difference.expected, difference.num_off, num_elements, difference.largest, remark);
+}
+
+VerifyReport Findings::settle(int64_t num_tensors) {
+  Communicator& world = mesh_.world();
+  const std::vector<double> keys = gathered(world, key_), differences = gathered(world, largest_);
+  VerifyReport report;
+  const auto most = std::max_element(differences.begin(), differences.end());
+  const int owner = static_cast<int>(most - differences.begin());
+  report.largest = *most;
+  report.where = broadcast(world, where_ + " on " + rank_name(), owner);
+  report.num_tensors = static_cast<int64_t>(summed(world, {static_cast<double>(num_tensors)}).front());
+  const double least = *std::min_element(keys.begin(), keys.end());
+  if (!std::isfinite(least)) return report;
+  const int speaker = first_in_ring(keys, least);
+  report.difference = broadcast(world, text_, speaker);
+  std::string others;
+  for (size_t rank = 0; rank < keys.size(); ++rank) {
+    if (keys[rank] == least && static_cast<int>(rank) != speaker)
+      others += fmt::format("{}{}", others.empty() ? "" : ", ", rank);
+  }
+  if (!others.empty()) report.difference += "; off there, too: rank " + others;
+  report.difference += "; all that was computed before agrees";
+  return report;
+}
+
+std::vector<double> Findings::summed(Communicator& group, const std::vector<double>& values) const {
+  const Tensor sum = context_.empty({static_cast<int64_t>(values.size())}, DType::kFloat64, MemoryTag::kWorkspace);
+  std::copy(values.begin(), values.end(), sum.data<double>());
+  group.all_reduce(context_.stream(), sum, ReduceOp::kSum);
+  return {sum.data<double>(), sum.data<double>() + values.size()};
+}
+
+int64_t Findings::smallest(Communicator& group, int64_t value) const {
+  const Tensor cell = context_.empty({1}, DType::kInt64, MemoryTag::kWorkspace);
+  *cell.data<int64_t>() = -value;
+  group.all_reduce(context_.stream(), cell, ReduceOp::kMax);
+  return -*cell.data<int64_t>();
+}
+
+bool Findings::is_best(Communicator& group, double residual, bool is_off) const {
+  const std::vector<double> off = gathered(group, is_off ? 1 : 0), residuals = gathered(group, residual);
+  const auto rank = static_cast<ptrdiff_t>(group.rank());
+  if (std::find(off.begin(), off.end(), 0) != off.end())
+    return std::find(off.begin(), off.end(), 1) - off.begin() == rank;
+  if (group.size() == 1) return true;
+  const auto best = std::min_element(residuals.begin(), residuals.end());
+  return *best <= kExplains && best - residuals.begin() == rank;
+}
+
+std::vector<double> Findings::gathered(Communicator& group, double value) const {
+  const Tensor mine = context_.empty({1}, DType::kFloat64, MemoryTag::kWorkspace);
+  const Tensor all = context_.empty({group.size(), 1}, DType::kFloat64, MemoryTag::kWorkspace);
+  *mine.data<double>() = value;
+  group.all_gather(context_.stream(), mine, all);
+  return {all.data<double>(), all.data<double>() + group.size()};
+}
+
+std::string Findings::broadcast(Communicator& group, std::string text, int root) const {
+  const Tensor size = context_.empty({1}, DType::kInt64, MemoryTag::kWorkspace);
+  *size.data<int64_t>() = static_cast<int64_t>(text.size());
+  group.broadcast(context_.stream(), size, root);
+  text.resize(static_cast<size_t>(*size.data<int64_t>()));
+  const Tensor bytes = context_.empty({static_cast<int64_t>(text.size())}, DType::kUInt8, MemoryTag::kWorkspace);
+  std::memcpy(bytes.raw(), text.data(), text.size());
+  group.broadcast(context_.stream(), bytes, root);
+  std::memcpy(text.data(), bytes.raw(), text.size());
+  return text;
+}
+
+std::string Findings::rank_name() const {
+  const std::string rank = fmt::format("rank {}", mesh_.world().rank());
+  if (mesh_.shape().data == 1) return rank;
+  return fmt::format("{} (data {}, context {})", rank, mesh_.coordinate(Axis::kData), mesh_.coordinate(Axis::kContext));
+}
+
+// Ranks of a ring are neighbours in the world: the context axis varies fastest (the tensor axis, which would vary
+// faster, has one rank for each).
+int Findings::first_in_ring(const std::vector<double>& keys, double least) const {
+  const int ring = mesh_.shape().context;
+  const auto off = [&](int rank) { return keys[static_cast<size_t>(rank)] == least; };
+  int first = -1;
+  for (int rank = 0; rank < static_cast<int>(keys.size()); ++rank) {
+    const int previous = rank / ring * ring + (rank + ring - 1) % ring;
+    if (!off(rank)) continue;
+    if (!off(previous)) return rank;
+    if (first < 0) first = rank;
+  }
+  return first;
+}
+
+}  // namespace longspan

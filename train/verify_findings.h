@@ -1,0 +1,61 @@
+// What the ranks of a comparison found, and the agreement on which finding came first.
+#pragma once
+
+#include <limits>
+#include <string>
+
+#include "parallel/comm/process_mesh.h"
+#include "train/verify.h"
+#include "train/verify_compare.h"
+
+namespace longspan {
+
+enum class Blame {
+  kThisRank,  // it went wrong here
+  kSome,      // somewhere among the ranks that found the same
+};
+
+// A part of a sum that explains its error to within this is what went wrong.
+constexpr double kExplains = 0.01;
+
+// "[3, 5]": the element of a tensor that is the flat-th in order.
+std::string index_text(const Shape& shape, int64_t flat);
+
+class Findings {
+ public:
+  // The mesh must outlive it.
+  explicit Findings(const ProcessMesh& mesh);
+
+  // Every tensor that was compared, whatever came of it.
+  void measured(double difference, const std::string& name);
+  // A tensor that is off. `order`: when it was computed; a later one than that found already does not count. `place`:
+  // of the first element that is off. `remark` goes to the end of the text.
+  void add(int64_t order, const std::string& name, const std::string& place, const TensorDifference& difference,
+           size_t num_elements, Blame blame = Blame::kThisRank, const std::string& remark = "");
+
+  // Collective over the world: the report on which all agree. Of those ranks that found the first difference, it names
+  // the one whose predecessor in its ring did not: what is wrong with a shard of keys is passed on to the ranks behind.
+  VerifyReport settle(int64_t num_tensors);
+
+  // Collective over the group.
+  std::vector<double> summed(Communicator& group, const std::vector<double>& values) const;
+  int64_t smallest(Communicator& group, int64_t value) const;
+  // Whether this rank is to blame for a sum of the group that is off. If only some ranks have it wrong, the first of
+  // them is; else the one whose part explains the error best (`residual`), if one does.
+  bool is_best(Communicator& group, double residual, bool is_off) const;
+
+ private:
+  std::vector<double> gathered(Communicator& group, double value) const;
+  std::string broadcast(Communicator& group, std::string text, int root) const;
+  std::string rank_name() const;
+  int first_in_ring(const std::vector<double>& keys, double least) const;
+
+  const ProcessMesh& mesh_;
+  Context context_;
+  double key_ = std::numeric_limits<double>::infinity();  // twice the order; one more where the blame is not clear
+  std::string text_;
+  double largest_ = 0;
+  std::string where_;
+};
+
+}  // namespace longspan

@@ -1,0 +1,133 @@
+#include "train/verify_shape.h"
+
+#include <fmt/format.h>
+#include <stdlib.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+
+#include "core/base/error.h"
+#include "core/base/random.h"
+
+namespace longspan {
+
+namespace {
+
+// Near `target`, with the remainder by 16: a kernel's last, partial vector stays as long as it was.
+int64_t shrunk_width(int64_t width, int64_t target) {
+  return width <= target ? width : target + width % 16;
+}
+
+// At most two key heads, and fewer where that leaves many query heads to each.
+void shrink_heads(ModelSpec& model) {
+  const int64_t group = model.num_heads / model.num_kv_heads;
+  const int64_t num_kv_heads = std::min<int64_t>(model.num_kv_heads, group > 8 ? 1 : 2);
+  model.num_heads = group * num_kv_heads;
+  model.num_kv_heads = num_kv_heads;
+}
+
+// Zigzag cuts a sequence into 2 P chunks, so the remainder by that decides how uneven the shares are. Several tiles of
+// the kernels for a rank of a small ring, but a step of so many sequences should not take long.
+int64_t shrunk_length(int64_t length, int64_t num_ranks, int64_t num_sequences) {
+  constexpr int64_t kLeastChunk = 4;
+  const int64_t chunks = 2 * num_ranks, tokens = std::clamp<int64_t>(4096 / num_sequences, 96, 512);
+  const int64_t target = chunks * std::max(kLeastChunk, (tokens + chunks - 1) / chunks);
+  return length <= target ? length : target + length % chunks;
+}
+
+}  // namespace
+
+RunSpec shrunk(const RunSpec& run) {
+  RunSpec small;
+  small.name = run.name;
+  small.seed = run.seed;
+  small.compute_dtype = run.compute_dtype;
+  small.model = run.model;
+  ModelSpec& model = small.model;
+  shrink_heads(model);
+  model.num_layers = std::min<int64_t>(model.num_layers, 3);
+  model.hidden_size = shrunk_width(model.hidden_size, 64);
+  model.head_dim = shrunk_width(model.head_dim, 32);
+  model.mlp_size = shrunk_width(model.mlp_size, 96);
+  model.vocabulary_size = shrunk_width(model.vocabulary_size, 128);
+  // Weights as large as keep a product's output as large as its input: smaller ones make attention all but uniform, and
+  // an error in it all but invisible.
+  model.initializer_range = 1 / std::sqrt(static_cast<double>(model.hidden_size));
+  small.mesh = run.mesh;
+  small.layout = run.layout;
+  small.data.format = DataFormat::kTokensU32;
+  small.data.packing = run.data.packing;
+  small.micro_batch_sequences = std::min<int64_t>(run.micro_batch_sequences, 2);
+  const int64_t at_once = run.micro_batch_sequences * run.mesh.data;
+  const int64_t num_microbatches = std::min<int64_t>(std::max<int64_t>(run.global_batch_sequences / at_once, 1), 2);
+  small.global_batch_sequences = num_microbatches * small.micro_batch_sequences * run.mesh.data;
+  small.data.sequence_length = shrunk_length(run.data.sequence_length, run.mesh.context, small.global_batch_sequences);
+  small.loss_tile_tokens = std::min<int64_t>(run.loss_tile_tokens, 100);
+  small.optimizer = run.optimizer;
+  small.num_steps = 1;
+  small.checkpoint.resume = CheckpointSpec::Resume::kNone;
+  small.tensorboard = RunSpec::TensorBoard::kOff;
+  small.resolved_configuration = run.resolved_configuration;  // in which all ranks must agree
+  return small;
+}
+
+std::vector<std::string> what_was_shrunk(const RunSpec& run, const RunSpec& small) {
+  std::vector<std::string> lines;
+  const auto compare = [&](const char* field, auto was, auto is) {
+    if (was != is) lines.push_back(fmt::format("{} {} -> {}", field, was, is));
+  };
+  compare("model.num_layers", run.model.num_layers, small.model.num_layers);
+  compare("model.hidden_size", run.model.hidden_size, small.model.hidden_size);
+  compare("model.num_heads", run.model.num_heads, small.model.num_heads);
+  compare("model.num_kv_heads", run.model.num_kv_heads, small.model.num_kv_heads);
+  compare("model.head_dim", run.model.head_dim, small.model.head_dim);
+  compare("model.mlp_size", run.model.mlp_size, small.model.mlp_size);
+  compare("model.vocabulary_size", run.model.vocabulary_size, small.model.vocabulary_size);
+  compare("model.initializer_range", run.model.initializer_range, small.model.initializer_range);
+  compare("data.sequence_length", run.data.sequence_length, small.data.sequence_length);
+  compare("training.micro_batch_sequences", run.micro_batch_sequences, small.micro_batch_sequences);
+  compare("training.global_batch_sequences", run.global_batch_sequences, small.global_batch_sequences);
+  compare("memory.loss_tile_tokens", run.loss_tile_tokens, small.loss_tile_tokens);
+  return lines;
+}
+
+SyntheticDocuments::SyntheticDocuments(const std::string& parent) : folder_(parent + "/longspan_verify_XXXXXX") {
+  if (mkdtemp(folder_.data()) == nullptr) {
+    raise(ErrorKind::kResource, "{}: no folder for verify's documents can be made: {}", parent, strerror(errno));
+  }
+}
+
+SyntheticDocuments::SyntheticDocuments(const RunSpec& small, const std::string& parent) : SyntheticDocuments(parent) {
+  const RandomStream lengths(small.seed, "verify/lengths"), tokens(small.seed, "verify/tokens");
+  const int64_t length = small.data.sequence_length;
+  // More than a step takes.
+  const int64_t least_total = (small.global_batch_sequences + 1) * length;
+  uint64_t drawn = 0;
+  for (int64_t total = 0, number = 0; total < least_total; ++number) {
+    const auto index = static_cast<uint64_t>(number);
+    int64_t size = 1 + static_cast<int64_t>(lengths.below(index, static_cast<uint64_t>((length + 1) / 2)));
+    if (number % 8 == 3) size = 1;
+    if (number % 8 == 5) size = length + size;
+    std::vector<uint32_t> document;
+    for (int64_t i = 0; i < size; ++i) {
+      document.push_back(
+          static_cast<uint32_t>(tokens.below(drawn++, static_cast<uint64_t>(small.model.vocabulary_size))));
+    }
+    const std::string path = fmt::format("{}/{:08}", folder_, number);
+    std::ofstream file(path, std::ios::binary);
+    file.write(reinterpret_cast<const char*>(document.data()), static_cast<std::streamsize>(4 * document.size()));
+    if (!file.flush()) raise(ErrorKind::kResource, "{}: cannot be written: {}", path, strerror(errno));
+    total += size;
+  }
+}
+
+SyntheticDocuments::~SyntheticDocuments() {
+  std::error_code ignored;
+  std::filesystem::remove_all(folder_, ignored);
+}
+
+}  // namespace longspan
