@@ -1,8 +1,8 @@
 #!/bin/bash
 # Commands of README.md and docs/ are such as the program takes: commands_test.sh ROOT LONGSPAN
 #
-# Each call of longspan is made up to the point where its configuration is read: a number that is out of range, added at the
-# end, must be all that the program finds wrong. Whatever else a bash block holds is read by bash -n.
+# Each call of longspan is made up to the point where its configuration is read: a number that is out of range, added at
+# the end, must be all that the program finds wrong. Whatever else a bash block holds is read by bash -n.
 set -u
 root=$(cd "$1" && pwd)
 longspan=$(realpath "$2")

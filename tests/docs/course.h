@@ -1,5 +1,5 @@
-// The tables of the course in docs/: each is printed by the code it is about, so that a reader may change the numbers, and a
-// test compares what the pages show with what the program says.
+// The tables of the course in docs/: each is printed by the code it is about, so that a reader may change the numbers,
+// and a test compares what the pages show with what the program says.
 #pragma once
 
 #include <string>

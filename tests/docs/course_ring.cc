@@ -77,9 +77,11 @@ void print_merge(const Words& words) {
   };
   show("nothing seen");
   for (size_t begin = 0; begin < words.size();) {
-    const auto end = static_cast<size_t>(std::find(words.begin() + static_cast<int64_t>(begin), words.end(), "/") - words.begin());
+    size_t end = begin;
+    while (end < words.size() && words[end] != "/") ++end;
     const auto num_keys = static_cast<int64_t>(end - begin);
-    const Tensor k = context.empty({num_keys, 1, 1}, DType::kFloat64), v = context.empty({num_keys, 1, 1}, DType::kFloat64);
+    const Tensor k = context.empty({num_keys, 1, 1}, DType::kFloat64);
+    const Tensor v = context.empty({num_keys, 1, 1}, DType::kFloat64);
     std::string what = "after";
     for (size_t i = begin; i < end; ++i) {
       const size_t comma = words[i].find(',');
@@ -146,8 +148,8 @@ void print_work(const Words& words) {
     std::cout << fmt::format("  {:>7}\n", most);
   }
   const double even = static_cast<double>(all) / layout.num_ranks();
-  std::cout << fmt::format("{} pairs in all, {:g} a rank if even; the slowest ranks make it {} ({:.2f} times)\n", all, even,
-                           slowest, static_cast<double>(slowest) / even);
+  std::cout << fmt::format("{} pairs in all, {:g} a rank if even; the slowest ranks make it {} ({:.2f} times)\n", all,
+                           even, slowest, static_cast<double>(slowest) / even);
 }
 
 void print_order(const Words& words) {

@@ -43,7 +43,8 @@ class GatedOutputTest : public testing::Test {
   ParameterSet parameters_;
   const Parameter& weight_ = parameters_.add("gate.weight", {kWidth, kHidden}, Initialization::kNormal);
   const GatedOutput layer_{weight_};
-  const Tensor x_ = random({kTokens, kHidden}, "x"), a_ = random({kTokens, kWidth}, "a"), dy_ = random({kTokens, kWidth}, "dy");
+  const Tensor x_ = random({kTokens, kHidden}, "x"), a_ = random({kTokens, kWidth}, "a");
+  const Tensor dy_ = random({kTokens, kWidth}, "dy");
 };
 
 TEST_F(GatedOutputTest, GradientsMatchCentralDifferences) {

@@ -32,7 +32,11 @@ for page in $(pages); do
     num_links=$((num_links + 1))
     check_link "$page" "$line" "$target"
   done < <(prose "$page" | grep -E '\]\([^)]*\)' |
-    awk -F'\t' '{ n = $1; s = $0; while (match(s, /\]\([^)]*\)/)) { print n "\t" substr(s, RSTART + 2, RLENGTH - 3); s = substr(s, RSTART + RLENGTH) } }')
+    awk -F'\t' '{ rest = $0
+      while (match(rest, /\]\([^)]*\)/)) {
+        print $1 "\t" substr(rest, RSTART + 2, RLENGTH - 3)
+        rest = substr(rest, RSTART + RLENGTH)
+      } }')
 done
 [ "$num_links" -gt 20 ] || complain "only $num_links links were found"
 finish

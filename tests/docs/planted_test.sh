@@ -41,16 +41,21 @@ finds links 'there is no heading #where-a-hop-goes' README.md 's|#where-a-hop-is
 finds links 'there is no heading #where-a-hop-is-sent' docs/04-the-ring.md 's|^## Where a hop is sent|## Hops|'
 finds links 'leaves the project' docs/README.md 's|(architecture.md)|(../../elsewhere.md)|'
 finds names 'core/nn/liner.h is not there' README.md '$a\ `core/nn/liner.h`'
-finds names 'there is no test RingPass.LatePosterIsCought' docs/04-the-ring.md 's/RingPass.LatePosterIsCaught/RingPass.LatePosterIsCought/'
+finds names 'there is no test RingPass.LatePosterIsCought' docs/04-the-ring.md \
+  's/RingPass.LatePosterIsCaught/RingPass.LatePosterIsCought/'
 finds names 'there is no test program mpi_com_test' docs/02-groups-and-mesh.md 's/`mpi_comm_test`/`mpi_com_test`/'
 finds names 'nothing in the sources is called pass_over' docs/04-the-ring.md 's/`pass_on`/`pass_over`/'
-finds names 'nothing is called timeout_second' docs/02-groups-and-mesh.md 's/`communication.timeout_seconds`/`communication.timeout_second`/'
-finds names 'no source has the line: if (stash) stash->z = x;' docs/01-tensors-layers-stashes.md 's/^if (stash) stash->x = x;/if (stash) stash->z = x;/'
+finds names 'nothing is called timeout_second' docs/02-groups-and-mesh.md \
+  's/`communication.timeout_seconds`/`communication.timeout_second`/'
+finds names 'no source has the line: if (stash) stash->z = x;' docs/01-tensors-layers-stashes.md \
+  's/^if (stash) stash->x = x;/if (stash) stash->z = x;/'
 finds names 'parallel/comm/ring_pass.cc has no line: send();' docs/04-the-ring.md 's/^-  post();/-  send();/'
 finds names 'docs/05-documents.md has no exercise' docs/05-documents.md 's/^## Exercise/## Homework/'
 finds commands 'longspan has no command trian' README.md 's/longspan train --config/longspan trian --config/'
-finds commands 'cannot read the configuration note.textproto' README.md 's/evaluate --config notes/evaluate --config note/'
-finds commands 'did you mean "global_batch_sequences"' README.md 's/training.global_batch_sequences/training.global_batch_sequence/'
+finds commands 'cannot read the configuration note.textproto' README.md \
+  's/evaluate --config notes/evaluate --config note/'
+finds commands 'did you mean "global_batch_sequences"' README.md \
+  's/training.global_batch_sequences/training.global_batch_sequence/'
 finds commands 'mesh has no field "contxt"' README.md 's/context: 2/contxt: 2/'
 finds commands 'model has no field "hiden_size"' README.md 's/hidden_size: 256/hiden_size: 256/'
 finds commands 'syntax error' docs/02-groups-and-mesh.md 's/^done$/doen/'

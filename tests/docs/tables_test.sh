@@ -11,7 +11,8 @@ compare() {  # WHERE COMMAND, with the page's table in $scratch/shown
   local words
   read -ra words <<<"${2#*course }"
   timeout 30 "$course" "${words[@]}" >"$scratch/printed" 2>&1 || complain "$1: $2: exit code $?"
-  diff "$scratch/shown" "$scratch/printed" >"$scratch/difference" || { complain "$1: $2 (page < > program)"; cat "$scratch/difference"; }
+  diff "$scratch/shown" "$scratch/printed" >"$scratch/difference" ||
+    { complain "$1: $2 (page < > program)"; cat "$scratch/difference"; }
 }
 
 num_tables=0

@@ -20,7 +20,8 @@ class MarkedAttention final : public BlockAttention {
     log_->mark("compute");
     inner_.forward(context, block, state);
   }
-  void do_delta(const Context& context, const Tensor& output, const Tensor& doutput, const Tensor& delta) const override {
+  void do_delta(const Context& context, const Tensor& output, const Tensor& doutput,
+                const Tensor& delta) const override {
     inner_.delta(context, output, doutput, delta);
   }
   void do_backward(const Context& context, const AttentionBlock& block, const AttentionGradient& g) const override {
