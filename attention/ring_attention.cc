@@ -35,6 +35,7 @@ Tensor RingAttention::forward(Context& context, const Tensor& q, const Tensor& k
   for (const RingHop& hop : ring) {
     const KeyIntervals& visible = tiles.keys_of(hop.owner);
     if (visible.empty()) continue;
+    const TraceRange range(context.tracer(), TimeCategory::kCompute, kAttentionForward, {.hop = hop.index});
     kernel.forward(context, {.q = q, .k = hop.tensors[0], .v = hop.tensors[1], .visible = &visible, .scale = scale_},
                    state);
   }
@@ -65,6 +66,7 @@ QkvGradient RingAttention::backward(Context& context, const Tensor& doutput, con
     gradient.dk = context.zeros(hop.tensors[0].shape(), dtype, MemoryTag::kCommunication);
     gradient.dv = context.zeros(hop.tensors[1].shape(), dtype, MemoryTag::kCommunication);
     if (!visible.empty()) {
+      const TraceRange range(context.tracer(), TimeCategory::kCompute, kAttentionBackward, {.hop = hop.index});
       kernel.backward(context,
                       {.q = q, .k = hop.tensors[0], .v = hop.tensors[1], .visible = &visible, .scale = scale_},
                       gradient);

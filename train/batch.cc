@@ -68,6 +68,15 @@ int64_t num_predicted(const Microbatch& batch) {
   return n;
 }
 
+double sum_of_losses(const Microbatch& batch) {
+  double sum = 0;
+  const bool doubles = batch.losses.dtype() == DType::kFloat64;
+  for (int64_t i = 0; i < batch.losses.size(0); ++i) {
+    sum += doubles ? batch.losses.data<double>()[i] : static_cast<double>(batch.losses.data<float>()[i]);
+  }
+  return sum;
+}
+
 BatchLoader::BatchLoader(const RunSpec& spec, const Dataset& dataset, const ProcessMesh& mesh)
     : spec_(spec), dataset_(dataset), mesh_(mesh) {
   const int64_t share = static_cast<int64_t>(mesh.shape().data) * spec.micro_batch_sequences;
@@ -81,6 +90,7 @@ BatchLoader::BatchLoader(const RunSpec& spec, const Dataset& dataset, const Proc
 }
 
 std::vector<Microbatch> BatchLoader::load(Context& context, int64_t step) const {
+  const TraceRange range(context.tracer(), TimeCategory::kData, "load batch");
   const ContextShare share = {.layout = spec_.layout,
                               .num_ranks = mesh_.shape().context,
                               .rank = mesh_.coordinate(Axis::kContext)};

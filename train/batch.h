@@ -21,6 +21,7 @@ struct ContextShare {
 Microbatch make_microbatch(const Context& context, const ModelSpec& model, const ContextShare& share,
                            const std::vector<TokenSequence>& sequences);
 int64_t num_predicted(const Microbatch& batch);
+double sum_of_losses(const Microbatch& batch);  // after forward
 
 // The microbatches of one training step on this rank. A step takes the next global_batch sequences of the data, whatever the mesh;
 // data rank d takes the d-th run of them.

@@ -130,4 +130,10 @@ int64_t load_for_inference(Context& context, const RunSpec& spec, Communicator& 
   return 0;
 }
 
+void dump_gradients(const std::string& path, const ParameterSet& parameters) {
+  std::vector<SafetensorsEntry> entries;
+  for (const auto& p : parameters.all()) entries.push_back(safetensors_entry(p->name, p->gradient));
+  write_safetensors(path, entries);
+}
+
 }  // namespace longspan
