@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "train/formats/huggingface.h"
+#include "train/formats/safetensors.h"
 
 namespace longspan {
 

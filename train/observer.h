@@ -1,8 +1,11 @@
 // TrainObserver: how a run tells whoever watches. Called on every rank; `rank` 0 of the world is the one that prints.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
+
+#include "core/runtime/memory_resource.h"
 
 namespace longspan {
 
@@ -29,6 +32,7 @@ struct StepReport {
   double checkpoint_seconds = 0, evaluation_seconds = 0;
   int64_t peak_memory_bytes = 0;      // this rank's tensors and tables, so far
   int64_t peak_memory_bytes_max = 0;  // over the ranks
+  std::array<int64_t, kNumMemoryTags> memory_bytes_by_tag{};  // this rank's at its peak: they add up to it
   double tokens_per_second() const { return step_seconds > 0 ? static_cast<double>(tokens) / step_seconds : 0; }
 };
 

@@ -1,5 +1,7 @@
 #include "train/step_meter.h"
 
+#include <algorithm>
+
 namespace longspan {
 
 void StepMeter::begin(int64_t step) {
@@ -32,6 +34,7 @@ void StepMeter::compare_ranks(StepReport& report) {
   Context& context = rank_.context();
   const MemoryStatistics memory = rank_.memory();
   report.peak_memory_bytes = static_cast<int64_t>(memory.peak_bytes);
+  std::copy(memory.by_tag_at_peak.begin(), memory.by_tag_at_peak.end(), report.memory_bytes_by_tag.begin());
   const Tensor extremes = context.empty({3}, DType::kFloat64, MemoryTag::kWorkspace);
   auto* e = extremes.data<double>();
   e[0] = rank_.tracer().so_far()[TimeCategory::kCompute];  // all of it: nothing is computed after this
