@@ -5,6 +5,7 @@
 namespace longspan {
 
 void StepMeter::begin(int64_t step) {
+  recorder_.before(step);
   begin_ = Clock::now();
   rank_.tracer().take();
   waited_before_ = mesh_.axis(Axis::kContext).waited_seconds();
@@ -24,10 +25,11 @@ void StepMeter::end(StepReport& report) {
   report.unaccounted_seconds = times[TimeCategory::kNone];
 }
 
-void StepMeter::close(StepReport& report) {
+void StepMeter::close(StepReport& report, TraceRecorder::Run run) {
   const TimeBreakdown times = rank_.tracer().take();
   report.checkpoint_seconds = times[TimeCategory::kCheckpoint];
   report.evaluation_seconds = times[TimeCategory::kEvaluation];
+  recorder_.after(report.step, run);
 }
 
 void StepMeter::compare_ranks(StepReport& report) {

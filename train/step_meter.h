@@ -13,18 +13,21 @@
 #include "parallel/comm/process_mesh.h"
 #include "train/observer.h"
 #include "train/rank_context.h"
+#include "train/trace_recorder.h"
 
 namespace longspan {
 
 class StepMeter {
  public:
-  StepMeter(RankContext& rank, const ProcessMesh& mesh) : rank_(rank), mesh_(mesh) {}
+  StepMeter(const RunSpec& spec, RankContext& rank, const ProcessMesh& mesh, TrainObserver& observer)
+      : rank_(rank), mesh_(mesh), recorder_(spec, rank, mesh.world(), observer) {}
 
+  void start(int64_t first_step, int64_t last_step) { recorder_.start(first_step, last_step); }
   void begin(int64_t step);
   // The step is done. Collective over the world: what ranks differ in is compared.
   void end(StepReport& report);
   // What followed the step is done, too.
-  void close(StepReport& report);
+  void close(StepReport& report, TraceRecorder::Run run);
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -32,6 +35,7 @@ class StepMeter {
 
   RankContext& rank_;
   const ProcessMesh& mesh_;
+  TraceRecorder recorder_;
   Clock::time_point begin_;
   double waited_before_ = 0;
   std::optional<TraceRange> range_;

@@ -24,7 +24,7 @@ Trainer::Trainer(const RunSpec& spec, Communicator& world, const RankResources& 
       observer_(observer),
       rank_(spec.compute_dtype, resources, RankContext::Measure::kTime),
       mesh_(world, spec.mesh),
-      meter_(rank_, mesh_),
+      meter_(spec, rank_, mesh_, observer),
       data_(open_dataset(spec.data, spec.seed, spec.model.vocabulary_size, Order::kShuffled)),
       decoder_(spec.model, mesh_.axis(Axis::kContext), spec.loss_tile_tokens),
       loader_(spec, data_, mesh_),
@@ -90,6 +90,7 @@ TrainOutcome Trainer::run(const std::function<bool()>& stop_requested) {
                       .num_parameters = decoder_.parameters().num_elements(),
                       .data_tokens = data_.total_tokens(),
                       .data_documents = data_.num_documents()});
+  meter_.start(steps_done_ + 1, spec_.num_steps);
   bool stop = false;
   while (steps_done_ < spec_.num_steps && !stop) {
     StepResult result = step(steps_done_ + 1, stop_requested);
@@ -100,7 +101,7 @@ TrainOutcome Trainer::run(const std::function<bool()>& stop_requested) {
     const auto due = [&](int64_t interval) { return interval > 0 && steps_done_ % interval == 0; };
     if (evaluator_ && !stop && due(spec_.evaluation.interval_steps)) evaluate(steps_done_);
     if (last || stop || due(spec_.checkpoint.interval_steps)) save(steps_done_);
-    meter_.close(result.report);
+    meter_.close(result.report, last || stop ? TraceRecorder::Run::kEnds : TraceRecorder::Run::kGoesOn);
     if (metrics_) metrics_->write(result.report);
   }
   return stop && steps_done_ < spec_.num_steps ? TrainOutcome::kStopped : TrainOutcome::kDone;

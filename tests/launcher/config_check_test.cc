@@ -145,10 +145,10 @@ TEST(ConfigSupport, RefusesByName) {
   expect_refusal({"recurrence.segment_tokens=1"}, "recurrence.segment_tokens: is 1");
   expect_refusal({"recurrence.memory_tokens=1"}, "recurrence.memory_tokens: is 1");
   expect_refusal({"data.format=LLMC"}, "data.format: LLMC does not exist yet");
-  expect_refusal({"metrics.trace_steps=1"}, "metrics.trace_steps: is 1");
 }
 
 TEST(ConfigSupport, RefusesContradictions) {
+  expect_refusal({"metrics.trace_first_step=3"}, "metrics.trace_first_step: is 3, but metrics.trace_steps is 0");
   expect_refusal(
       {"mesh={context: 2}"},
       "--set mesh={context: 2}: mesh: pipeline 1 x data 1 x context 2 x tensor 1 is 2, but this run has 1 rank");
