@@ -56,8 +56,11 @@ std::vector<json> lines_of(const std::string& path) {
 
 TEST(Breakdown, PartsAddUpToTheStepOnTwoRanks) {
   const test::Folder folder;
+  RunSpec spec = traced_run(folder, 2);
+  spec.model.mlp_size = 1024;  // so that the optimizer has its share, too
+  spec.data.sequence_length = 384;
   TrainObserver silent;
-  run(traced_run(folder, 2), 2, silent);
+  run(spec, 2, silent);
   const auto lines = lines_of(folder / "run/metrics.jsonl");
   ASSERT_EQ(lines.size(), 4u);
   for (const json& line : lines) {
