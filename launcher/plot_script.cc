@@ -32,7 +32,9 @@ set yrange [0:*]
 set key outside right top reverse Left samplen 2
 )";
 
-std::string column_of_tag(size_t tag) { return fmt::format("memory_{}_bytes", name(static_cast<MemoryTag>(tag))); }
+std::string column_of_tag(size_t tag) {
+  return fmt::format("memory_{}_bytes", name(static_cast<MemoryTag>(tag)));
+}
 
 size_t number_of(const std::string& column) {
   const std::vector<std::string> columns = plot_columns();
@@ -71,7 +73,9 @@ std::string plot_script(HeldOut held_out) {
   text += fmt::format("plot \"steps.tsv\" using 1:{} with lines linewidth 1.5 linecolor \"#0072b2\" title \"training\"",
                       number_of("loss"));
   if (held_out == HeldOut::kSome) {
-    text += ", \\\n     \"evaluations.tsv\" using 1:2 with linespoints pointtype 7 linecolor \"#d55e00\" title \"held out\"";
+    text +=
+        ", \\\n     \"evaluations.tsv\" using 1:2 with linespoints pointtype 7 linecolor \"#d55e00\" title \"held "
+        "out\"";
   }
   text += "\n\nset output \"memory.svg\"\nset title \"memory of rank 0 at its peak so far\"\nset ylabel \"MiB\"\n";
   std::vector<Layer> memory;
@@ -86,8 +90,10 @@ std::string plot_script(HeldOut held_out) {
   text += "plot " + stacked(memory, "/1048576");
   text += "\n\nset output \"time.svg\"\nset title \"where a step's time goes on rank 0\"\nset ylabel \"seconds\"\n";
   text += "plot " + stacked({std::begin(kTimes), std::end(kTimes)}, "");
-  text += fmt::format(", \\\n     \"steps.tsv\" using 1:{} with lines linewidth 1.5 linecolor \"black\" title "
-                      "\"communication hidden\"\n", number_of(kHidden));
+  text += fmt::format(
+      ", \\\n     \"steps.tsv\" using 1:{} with lines linewidth 1.5 linecolor \"black\" title "
+      "\"communication hidden\"\n",
+      number_of(kHidden));
   return text;
 }
 

@@ -72,7 +72,9 @@ Microbatch make_microbatch(const Context& context, const ModelSpec& model, const
   const std::vector<int64_t> begins = document_begins(sequences);
   OwnTokens own(context, layout.num_tokens(share.rank));
   for (const IndexRange& range : layout.ranges(share.rank)) {
-    for (int64_t i = 0; i < range.length; ++i) own.append(sequences[static_cast<size_t>(range[i] / length)], range[i] % length);
+    for (int64_t i = 0; i < range.length; ++i) {
+      own.append(sequences[static_cast<size_t>(range[i] / length)], range[i] % length);
+    }
   }
   return {.tokens = own.tokens,
           .targets = own.targets,

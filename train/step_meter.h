@@ -1,10 +1,10 @@
 // StepMeter: what a step cost, in time and memory, for its report.
 //
-// The times are this rank's, from the ranges that the parts of a step open (core/runtime/trace.h): compute, communication that
-// the rank waited for or did itself (exposed), data, and what no range covers (unaccounted) add up to the step's wall time;
-// hidden communication lies under the others. A checkpoint and an evaluation come after the step and are not part of it:
-// each counts as a whole, the waiting for other ranks included. The moment at which memory was at its peak is that of the
-// run so far; its bytes by tag add up to peak_memory_bytes.
+// The times are this rank's, from the ranges that the parts of a step open (core/runtime/trace.h): compute,
+// communication that the rank waited for or did itself (exposed), data, and what no range covers (unaccounted) add up
+// to the step's wall time; hidden communication lies under the others. A checkpoint and an evaluation come after the
+// step and are not part of it: each counts as a whole, the waiting for other ranks included. The moment at which memory
+// was at its peak is that of the run so far; its bytes by tag add up to peak_memory_bytes.
 #pragma once
 
 #include <chrono>

@@ -33,7 +33,8 @@ std::vector<int> rows_of(std::span<const TraceEvent> events) {
             [&](size_t a, size_t b) { return events[a].begin_ns < events[b].begin_ns; });
   std::vector<int64_t> free_from;
   for (const size_t i : transfers) {
-    const auto free = std::find_if(free_from.begin(), free_from.end(), [&](int64_t t) { return t <= events[i].begin_ns; });
+    const auto free =
+        std::find_if(free_from.begin(), free_from.end(), [&](int64_t t) { return t <= events[i].begin_ns; });
     rows[i] = kFirstTransferRow + static_cast<int>(free - free_from.begin());
     if (free == free_from.end()) {
       free_from.push_back(events[i].end_ns);
@@ -70,7 +71,9 @@ void append_args(Out out, const TraceArgs& args) {
   }
 }
 
-double microseconds(int64_t nanoseconds) { return 1e-3 * static_cast<double>(nanoseconds); }
+double microseconds(int64_t nanoseconds) {
+  return 1e-3 * static_cast<double>(nanoseconds);
+}
 
 }  // namespace
 
@@ -83,8 +86,9 @@ std::string trace_objects(const RankTrace& trace, const ReferenceClock& clock, i
   };
   about("process_name", 0, fmt::format(R"("name":"rank {}")", trace.rank));
   about("process_sort_index", 0, fmt::format(R"("sort_index":{})", trace.rank));
-  about("process_labels", 0, fmt::format(R"("labels":"clock within {:.1f} us, {} events lost")",
-                                         microseconds(clock.uncertainty_ns()), trace.num_lost));
+  about("process_labels", 0,
+        fmt::format(R"("labels":"clock within {:.1f} us, {} events lost")", microseconds(clock.uncertainty_ns()),
+                    trace.num_lost));
   const std::vector<int> rows = rows_of(trace.events);
   std::vector<int> used = rows;
   std::sort(used.begin(), used.end());
@@ -97,8 +101,8 @@ std::string trace_objects(const RankTrace& trace, const ReferenceClock& clock, i
     const TraceEvent& event = trace.events[i];
     const int64_t begin_ns = clock.from_local(event.begin_ns), end_ns = clock.from_local(event.end_ns);
     fmt::format_to(out, R"({{"name":"{}","cat":"{}","ph":"X","ts":{:.3f},"dur":{:.3f},"pid":{},"tid":{},"args":{{)",
-                   event.name, name(event.category), microseconds(begin_ns - origin_ns), microseconds(end_ns - begin_ns),
-                   trace.rank, rows[i]);
+                   event.name, name(event.category), microseconds(begin_ns - origin_ns),
+                   microseconds(end_ns - begin_ns), trace.rank, rows[i]);
     append_args(out, event.args);
     text += "}},\n";
   }
@@ -106,7 +110,8 @@ std::string trace_objects(const RankTrace& trace, const ReferenceClock& clock, i
   return text;
 }
 
-void write_trace_file(const Context& context, Communicator& world, const std::string& path, const std::string& objects) {
+void write_trace_file(const Context& context, Communicator& world, const std::string& path,
+                      const std::string& objects) {
   const Tensor nothing = context.empty({0}, DType::kUInt8, MemoryTag::kWorkspace);
   const Tensor sizes = context.zeros({world.size()}, DType::kInt64, MemoryTag::kWorkspace);
   sizes.data<int64_t>()[world.rank()] = static_cast<int64_t>(objects.size());

@@ -1,7 +1,8 @@
-// The trace of some steps as a file for chrome://tracing and ui.perfetto.dev: the JSON of the Trace Event Format, with a process
-// for each rank and a row for each stream of it: compute, communication (what the rank waits for or does itself), transfers
-// (from the post to the moment the rank saw the end; as many rows as overlap), data, checkpoint, evaluation. Times are
-// microseconds on rank 0's clock. A span's args say what it is about (TraceArgs in core/runtime/trace.h).
+// The trace of some steps as a file for chrome://tracing and ui.perfetto.dev: the JSON of the Trace Event Format, with
+// a process for each rank and a row for each stream of it: compute, communication (what the rank waits for or does
+// itself), transfers (from the post to the moment the rank saw the end; as many rows as overlap), data, checkpoint,
+// evaluation. Times are microseconds on rank 0's clock. A span's args say what it is about (TraceArgs in
+// core/runtime/trace.h).
 #pragma once
 
 #include <span>

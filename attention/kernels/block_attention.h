@@ -43,7 +43,7 @@ class BlockAttention {
   static constexpr const char* kName = "block attention";
   virtual ~BlockAttention() = default;
 
-  // The empty state for these queries. `tag` is for what is kept of it: LSE, and the output where it is of the compute dtype.
+  // The empty state for these queries. `tag`: of what is kept of it, LSE and an output of the compute dtype.
   AttentionState initial_state(const Context& context, int64_t num_queries, int64_t num_heads, int64_t head_dim,
                                MemoryTag tag = MemoryTag::kActivations) const;
   // state = state merged with this block.

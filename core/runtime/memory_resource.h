@@ -95,7 +95,7 @@ class CachingResource final : public MemoryResource {
 struct MemoryStatistics {
   size_t current_bytes = 0, peak_bytes = 0;
   std::array<size_t, kNumMemoryTags> current_by_tag{}, peak_by_tag{};  // each tag's peak is at a moment of its own
-  std::array<size_t, kNumMemoryTags> by_tag_at_peak{};                 // when peak_bytes was reached first: they add up to it
+  std::array<size_t, kNumMemoryTags> by_tag_at_peak{};  // when peak_bytes was first reached: they add up to it
   uint64_t num_allocations = 0;
 };
 

@@ -11,7 +11,8 @@ namespace {
 constexpr size_t kUsualDepth = 64;  // of ranges; deeper ones cost an allocation
 
 int64_t steady_ns() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
+      .count();
 }
 
 bool keeps_inner_ranges(TimeCategory category) {
@@ -21,7 +22,7 @@ bool keeps_inner_ranges(TimeCategory category) {
 }  // namespace
 
 std::string_view name(TimeCategory category) {
-  constexpr std::string_view kNames[kNumTimeCategories] = {"step", "compute", "communication",
+  constexpr std::string_view kNames[kNumTimeCategories] = {"step", "compute",    "communication",
                                                            "data", "checkpoint", "evaluation"};
   return kNames[static_cast<int>(category)];
 }

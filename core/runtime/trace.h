@@ -1,9 +1,9 @@
-// Tracer: where the time of one rank goes. TraceRange: the one call that says what the rank does now; sums of a step and the
-// spans of a trace both come from it (and a profiler's ranges, where a device has one).
+// Tracer: where the time of one rank goes. TraceRange: the one call that says what the rank does now; sums of a step
+// and the spans of a trace both come from it (and a profiler's ranges, where a device has one).
 //
-// Every range has a category. Ranges nest, and an inner one pauses the outer: each moment counts for the category of the
-// innermost range, so the sums over categories, kNone for what no range covers, are the time that passed. Only kCheckpoint
-// and kEvaluation keep what is inside them, since they are asked for as a whole.
+// Every range has a category. Ranges nest, and an inner one pauses the outer: each moment counts for the category of
+// the innermost range, so the sums over categories, kNone for what no range covers, are the time that passed. Only
+// kCheckpoint and kEvaluation keep what is inside them, since they are asked for as a whole.
 //
 // Communication that compute hides is no category, as it lies under the others: it is the time in which a transfer was
 // under way while the innermost range was not kCommunication. A transfer ends when this rank sees that it has, which is
@@ -62,7 +62,7 @@ class Tracer {
   TimeBreakdown take();
 
   void start_recording(size_t capacity);
-  HostVector<TraceEvent> stop_recording();  // in the order in which they ended
+  HostVector<TraceEvent> stop_recording();       // in the order in which they ended
   size_t num_lost() const { return num_lost_; }  // events of this or the last recording that did not fit
 
   // For TraceRange.

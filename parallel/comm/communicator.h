@@ -1,6 +1,7 @@
 // Communicator: a group of ranks that move bytes among themselves. Passed, never fetched; there is no global group.
 //
-// Public calls check and trace (where the stream has a tracer), private virtuals transport. Every rank of the group makes the same calls in the same order.
+// Public calls check and trace (where the stream has a tracer), private virtuals transport. Every rank of the group makes
+// the same calls in the same order.
 // Every blocking wait has a timeout, after which CommError names the group, the call and the peers. Tensors are contiguous.
 // A peer that failed or sends another size raises CommError, too. Backends of the host finish what the stream was given
 // before they touch a tensor. A communicator belongs to one thread.

@@ -60,7 +60,8 @@ int64_t ReferenceClock::from_local(int64_t local_ns) const {
   const int64_t between_ns = second_.at_ns - first_.at_ns;
   if (between_ns <= 0) return local_ns + first_.ahead_ns;
   const double share = static_cast<double>(local_ns - first_.at_ns) / static_cast<double>(between_ns);
-  return local_ns + first_.ahead_ns + static_cast<int64_t>(share * static_cast<double>(second_.ahead_ns - first_.ahead_ns));
+  return local_ns + first_.ahead_ns +
+         static_cast<int64_t>(share * static_cast<double>(second_.ahead_ns - first_.ahead_ns));
 }
 
 }  // namespace longspan

@@ -1,8 +1,8 @@
 // Rank 0's clock as the others see it, so that times of all ranks can be laid on one line.
 //
 // A rank asks rank 0 for its time and halves the round trip: its own clock stood between the two readings (t0, t1) when
-// rank 0's read t, so rank 0's is ahead by t - (t0 + t1) / 2, give or take (t1 - t0) / 2 (Cristian 1989). The quickest of
-// several round trips counts.
+// rank 0's read t, so rank 0's is ahead by t - (t0 + t1) / 2, give or take (t1 - t0) / 2 (Cristian 1989). The quickest
+// of several round trips counts.
 #pragma once
 
 #include <functional>

@@ -13,7 +13,8 @@ using C = TimeCategory;
 
 struct Timed {
   int64_t now = 1000;
-  std::shared_ptr<Tracer> tracer = std::make_shared<Tracer>(Tracer::Options{.memory = nullptr, .clock = [this] { return now; }});
+  std::shared_ptr<Tracer> tracer =
+      std::make_shared<Tracer>(Tracer::Options{.memory = nullptr, .clock = [this] { return now; }});
 
   void pass(double seconds) { now += static_cast<int64_t>(1e9 * seconds); }
   TraceRange range(C category, const char* name, const TraceArgs& args = {}) {
@@ -130,7 +131,9 @@ TEST(Tracer, KeepsNoMoreThanItsCapacityAndAllocatesNothingMeanwhile) {
   tracer.start_recording(10);
   const uint64_t allocations = memory->statistics().num_allocations;
   EXPECT_EQ(memory->statistics().current_bytes, 10 * sizeof(TraceEvent));
-  for (int i = 0; i < 25; ++i) { const TraceRange range(&tracer, C::kCompute, "range"); }
+  for (int i = 0; i < 25; ++i) {
+    const TraceRange range(&tracer, C::kCompute, "range");
+  }
   EXPECT_EQ(memory->statistics().num_allocations, allocations);
   EXPECT_EQ(tracer.num_lost(), 15u);
   test::expect_error(ErrorKind::kInternal, {"10"}, [&] { tracer.start_recording(5); });

@@ -264,6 +264,7 @@ TEST(RunSpecOf, CarriesEverything) {
                 "context.layout=STRIPED", "optimizer.schedule=LINEAR", "checkpoint.resume=40",
                 "training.dump_gradients=g.safetensors",
                 "evaluation={interval_steps: 5 max_sequences: 3 sequence_length: 64}", "metrics.tensorboard=false",
+                "metrics.trace_steps=3", "metrics.trace_first_step=7",
                 "optimizer.decay_all_parameters=true", "generation.prompt_tokens=[1, 2]"})
           .config;
   const RunSpec spec = make_run_spec(config);
@@ -282,6 +283,8 @@ TEST(RunSpecOf, CarriesEverything) {
   EXPECT_EQ(spec.checkpoint.resume_step, 40);
   EXPECT_EQ(spec.dump_gradients, "g.safetensors");
   EXPECT_EQ(spec.tensorboard, RunSpec::TensorBoard::kOff);
+  EXPECT_EQ(spec.trace.num_steps, 3);
+  EXPECT_EQ(spec.trace.first_step, 7);
   EXPECT_EQ(spec.generation.prompt_tokens, (std::vector<int32_t>{1, 2}));
   EXPECT_EQ(spec.resolved_configuration, print_config(config));
 }

@@ -20,8 +20,9 @@ std::vector<std::string> lines_of(const std::string& path) {
 
 TEST(Plot, TablesHoldWhatTheRunMeasured) {
   const test::Folder folder;
-  folder.write("metrics.jsonl", "{\"step\": 1, \"loss\": 2.5, \"compute_seconds\": 0.25, \"memory_stash_bytes\": 100}\n"
-                                "{\"step\": 2, \"loss\": null}\nnot json\n{\"loss\": 1}\n");
+  folder.write("metrics.jsonl",
+               "{\"step\": 1, \"loss\": 2.5, \"compute_seconds\": 0.25, \"memory_stash_bytes\": 100}\n"
+               "{\"step\": 2, \"loss\": null}\nnot json\n{\"loss\": 1}\n");
   folder.write("evaluation.jsonl", "{\"step\": 2, \"loss\": 1.5}\n");
   ASSERT_TRUE(write_plot(folder.path()));
   EXPECT_EQ(lines_of(folder / "plot/steps.tsv"),

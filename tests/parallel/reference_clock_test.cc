@@ -1,17 +1,19 @@
 // Clocks that run apart are laid on one line; transfers are measured from the post to the moment their end is seen.
+#include "parallel/comm/reference_clock.h"
+
 #include <gtest/gtest.h>
 
 #include <chrono>
 #include <thread>
 
 #include "parallel/comm/backends.h"
-#include "parallel/comm/reference_clock.h"
 
 namespace longspan {
 namespace {
 
 int64_t true_ns() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch()).count();
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now().time_since_epoch())
+      .count();
 }
 
 TEST(ReferenceClock, FindsHowFarTheClocksAreApart) {

@@ -35,18 +35,30 @@ void counted_release(void* pointer) noexcept {
 
 }  // namespace
 
-void* operator new(size_t num_bytes) { return counted_allocation(num_bytes); }
-void* operator new[](size_t num_bytes) { return counted_allocation(num_bytes); }
-void operator delete(void* pointer) noexcept { counted_release(pointer); }
-void operator delete[](void* pointer) noexcept { counted_release(pointer); }
-void operator delete(void* pointer, size_t) noexcept { counted_release(pointer); }
-void operator delete[](void* pointer, size_t) noexcept { counted_release(pointer); }
+void* operator new(size_t num_bytes) {
+  return counted_allocation(num_bytes);
+}
+void* operator new[](size_t num_bytes) {
+  return counted_allocation(num_bytes);
+}
+void operator delete(void* pointer) noexcept {
+  counted_release(pointer);
+}
+void operator delete[](void* pointer) noexcept {
+  counted_release(pointer);
+}
+void operator delete(void* pointer, size_t) noexcept {
+  counted_release(pointer);
+}
+void operator delete[](void* pointer, size_t) noexcept {
+  counted_release(pointer);
+}
 
 namespace longspan {
 namespace {
 
 struct Usage {
-  double heap_bytes = 0;    // most that operator new gave during the run
+  double heap_bytes = 0;     // most that operator new gave during the run
   double counted_bytes = 0;  // the run's own peak
 };
 

@@ -1,4 +1,5 @@
-// Where a run's time goes: the parts of a step add up, and its trace shows each hop of the ring under the compute before it.
+// Where a run's time goes: the parts of a step add up, and its trace shows each hop of the ring under the compute
+// before it.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -29,7 +30,7 @@ RunSpec traced_run(const test::Folder& folder, int num_ranks) {
   spec.model.head_dim = 16;
   spec.model.mlp_size = 128;
   spec.data.sources = {{.files = {folder.write("text", std::string(20000, 'x'))}}};
-  spec.data.sequence_length = 1536;
+  spec.data.sequence_length = 768;
   spec.evaluation.data = spec.data;
   spec.evaluation.interval_steps = 2;
   spec.evaluation.max_sequences = 1;
@@ -66,7 +67,8 @@ TEST(Breakdown, PartsAddUpToTheStepOnTwoRanks) {
   for (const json& line : lines) {
     const auto seconds = [&](const char* name) { return line.at(name).get<double>(); };
     const double step = seconds("step_seconds");
-    const double parts = seconds("compute_seconds") + seconds("communication_exposed_seconds") + seconds("data_seconds");
+    const double parts =
+        seconds("compute_seconds") + seconds("communication_exposed_seconds") + seconds("data_seconds");
     EXPECT_NEAR(parts, step, 0.02 * step) << line;
     EXPECT_NEAR(parts + seconds("unaccounted_seconds"), step, 1e-3 * step);
     EXPECT_GT(seconds("compute_seconds"), 0.1 * step);
@@ -114,8 +116,8 @@ const Span* pass_of(const Span& span, const std::vector<Span>& spans) {
   return around == spans.end() ? nullptr : &*around;
 }
 
-// How many transfers of a trace lie where they should: posted before the compute of the hop before theirs, and under way
-// when it begins. `complaints` names the others.
+// How many transfers of a trace lie where they should: posted before the compute of the hop before theirs, and under
+// way when it begins. `complaints` names the others.
 int hidden_hops(const std::vector<Span>& spans, const std::string& compute, std::string& complaints) {
   int hidden = 0;
   for (const Span& hop : spans) {
@@ -171,7 +173,7 @@ TEST(Trace, ShowsEachHopUnderTheComputeBeforeIt) {
   const std::vector<Span> spans = spans_of(trace);
   std::string complaints;
   const int passes = kRanks * 2 * static_cast<int>(spec.model.num_layers);  // ranks, steps, layers
-  const int transfers = passes * 2 * (kRanks - 1);                          // keys and values of every hop but the first
+  const int transfers = passes * 2 * (kRanks - 1);  // keys and values of every hop but the first
   EXPECT_EQ(hidden_hops(spans, kAttentionForward, complaints), transfers);
   EXPECT_EQ(hidden_hops(spans, kAttentionBackward, complaints), transfers);
   EXPECT_EQ(complaints, "");
@@ -202,14 +204,25 @@ TEST(Trace, HasARowForEachStreamOfEachRank) {
     EXPECT_GE(span.begin, 0);
     EXPECT_TRUE(span.arg("step") == 2 || span.arg("step") == 3) << span.name << " " << span.args;
   }
-  const std::map<std::string, std::string> expected = {
-      {"step", "compute"},          {"zero gradients", "compute"},     {"forward", "compute"},
-      {"backward", "compute"},      {"weight", "compute"},             {"attention forward", "compute"},
-      {"add gradients", "compute"}, {"attention backward", "compute"}, {"losses", "compute"},
-      {"optimizer", "compute"},     {"wait", "communication"},         {"ring transfer", "communication"},
-      {"reduce", "communication"},  {"gradient transfer", "communication"}, {"all_reduce", "communication"},
-      {"barrier", "communication"}, {"load batch", "data"},            {"checkpoint", "checkpoint"},
-      {"evaluation", "evaluation"}};
+  const std::map<std::string, std::string> expected = {{"step", "compute"},
+                                                       {"zero gradients", "compute"},
+                                                       {"forward", "compute"},
+                                                       {"backward", "compute"},
+                                                       {"weight", "compute"},
+                                                       {"attention forward", "compute"},
+                                                       {"add gradients", "compute"},
+                                                       {"attention backward", "compute"},
+                                                       {"losses", "compute"},
+                                                       {"optimizer", "compute"},
+                                                       {"wait", "communication"},
+                                                       {"ring transfer", "communication"},
+                                                       {"reduce", "communication"},
+                                                       {"gradient transfer", "communication"},
+                                                       {"all_reduce", "communication"},
+                                                       {"barrier", "communication"},
+                                                       {"load batch", "data"},
+                                                       {"checkpoint", "checkpoint"},
+                                                       {"evaluation", "evaluation"}};
   EXPECT_EQ(row_of, expected);
 }
 
@@ -242,8 +255,9 @@ TEST(Trace, OfALatePosterIsRecognised) {
         work.wait();
       }
       const auto events = context.tracer()->stop_recording();
-      write_trace_file(context, world, path,
-                       trace_objects({.rank = world.rank(), .events = events}, ReferenceClock(clock, clock), clock.at_ns));
+      write_trace_file(
+          context, world, path,
+          trace_objects({.rank = world.rank(), .events = events}, ReferenceClock(clock, clock), clock.at_ns));
     });
     std::string complaints;
     const int hidden = hidden_hops(spans_of(json::parse(test::read_file(path))), kAttentionForward, complaints);
@@ -256,6 +270,8 @@ TEST(Trace, CoversTheStepsThatWereAskedFor) {
   const auto trace_of = [](const TraceSpec& trace, int64_t num_steps) {
     const test::Folder folder;
     RunSpec spec = traced_run(folder, 1);
+    spec.data.sequence_length = 64;
+    spec.evaluation.data.reset();
     spec.num_steps = num_steps;
     spec.trace = trace;
     KeepNotes observer;
@@ -263,7 +279,8 @@ TEST(Trace, CoversTheStepsThatWereAskedFor) {
     std::string files;
     const std::string traces = folder / "run/trace";
     if (std::filesystem::exists(traces)) {
-      for (const auto& entry : std::filesystem::directory_iterator(traces)) files += entry.path().filename().string() + " ";
+      for (const auto& entry : std::filesystem::directory_iterator(traces))
+        files += entry.path().filename().string() + " ";
     }
     const bool told = observer.notes.find("metrics.trace_steps: this run does") != std::string::npos;
     return files + (told ? "told" : "");
