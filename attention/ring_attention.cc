@@ -15,9 +15,9 @@ std::function<std::vector<Shape>(int)> shapes_of(const TileMap& tiles, const Ten
   };
 }
 
-Tensor converted(Context& context, const Tensor& x) {
+Tensor converted(Context& context, const Tensor& x, MemoryTag tag = MemoryTag::kActivations) {
   if (x.dtype() == context.compute_dtype()) return x;
-  Tensor y = context.empty(x.shape(), context.compute_dtype());
+  Tensor y = context.empty(x.shape(), context.compute_dtype(), tag);
   context.kernels<Elementwise>().convert(context, x, y);
   return y;
 }
@@ -30,15 +30,16 @@ Tensor RingAttention::forward(Context& context, const Tensor& q, const Tensor& k
   expect_shape(k, {tiles.num_keys(ring_.rank()), k.size(1), q.size(2)}, "k");
   expect_shape(v, k.shape(), "v");
   const auto& kernel = context.kernels<BlockAttention>();
-  const AttentionState state = kernel.initial_state(context, q.size(0), q.size(1), q.size(2));
+  const AttentionState state = kernel.initial_state(context, q.size(0), q.size(1), q.size(2), kept_in(stash));
   RingPass ring(context, ring_, {k, v}, shapes_of(tiles, k));
   for (const RingHop& hop : ring) {
     const KeyIntervals& visible = tiles.keys_of(hop.owner);
     if (visible.empty()) continue;
+    const TraceRange range(context.tracer(), TimeCategory::kCompute, kAttentionForward, {.hop = hop.index});
     kernel.forward(context, {.q = q, .k = hop.tensors[0], .v = hop.tensors[1], .visible = &visible, .scale = scale_},
                    state);
   }
-  Tensor output = converted(context, state.output);
+  Tensor output = converted(context, state.output, kept_in(stash));
   if (stash) *stash = {.q = q, .k = k, .v = v, .output = output, .lse = state.lse};
   return output;
 }
@@ -65,6 +66,7 @@ QkvGradient RingAttention::backward(Context& context, const Tensor& doutput, con
     gradient.dk = context.zeros(hop.tensors[0].shape(), dtype, MemoryTag::kCommunication);
     gradient.dv = context.zeros(hop.tensors[1].shape(), dtype, MemoryTag::kCommunication);
     if (!visible.empty()) {
+      const TraceRange range(context.tracer(), TimeCategory::kCompute, kAttentionBackward, {.hop = hop.index});
       kernel.backward(context,
                       {.q = q, .k = hop.tensors[0], .v = hop.tensors[1], .visible = &visible, .scale = scale_},
                       gradient);

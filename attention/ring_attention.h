@@ -14,6 +14,10 @@
 
 namespace longspan {
 
+// What the compute of a hop is called in a trace.
+constexpr const char* kAttentionForward = "attention forward";
+constexpr const char* kAttentionBackward = "attention backward";
+
 struct AttentionStash {
   Tensor q, k, v;  // as given to forward
   Tensor output;   // [tokens, num_heads, head_dim], compute dtype

@@ -17,7 +17,9 @@ enum class Masking {
 class TileMap {
  public:
   // document_begins: first index of each document, increasing, the first 0; the last document ends with the layout.
-  TileMap(Masking masking, const SequenceLayout& layout, int rank, const std::vector<int64_t>& document_begins);
+  // `allocator` is for what grows with the tokens.
+  TileMap(Masking masking, const SequenceLayout& layout, int rank, const std::vector<int64_t>& document_begins,
+          const ResourceAllocator<int32_t>& allocator = {});
 
   int num_ranks() const { return static_cast<int>(keys_of_.size()); }
   int64_t num_queries() const { return keys_of_.front().num_queries(); }

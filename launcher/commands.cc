@@ -7,6 +7,7 @@
 
 #include "launcher/config_spec.h"
 #include "launcher/exit_status.h"
+#include "launcher/plot.h"
 #include "launcher/run_commands.h"
 #include "train/formats/huggingface.h"
 
@@ -127,9 +128,8 @@ int run_together(const CommandLine& line, LoadedConfig& loaded, std::exception_p
   return run(line, loaded.config, world, folder, observer);
 }
 
-}  // namespace
-
-int run_command(const CommandLine& line, Launch launch) {
+// `drawn` gets the folder of the run that this process, when MPI is over, has to draw.
+int run_in_world(const CommandLine& line, Launch launch, std::string& drawn) {
   LoadedConfig loaded;
   std::exception_ptr problem;
   try {
@@ -141,11 +141,24 @@ int run_command(const CommandLine& line, Launch launch) {
   RunFolder folder;
   RunObserver observer;
   try {
-    return run_together(line, loaded, problem, world, folder, observer);
+    const int code = run_together(line, loaded, problem, world, folder, observer);
+    const bool trained = line.command == Command::kTrain && (code == kExitDone || code == kExitStopped);
+    if (trained && world.rank() == 0 && loaded.config.metrics().plot()) drawn = folder.path;
+    return code;
   } catch (...) {
     problem = std::current_exception();
   }
   return end_failed(world, folder, observer.last_step(), describe(problem));
+}
+
+}  // namespace
+
+int run_command(const CommandLine& line, Launch launch) {
+  std::string drawn;
+  const int code = run_in_world(line, launch, drawn);
+  const std::string said = drawn.empty() ? "" : plot_run(drawn);
+  if (!said.empty()) std::cout << said << std::endl;
+  return code;
 }
 
 }  // namespace longspan

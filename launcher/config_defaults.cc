@@ -206,6 +206,8 @@ void fill_rest(RunConfig& c) {
   Metrics& metrics = *c.mutable_metrics();
   LS_DEFAULT(metrics, tensorboard, true);
   LS_DEFAULT(metrics, trace_steps, 0);
+  LS_DEFAULT(metrics, trace_first_step, 0);
+  LS_DEFAULT(metrics, plot, true);
   LS_DEFAULT(metrics, progress, Metrics::AUTO);
   Generation& generation = *c.mutable_generation();
   LS_DEFAULT(generation, max_tokens, 256);

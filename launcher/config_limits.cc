@@ -68,6 +68,7 @@ constexpr NumberLimits kLimits[] = {
     {"checkpoint.interval_steps", 0, kMaxSteps},
     {"checkpoint.keep", 0, 1e6},
     {"metrics.trace_steps", 0, 1e6},
+    {"metrics.trace_first_step", 0, kMaxSteps},
     {"generation.prompt_tokens", 0, (1 << 24) - 1},
     {"generation.max_tokens", 1, 1 << 24},
     {"generation.temperature", 0, 100},

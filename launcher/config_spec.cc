@@ -154,6 +154,7 @@ RunSpec make_run_spec(const config::RunConfig& c) {
   spec.checkpoint = checkpoint_spec(c.checkpoint());
   spec.generation = generation_spec(c.generation());
   spec.tensorboard = c.metrics().tensorboard() ? RunSpec::TensorBoard::kOn : RunSpec::TensorBoard::kOff;
+  spec.trace = {.num_steps = c.metrics().trace_steps(), .first_step = c.metrics().trace_first_step()};
   spec.resolved_configuration = print_config(c);
   validate(spec.model);
   return spec;

@@ -128,6 +128,10 @@ void check_training(const RunConfig& c, ConfigProblems& problems) {
                  "is {}, not a multiple of mesh.data {} x training.micro_batch_sequences {}",
                  t.global_batch_sequences(), c.mesh().data(), t.micro_batch_sequences());
   }
+  if (c.metrics().trace_first_step() > 0 && c.metrics().trace_steps() == 0) {
+    problems.add("metrics.trace_first_step", "is {}, but metrics.trace_steps is 0: say how many steps to trace",
+                 c.metrics().trace_first_step());
+  }
   if (c.optimizer().minimum_learning_rate() > c.optimizer().learning_rate()) {
     problems.add("optimizer.minimum_learning_rate", "is {}, above optimizer.learning_rate {}",
                  c.optimizer().minimum_learning_rate(), c.optimizer().learning_rate());
@@ -165,9 +169,6 @@ void check_support(const RunConfig& c, ConfigProblems& problems) {
   }
   if (c.data().format() == Data::LLMC) {
     problems.add("data.format", "LLMC does not exist yet; this program reads TEXT, TOKENS_U16, TOKENS_U32 and MEGATRON");
-  }
-  if (c.metrics().trace_steps() > 0) {
-    problems.add("metrics.trace_steps", "is {}; traces do not exist yet, leave it at 0", c.metrics().trace_steps());
   }
   if (c.checkpoint().has_resume()) {
     const int resume = c.checkpoint().resume();

@@ -35,7 +35,9 @@ class EmbeddingStage final : public StageBlock {
 
 class BlockStage final : public StageBlock {
  public:
-  BlockStage(const DecoderBlock& layer, const std::vector<Microbatch>& batches) : layer_(layer), batches_(batches) {}
+  BlockStage(const DecoderBlock& layer, int number, const std::vector<Microbatch>& batches)
+      : layer_(layer), number_(number), batches_(batches) {}
+  int layer() const override { return number_; }
   Tensor forward(Context& context, int microbatch, const Tensor& x, std::any* stash) override {
     return layer_.forward(context, x, batches_.at(static_cast<size_t>(microbatch)).shard,
                           typed<DecoderBlock::Stash>(stash));
@@ -50,6 +52,7 @@ class BlockStage final : public StageBlock {
 
  private:
   const DecoderBlock& layer_;
+  int number_;
   const std::vector<Microbatch>& batches_;
 };
 
@@ -98,7 +101,9 @@ Decoder::Decoder(const ModelSpec& spec, Communicator& ring, int64_t loss_tile_to
   head_ = std::make_unique<TiledLoss>(head, loss_tile_tokens);
 
   stage_.push_back(std::make_unique<EmbeddingStage>(*embedding_, microbatches_));
-  for (const DecoderBlock& block : blocks_) stage_.push_back(std::make_unique<BlockStage>(block, microbatches_));
+  for (size_t i = 0; i < blocks_.size(); ++i) {
+    stage_.push_back(std::make_unique<BlockStage>(blocks_[i], static_cast<int>(i), microbatches_));
+  }
   stage_.push_back(std::make_unique<HeadStage>(*final_norm_, *head_, microbatches_));
 }
 

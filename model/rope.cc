@@ -35,7 +35,7 @@ double llama3(const RopeSpec& spec, double frequency) {
 
 template <class T>
 void fill(const Context& context, const std::vector<double>& frequencies, double factor,
-          const std::vector<int64_t>& positions, const RotaryTable& table) {
+          std::span<const int64_t> positions, const RotaryTable& table) {
   T* cosine = table.cosine.data<T>();
   T* sine = table.sine.data<T>();
   const auto num_pairs = static_cast<int64_t>(frequencies.size());
@@ -76,7 +76,7 @@ double attention_factor(const RopeSpec& spec) {
 }
 
 RotaryTable make_rotary_table(const Context& context, const RopeSpec& spec, int64_t head_dim,
-                              const std::vector<int64_t>& positions) {
+                              std::span<const int64_t> positions) {
   const DType dtype = context.accumulator_dtype();
   const Shape shape = {static_cast<int64_t>(positions.size()), head_dim / 2};
   const RotaryTable table = {.cosine = context.empty(shape, dtype), .sine = context.empty(shape, dtype)};

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "core/runtime/context.h"
@@ -23,6 +24,6 @@ struct RotaryTable {
   Tensor cosine, sine;  // [tokens, head_dim / 2], accumulator
 };
 RotaryTable make_rotary_table(const Context& context, const RopeSpec& spec, int64_t head_dim,
-                              const std::vector<int64_t>& positions);
+                              std::span<const int64_t> positions);
 
 }  // namespace longspan

@@ -1,6 +1,6 @@
 #include "train/batch.h"
 
-#include <cstring>
+#include <algorithm>
 
 #include "core/kernels/loss.h"
 
@@ -8,55 +8,79 @@ namespace longspan {
 
 namespace {
 
-// What each index of a microbatch holds: sequences one after the other.
-struct IndexTable {
-  std::vector<int32_t> tokens, targets;
-  std::vector<int64_t> positions, document_begins;
+size_t total_tokens(const std::vector<TokenSequence>& sequences) {
+  size_t total = 0;
+  for (const TokenSequence& sequence : sequences) total += sequence.tokens.size();
+  return total;
+}
 
-  explicit IndexTable(const std::vector<TokenSequence>& sequences) {
-    for (const TokenSequence& sequence : sequences) append(sequence);
+// The first index of each document of the microbatch, whose sequences lie one after the other.
+std::vector<int64_t> document_begins(const std::vector<TokenSequence>& sequences) {
+  std::vector<int64_t> begins;
+  int64_t base = 0;
+  for (const TokenSequence& sequence : sequences) {
+    int64_t end = 0;
+    for (const DocumentSpan& span : sequence.documents) {
+      begins.push_back(base + span.begin);
+      end += span.length;
+    }
+    const auto length = static_cast<int64_t>(sequence.tokens.size());
+    check(end == length, "the documents of a sequence hold {} of its {} tokens", end, length);
+    base += length;
+  }
+  return begins;
+}
+
+// One rank's tokens, in slot order.
+struct OwnTokens {
+  Tensor tokens, targets;
+  HostVector<int64_t> positions;
+  size_t num_filled = 0;
+
+  OwnTokens(const Context& context, int64_t num_tokens)
+      : tokens(context.empty({num_tokens}, DType::kInt32)),
+        targets(context.empty({num_tokens}, DType::kInt32)),
+        positions(context.host_vector<int64_t>()) {
+    positions.reserve(static_cast<size_t>(num_tokens));
   }
 
-  void append(const TokenSequence& sequence) {
-    const auto base = static_cast<int64_t>(tokens.size());
-    tokens.insert(tokens.end(), sequence.tokens.begin(), sequence.tokens.end());
-    for (const DocumentSpan& span : sequence.documents) {
-      document_begins.push_back(base + span.begin);
-      for (int64_t i = 0; i < span.length; ++i) {
-        const bool last = i + 1 == span.length;
-        targets.push_back(last ? kNoTarget : sequence.tokens[static_cast<size_t>(span.begin + i + 1)]);
-        positions.push_back(i);
-      }
-    }
-    check(targets.size() == tokens.size(), "the documents of a sequence hold {} of its {} tokens", targets.size(),
-          tokens.size());
+  void append(const TokenSequence& sequence, int64_t place) {
+    const auto next = std::upper_bound(sequence.documents.begin(), sequence.documents.end(), place,
+                                       [](int64_t p, const DocumentSpan& s) { return p < s.begin; });
+    const DocumentSpan& span = *std::prev(next);
+    const bool last = place + 1 == span.begin + span.length;
+    tokens.data<int32_t>()[num_filled] = sequence.tokens[static_cast<size_t>(place)];
+    targets.data<int32_t>()[num_filled] = last ? kNoTarget : sequence.tokens[static_cast<size_t>(place + 1)];
+    positions.push_back(place - span.begin);
+    ++num_filled;
   }
 };
 
-Tensor select(const Context& context, const std::vector<int32_t>& values, const std::vector<int64_t>& places) {
-  Tensor t = context.empty({static_cast<int64_t>(places.size())}, DType::kInt32);
-  int32_t* data = t.data<int32_t>();
-  for (size_t i = 0; i < places.size(); ++i) data[i] = values[static_cast<size_t>(places[i])];
-  return t;
-}
-
 }  // namespace
+
+CountedBytes count_tokens(const Context& context, const std::vector<TokenSequence>& sequences) {
+  return CountedBytes(context.memory(), total_tokens(sequences) * sizeof(int32_t), MemoryTag::kWorkspace);
+}
 
 Microbatch make_microbatch(const Context& context, const ModelSpec& model, const ContextShare& share,
                            const std::vector<TokenSequence>& sequences) {
   check(!sequences.empty(), "a microbatch needs a sequence");
   const auto length = static_cast<int64_t>(sequences.front().tokens.size());
-  const IndexTable table(sequences);
   const SequenceLayout layout(share.layout, share.num_ranks, length, static_cast<int64_t>(sequences.size()));
-  check(layout.total_tokens() == static_cast<int64_t>(table.tokens.size()),
+  check(layout.total_tokens() == static_cast<int64_t>(total_tokens(sequences)),
         "the sequences of a microbatch differ in length");
-  const std::vector<int64_t> mine = indices(layout.ranges(share.rank));
-  std::vector<int64_t> positions;
-  for (const int64_t index : mine) positions.push_back(table.positions[static_cast<size_t>(index)]);
-  return {.tokens = select(context, table.tokens, mine),
-          .targets = select(context, table.targets, mine),
-          .shard = {.rotary = make_rotary_table(context, model.rope, model.head_dim, positions),
-                    .tiles = TileMap(Masking::kCausal, layout, share.rank, table.document_begins)},
+  const std::vector<int64_t> begins = document_begins(sequences);
+  OwnTokens own(context, layout.num_tokens(share.rank));
+  for (const IndexRange& range : layout.ranges(share.rank)) {
+    for (int64_t i = 0; i < range.length; ++i) {
+      own.append(sequences[static_cast<size_t>(range[i] / length)], range[i] % length);
+    }
+  }
+  return {.tokens = own.tokens,
+          .targets = own.targets,
+          .shard = {.rotary = make_rotary_table(context, model.rope, model.head_dim, own.positions),
+                    .tiles = TileMap(Masking::kCausal, layout, share.rank, begins,
+                                     context.host_vector<int32_t>().get_allocator())},
           .gradient_scale = 0,
           .losses = {}};
 }
@@ -66,6 +90,15 @@ int64_t num_predicted(const Microbatch& batch) {
   int64_t n = 0;
   for (int64_t i = 0; i < batch.targets.size(0); ++i) n += targets[i] != kNoTarget;
   return n;
+}
+
+double sum_of_losses(const Microbatch& batch) {
+  double sum = 0;
+  const bool doubles = batch.losses.dtype() == DType::kFloat64;
+  for (int64_t i = 0; i < batch.losses.size(0); ++i) {
+    sum += doubles ? batch.losses.data<double>()[i] : static_cast<double>(batch.losses.data<float>()[i]);
+  }
+  return sum;
 }
 
 BatchLoader::BatchLoader(const RunSpec& spec, const Dataset& dataset, const ProcessMesh& mesh)
@@ -81,6 +114,7 @@ BatchLoader::BatchLoader(const RunSpec& spec, const Dataset& dataset, const Proc
 }
 
 std::vector<Microbatch> BatchLoader::load(Context& context, int64_t step) const {
+  const TraceRange range(context.tracer(), TimeCategory::kData, "load batch");
   const ContextShare share = {.layout = spec_.layout,
                               .num_ranks = mesh_.shape().context,
                               .rank = mesh_.coordinate(Axis::kContext)};
@@ -91,6 +125,7 @@ std::vector<Microbatch> BatchLoader::load(Context& context, int64_t step) const 
   for (int m = 0; m < num_microbatches_; ++m) {
     std::vector<TokenSequence> sequences;
     for (int64_t s = 0; s < spec_.micro_batch_sequences; ++s) sequences.push_back(dataset_.sequence(number++));
+    const CountedBytes counted = count_tokens(context, sequences);
     batches.push_back(make_microbatch(context, spec_.model, share, sequences));
     *predicted.data<int64_t>() += num_predicted(batches.back());
   }

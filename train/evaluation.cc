@@ -21,18 +21,21 @@ class Sums {
   Sums(const Context& context, int64_t num_documents)
       : tensor_(context.zeros({num_documents + 1, 3}, DType::kFloat64, MemoryTag::kWorkspace)) {}
 
-  void add(const TokenSequence& sequence, const std::vector<int64_t>& places, const Microbatch& batch,
-           const Tensor& losses) {
+  // `ranges`: the places in the sequence of what the batch holds.
+  void add(const TokenSequence& sequence, const IndexRanges& ranges, const Microbatch& batch, const Tensor& losses) {
     const auto view = tensor_.view<double, 2>();
     const int32_t* targets = batch.targets.data<int32_t>();
-    for (size_t i = 0; i < places.size(); ++i) {
-      const auto next = std::upper_bound(sequence.documents.begin(), sequence.documents.end(), places[i],
-                                         [](int64_t place, const DocumentSpan& s) { return place < s.begin; });
-      const int64_t row = std::prev(next)->document + 1;
-      const bool doubles = losses.dtype() == DType::kFloat64;
-      view(row, 0) += doubles ? losses.data<double>()[i] : static_cast<double>(losses.data<float>()[i]);
-      view(row, 1) += targets[i] != kNoTarget;
-      view(row, 2) += 1;
+    const bool doubles = losses.dtype() == DType::kFloat64;
+    int64_t slot = 0;
+    for (const IndexRange& range : ranges) {
+      for (int64_t i = 0; i < range.length; ++i, ++slot) {
+        const auto next = std::upper_bound(sequence.documents.begin(), sequence.documents.end(), range[i],
+                                           [](int64_t place, const DocumentSpan& s) { return place < s.begin; });
+        const int64_t row = std::prev(next)->document + 1;
+        view(row, 0) += doubles ? losses.data<double>()[slot] : static_cast<double>(losses.data<float>()[slot]);
+        view(row, 1) += targets[slot] != kNoTarget;
+        view(row, 2) += 1;
+      }
     }
   }
 
@@ -65,10 +68,12 @@ EvaluationResult Evaluator::run(Context& context, const Decoder& decoder) const 
   if (spec_.evaluation.max_sequences > 0) num_sequences = std::min(num_sequences, spec_.evaluation.max_sequences);
   Sums sums(context, data_.num_documents());
   for (int64_t n = mesh_.coordinate(Axis::kData); n < num_sequences; n += mesh_.shape().data) {
-    const TokenSequence sequence = data_.sequence(n);
-    const Microbatch batch = make_microbatch(context, spec_.model, share, {sequence});
-    const SequenceLayout layout(share.layout, share.num_ranks, static_cast<int64_t>(sequence.tokens.size()), 1);
-    sums.add(sequence, indices(layout.ranges(share.rank)), batch, decoder.losses(context, batch));
+    std::vector<TokenSequence> sequences;
+    sequences.push_back(data_.sequence(n));
+    const CountedBytes counted = count_tokens(context, sequences);
+    const Microbatch batch = make_microbatch(context, spec_.model, share, sequences);
+    const SequenceLayout layout(share.layout, share.num_ranks, static_cast<int64_t>(sequences[0].tokens.size()), 1);
+    sums.add(sequences[0], layout.ranges(share.rank), batch, decoder.losses(context, batch));
   }
   mesh_.replicas().all_reduce(context.stream(), sums.tensor(), ReduceOp::kSum);
 

@@ -18,6 +18,56 @@ std::unique_ptr<JsonLinesWriter> reopened(const std::string& path, int64_t steps
   return std::make_unique<JsonLinesWriter>(path);
 }
 
+std::vector<JsonField> fields_of(const StepReport& r) {
+  std::vector<JsonField> fields = {{"step", r.step},
+                                   {"loss", r.loss},
+                                   {"grad_norm", r.grad_norm},
+                                   {"learning_rate", r.learning_rate},
+                                   {"tokens", r.tokens},
+                                   {"tokens_per_second", r.tokens_per_second()},
+                                   {"step_seconds", r.step_seconds},
+                                   {"exposed_wait_seconds", r.exposed_wait_seconds},
+                                   {"compute_seconds", r.compute_seconds},
+                                   {"communication_exposed_seconds", r.communication_exposed_seconds},
+                                   {"communication_hidden_seconds", r.communication_hidden_seconds},
+                                   {"data_seconds", r.data_seconds},
+                                   {"unaccounted_seconds", r.unaccounted_seconds},
+                                   {"checkpoint_seconds", r.checkpoint_seconds},
+                                   {"evaluation_seconds", r.evaluation_seconds},
+                                   {"compute_seconds_min", r.compute_seconds_min},
+                                   {"compute_seconds_max", r.compute_seconds_max},
+                                   {"mfu", kUnknown},  // no peak is known for CPUs
+                                   {"mfu_convention", std::string(kMfuConvention)},
+                                   {"peak_memory_bytes", r.peak_memory_bytes},
+                                   {"peak_memory_bytes_max", r.peak_memory_bytes_max}};
+  for (size_t tag = 0; tag < r.memory_bytes_by_tag.size(); ++tag) {
+    fields.push_back({fmt::format("memory_{}_bytes", name(static_cast<MemoryTag>(tag))), r.memory_bytes_by_tag[tag]});
+  }
+  return fields;
+}
+
+std::vector<EventScalar> scalars_of(const StepReport& r) {
+  std::vector<EventScalar> scalars = {{"loss", r.loss},
+                                      {"grad_norm", r.grad_norm},
+                                      {"learning_rate", r.learning_rate},
+                                      {"tokens_per_second", r.tokens_per_second()},
+                                      {"seconds/step", r.step_seconds},
+                                      {"seconds/compute", r.compute_seconds},
+                                      {"seconds/compute_min", r.compute_seconds_min},
+                                      {"seconds/compute_max", r.compute_seconds_max},
+                                      {"seconds/communication_exposed", r.communication_exposed_seconds},
+                                      {"seconds/communication_hidden", r.communication_hidden_seconds},
+                                      {"seconds/data", r.data_seconds},
+                                      {"seconds/checkpoint", r.checkpoint_seconds},
+                                      {"seconds/evaluation", r.evaluation_seconds},
+                                      {"memory/peak_bytes", static_cast<double>(r.peak_memory_bytes)}};
+  for (size_t tag = 0; tag < r.memory_bytes_by_tag.size(); ++tag) {
+    scalars.push_back({fmt::format("memory/{}", name(static_cast<MemoryTag>(tag))),
+                       static_cast<double>(r.memory_bytes_by_tag[tag])});
+  }
+  return scalars;
+}
+
 }  // namespace
 
 MetricsWriter::MetricsWriter(const RunSpec& spec, int64_t steps_done) {
@@ -35,23 +85,8 @@ MetricsWriter::MetricsWriter(const RunSpec& spec, int64_t steps_done) {
 
 void MetricsWriter::write(const StepReport& r) {
   if (!steps_) return;
-  steps_->append({{"step", r.step},
-                  {"loss", r.loss},
-                  {"grad_norm", r.grad_norm},
-                  {"learning_rate", r.learning_rate},
-                  {"tokens", r.tokens},
-                  {"tokens_per_second", r.tokens_per_second()},
-                  {"step_seconds", r.step_seconds},
-                  {"exposed_wait_seconds", r.exposed_wait_seconds},
-                  {"mfu", kUnknown},  // no peak is known for CPUs
-                  {"mfu_convention", std::string(kMfuConvention)},
-                  {"peak_memory_bytes", r.peak_memory_bytes}});
-  if (!events_) return;
-  events_->add_scalars(r.step, {{"loss", r.loss},
-                                {"grad_norm", r.grad_norm},
-                                {"learning_rate", r.learning_rate},
-                                {"tokens_per_second", r.tokens_per_second()},
-                                {"memory/peak_bytes", static_cast<double>(r.peak_memory_bytes)}});
+  steps_->append(fields_of(r));
+  if (events_) events_->add_scalars(r.step, scalars_of(r));
 }
 
 void MetricsWriter::write(const EvaluationReport& r) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "train/formats/huggingface.h"
+#include "train/formats/safetensors.h"
 
 namespace longspan {
 
@@ -128,6 +129,12 @@ int64_t load_for_inference(Context& context, const RunSpec& spec, Communicator& 
   }
   initialize_weights(context, spec, world, parameters);
   return 0;
+}
+
+void dump_gradients(const std::string& path, const ParameterSet& parameters) {
+  std::vector<SafetensorsEntry> entries;
+  for (const auto& p : parameters.all()) entries.push_back(safetensors_entry(p->name, p->gradient));
+  write_safetensors(path, entries);
 }
 
 }  // namespace longspan

@@ -27,4 +27,7 @@ void initialize_weights(Context& context, const RunSpec& spec, Communicator& wor
 int64_t load_for_inference(Context& context, const RunSpec& spec, Communicator& world, ParameterSet& parameters,
                            TrainObserver& observer);
 
+// The gradients of all parameters as one safetensors file.
+void dump_gradients(const std::string& path, const ParameterSet& parameters);
+
 }  // namespace longspan

@@ -1,8 +1,11 @@
 // TrainObserver: how a run tells whoever watches. Called on every rank; `rank` 0 of the world is the one that prints.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
+
+#include "core/runtime/memory_resource.h"
 
 namespace longspan {
 
@@ -24,7 +27,15 @@ struct StepReport {
   int64_t tokens = 0;      // of this step, all ranks
   double step_seconds = 0;
   double exposed_wait_seconds = 0;  // this rank's waiting for the ring
-  int64_t peak_memory_bytes = 0;    // this rank's tensors
+  // Where this rank's step_seconds went (train/step_meter.h): these add up to it; hidden communication lies under them.
+  double compute_seconds = 0, communication_exposed_seconds = 0, data_seconds = 0, unaccounted_seconds = 0;
+  double communication_hidden_seconds = 0;
+  double compute_seconds_min = 0, compute_seconds_max = 0;  // over the ranks
+  // After the step, and no part of it; known when the line of the step is written.
+  double checkpoint_seconds = 0, evaluation_seconds = 0;
+  int64_t peak_memory_bytes = 0;      // this rank's tensors and tables, so far
+  int64_t peak_memory_bytes_max = 0;  // over the ranks
+  std::array<int64_t, kNumMemoryTags> memory_bytes_by_tag{};  // this rank's at its peak: they add up to it
   double tokens_per_second() const { return step_seconds > 0 ? static_cast<double>(tokens) / step_seconds : 0; }
 };
 

@@ -28,12 +28,15 @@ std::shared_ptr<const KernelSet> kernels_for(DType compute_dtype) {
   return kernels;
 }
 
-RankContext::RankContext(DType compute_dtype, const RankResources& resources)
+RankContext::RankContext(DType compute_dtype, const RankResources& resources, Measure measure)
     : statistics_(counted(resources)),
       context_({.device = {},
                 .compute_dtype = compute_dtype,
                 .num_threads = resources.num_threads,
                 .memory = statistics_,
-                .kernels = resources.kernels ? resources.kernels : kernels_for(compute_dtype)}) {}
+                .kernels = resources.kernels ? resources.kernels : kernels_for(compute_dtype),
+                .tracer = measure == Measure::kTime
+                              ? std::make_shared<Tracer>(Tracer::Options{.memory = statistics_, .clock = {}})
+                              : nullptr}) {}
 
 }  // namespace longspan

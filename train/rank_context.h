@@ -11,9 +11,11 @@ std::shared_ptr<const KernelSet> kernels_for(DType compute_dtype);
 
 class RankContext {
  public:
-  RankContext(DType compute_dtype, const RankResources& resources);
+  enum class Measure { kNothing, kTime };
+  RankContext(DType compute_dtype, const RankResources& resources, Measure measure = Measure::kNothing);
 
   Context& context() { return context_; }
+  Tracer& tracer() { return *context_.tracer(); }  // with kTime only
   MemoryStatistics memory() const { return statistics_->statistics(); }
 
  private:

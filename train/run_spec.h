@@ -47,6 +47,11 @@ struct GenerationSpec {
   int64_t top_k = 0;       // 0: all tokens
 };
 
+struct TraceSpec {
+  int64_t num_steps = 0;   // 0: no trace
+  int64_t first_step = 0;  // 0: the second that the process does
+};
+
 struct RunSpec {
   std::string name = "run", output_directory;
   uint64_t seed = 1;
@@ -65,6 +70,7 @@ struct RunSpec {
   CheckpointSpec checkpoint;
   GenerationSpec generation;
   enum class TensorBoard { kOff, kOn } tensorboard = TensorBoard::kOn;
+  TraceSpec trace;
   std::string resolved_configuration;  // the text the launcher printed; stored in every checkpoint
 };
 

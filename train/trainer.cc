@@ -5,7 +5,6 @@
 
 #include "train/agreement.h"
 #include "train/formats/crc32c.h"
-#include "train/formats/safetensors.h"
 #include "train/model_state.h"
 #include "train/schedule.h"
 
@@ -17,23 +16,15 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
 
-double sum_of_losses(const Microbatch& batch) {
-  double sum = 0;
-  const bool doubles = batch.losses.dtype() == DType::kFloat64;
-  for (int64_t i = 0; i < batch.losses.size(0); ++i) {
-    sum += doubles ? batch.losses.data<double>()[i] : static_cast<double>(batch.losses.data<float>()[i]);
-  }
-  return sum;
-}
-
 }  // namespace
 
 Trainer::Trainer(const RunSpec& spec, Communicator& world, const RankResources& resources, TrainObserver& observer)
     : spec_(spec),
       world_(world),
       observer_(observer),
-      rank_(spec.compute_dtype, resources),
+      rank_(spec.compute_dtype, resources, RankContext::Measure::kTime),
       mesh_(world, spec.mesh),
+      meter_(spec, rank_, mesh_, observer),
       data_(open_dataset(spec.data, spec.seed, spec.model.vocabulary_size, Order::kShuffled)),
       decoder_(spec.model, mesh_.axis(Axis::kContext), spec.loss_tile_tokens),
       loader_(spec, data_, mesh_),
@@ -100,65 +91,77 @@ TrainOutcome Trainer::run(const std::function<bool()>& stop_requested) {
                       .num_parameters = decoder_.parameters().num_elements(),
                       .data_tokens = data_.total_tokens(),
                       .data_documents = data_.num_documents()});
+  meter_.start(steps_done_ + 1, spec_.num_steps);
   bool stop = false;
   while (steps_done_ < spec_.num_steps && !stop) {
-    const StepResult result = step(steps_done_ + 1, stop_requested);
+    StepResult result = step(steps_done_ + 1, stop_requested);
     ++steps_done_;
     stop = result.stop;
     observer_.on_step(result.report);
-    if (metrics_) metrics_->write(result.report);
     const bool last = steps_done_ == spec_.num_steps;
     const auto due = [&](int64_t interval) { return interval > 0 && steps_done_ % interval == 0; };
     if (evaluator_ && !stop && due(spec_.evaluation.interval_steps)) evaluate(steps_done_);
     if (last || stop || due(spec_.checkpoint.interval_steps)) save(steps_done_);
+    meter_.close(result.report, last || stop ? TraceRecorder::Run::kEnds : TraceRecorder::Run::kGoesOn);
+    if (metrics_) metrics_->write(result.report);
   }
   return stop && steps_done_ < spec_.num_steps ? TrainOutcome::kStopped : TrainOutcome::kDone;
 }
 
 Trainer::StepResult Trainer::step(int64_t step, const std::function<bool()>& stop_requested) {
+  StepResult result{.report = {.step = step}};
+  meter_.begin(step);
+  compute_gradients(step);
+  add_up_losses(stop_requested, result);
+  update(result.report);
+  result.report.tokens = spec_.global_batch_sequences * spec_.data.sequence_length;
+  meter_.end(result.report);
+  return result;
+}
+
+void Trainer::compute_gradients(int64_t step) {
   Context& context = rank_.context();
-  const auto begin = Clock::now();
-  const double waited_before = mesh_.axis(Axis::kContext).waited_seconds();
   decoder_.microbatches() = loader_.load(context, step);
-  decoder_.parameters().zero_gradients();
+  {
+    const TraceRange range(context.tracer(), TimeCategory::kCompute, "zero gradients");
+    decoder_.parameters().zero_gradients();
+  }
   execute(context, program_, decoder_.stage(), [&] { reducer_.reduce(context); });
   observer_.on_gradients(step, decoder_.parameters());
+}
 
+void Trainer::add_up_losses(const std::function<bool()>& stop_requested, StepResult& result) {
+  Context& context = rank_.context();
+  const TraceRange range(context.tracer(), TimeCategory::kCompute, "losses");
   const Tensor sums = context.zeros({2}, DType::kFloat64, MemoryTag::kWorkspace);  // losses, ranks asked to stop
   auto* s = sums.data<double>();
   for (const Microbatch& batch : decoder_.microbatches()) s[0] += sum_of_losses(batch) * batch.gradient_scale;
   s[1] = stop_requested() ? 1 : 0;
   mesh_.replicas().all_reduce(context.stream(), sums, ReduceOp::kSum);
   decoder_.microbatches().clear();
+  result.report.loss = s[0];
+  result.stop = s[1] > 0;
+}
 
-  StepResult result{.report = {.step = step, .loss = s[0]}, .stop = s[1] > 0};
-  StepReport& report = result.report;
+void Trainer::update(StepReport& report) {
+  Context& context = rank_.context();
+  const TraceRange range(context.tracer(), TimeCategory::kCompute, "optimizer");
   report.grad_norm = gradient_norm(context, decoder_.parameters());
-  report.learning_rate = learning_rate(spec_.optimizer, step, spec_.num_steps);
+  report.learning_rate = learning_rate(spec_.optimizer, report.step, spec_.num_steps);
   if (!std::isfinite(report.loss) || !std::isfinite(report.grad_norm)) {
     raise(ErrorKind::kNumerical,
           "step {}: the loss is {} and the gradient norm {}; the weights of the step before are unchanged. Lower "
           "optimizer.learning_rate, or continue from an older checkpoint with other data",
-          step, report.loss, report.grad_norm);
+          report.step, report.loss, report.grad_norm);
   }
-  if (step == 1 && !spec_.dump_gradients.empty()) dump_gradients();
-  optimizer_->step(context, step, report.learning_rate, report.grad_norm);
-  report.tokens = spec_.global_batch_sequences * spec_.data.sequence_length;
-  report.step_seconds = seconds_since(begin);
-  report.exposed_wait_seconds = mesh_.axis(Axis::kContext).waited_seconds() - waited_before;
-  report.peak_memory_bytes = static_cast<int64_t>(rank_.memory().peak_bytes);
-  return result;
-}
-
-void Trainer::dump_gradients() {
-  if (world_.rank() != 0) return;
-  std::vector<SafetensorsEntry> entries;
-  for (const auto& p : decoder_.parameters().all()) entries.push_back(safetensors_entry(p->name, p->gradient));
-  write_safetensors(spec_.dump_gradients, entries);
+  const bool dumps = report.step == 1 && world_.rank() == 0 && !spec_.dump_gradients.empty();
+  if (dumps) dump_gradients(spec_.dump_gradients, decoder_.parameters());
+  optimizer_->step(context, report.step, report.learning_rate, report.grad_norm);
 }
 
 void Trainer::save(int64_t step) {
   if (spec_.output_directory.empty() || saved_step_ == step) return;
+  const TraceRange range(rank_.context().tracer(), TimeCategory::kCheckpoint, "checkpoint", {.step = step});
   const auto begin = Clock::now();
   if (world_.rank() == 0) {
     const CheckpointFacts facts = {.step = step,
@@ -177,6 +180,7 @@ void Trainer::save(int64_t step) {
 }
 
 void Trainer::evaluate(int64_t step) {
+  const TraceRange range(rank_.context().tracer(), TimeCategory::kEvaluation, "evaluation", {.step = step});
   EvaluationReport report = evaluator_->run(rank_.context(), decoder_).report;
   report.step = step;
   observer_.on_evaluation(report);

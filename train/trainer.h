@@ -11,6 +11,7 @@
 #include "train/evaluation.h"
 #include "train/metrics.h"
 #include "train/rank_context.h"
+#include "train/step_meter.h"
 
 namespace longspan {
 
@@ -27,7 +28,9 @@ class Trainer {
   int64_t data_identity() const;
   void resume();
   StepResult step(int64_t step, const std::function<bool()>& stop_requested);
-  void dump_gradients();
+  void compute_gradients(int64_t step);
+  void add_up_losses(const std::function<bool()>& stop_requested, StepResult& result);
+  void update(StepReport& report);
   void save(int64_t step);
   void evaluate(int64_t step);
   void note(const std::string& text);
@@ -37,6 +40,7 @@ class Trainer {
   TrainObserver& observer_;
   RankContext rank_;
   ProcessMesh mesh_;
+  StepMeter meter_;
   Dataset data_;
   std::unique_ptr<Evaluator> evaluator_;  // absent: nothing is held out
   Decoder decoder_;

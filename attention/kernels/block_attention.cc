@@ -42,10 +42,11 @@ void check_accumulator(const Tensor& tensor, const Shape& shape, DType compute, 
 }  // namespace
 
 AttentionState BlockAttention::initial_state(const Context& context, int64_t num_queries, int64_t num_heads,
-                                             int64_t head_dim) const {
+                                             int64_t head_dim, MemoryTag tag) const {
   const DType dtype = context.accumulator_dtype();
-  AttentionState state = {.output = context.zeros({num_queries, num_heads, head_dim}, dtype),
-                          .lse = context.empty({num_heads, num_queries}, dtype)};
+  const MemoryTag output_tag = dtype == context.compute_dtype() ? tag : MemoryTag::kActivations;
+  AttentionState state = {.output = context.zeros({num_queries, num_heads, head_dim}, dtype, output_tag),
+                          .lse = context.empty({num_heads, num_queries}, dtype, tag)};
   const int64_t n = state.lse.num_elements();
   if (dtype == DType::kFloat64) {
     std::fill_n(state.lse.data<double>(), n, -std::numeric_limits<double>::infinity());

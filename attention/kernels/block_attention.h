@@ -43,8 +43,9 @@ class BlockAttention {
   static constexpr const char* kName = "block attention";
   virtual ~BlockAttention() = default;
 
-  // The empty state for these queries.
-  AttentionState initial_state(const Context& context, int64_t num_queries, int64_t num_heads, int64_t head_dim) const;
+  // The empty state for these queries. `tag`: of what is kept of it, LSE and an output of the compute dtype.
+  AttentionState initial_state(const Context& context, int64_t num_queries, int64_t num_heads, int64_t head_dim,
+                               MemoryTag tag = MemoryTag::kActivations) const;
   // state = state merged with this block.
   void forward(const Context& context, const AttentionBlock& block, const AttentionState& state) const;
   // delta[h, i] = sum over d of doutput[i, h, d] * output[i, h, d]; output in the compute dtype or the accumulator.

@@ -7,8 +7,9 @@
 
 namespace longspan {
 
-KeyIntervals::KeyIntervals(std::span<const IndexInterval> visible, const IndexRanges& keys)
-    : num_keys_(num_tokens(keys)) {
+KeyIntervals::KeyIntervals(std::span<const IndexInterval> visible, const IndexRanges& keys,
+                           const ResourceAllocator<int32_t>& allocator)
+    : num_keys_(num_tokens(keys)), begin_(allocator), end_(allocator), tiles_(allocator) {
   check(num_keys_ <= std::numeric_limits<int32_t>::max(), "a shard of {} keys is too long for 32-bit slots", num_keys_);
   // First slot of each range, so that a query costs one binary search however many ranges there are.
   std::vector<int64_t> first_slot;
@@ -36,6 +37,7 @@ KeyIntervals::KeyIntervals(std::span<const IndexInterval> visible, const IndexRa
     end_.push_back(static_cast<int32_t>(end));
     num_pairs_ += end - begin;
   }
+  tiles_.reserve((visible.size() + kTileQueries - 1) / kTileQueries);
   for (int64_t q = 0; q < num_queries(); q += kTileQueries) {
     Tile tile{.any_begin = std::numeric_limits<int32_t>::max(), .any_end = 0, .all_begin = 0,
               .all_end = std::numeric_limits<int32_t>::max()};

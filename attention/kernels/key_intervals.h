@@ -7,9 +7,9 @@
 
 #include <cstdint>
 #include <span>
-#include <vector>
 
 #include "attention/kernels/index_range.h"
+#include "core/runtime/resource_allocator.h"
 
 namespace longspan {
 
@@ -27,7 +27,8 @@ class KeyIntervals {
   };
 
   // visible[i]: what the query in slot i may see; keys: the shard. Raises unless the ranges are in order and disjoint.
-  KeyIntervals(std::span<const IndexInterval> visible, const IndexRanges& keys);
+  KeyIntervals(std::span<const IndexInterval> visible, const IndexRanges& keys,
+               const ResourceAllocator<int32_t>& allocator = {});
 
   int64_t num_queries() const { return static_cast<int64_t>(begin_.size()); }
   int64_t num_keys() const { return num_keys_; }
@@ -39,8 +40,8 @@ class KeyIntervals {
 
  private:
   int64_t num_keys_ = 0, num_pairs_ = 0;
-  std::vector<int32_t> begin_, end_;
-  std::vector<Tile> tiles_;
+  HostVector<int32_t> begin_, end_;
+  HostVector<Tile> tiles_;
 };
 
 }  // namespace longspan

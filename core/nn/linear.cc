@@ -6,7 +6,7 @@
 namespace longspan {
 
 Tensor Linear::forward(Context& context, const Tensor& x, Stash* stash) const {
-  Tensor y = context.empty({x.size(0), weight_.shape[0]}, context.compute_dtype());
+  Tensor y = context.empty({x.size(0), weight_.shape[0]}, context.compute_dtype(), kept_in(stash));
   context.kernels<LinearAlgebra>().gemm(context, {.b = Transpose::kYes}, x, weight_.value, y);
   if (bias_) context.kernels<Elementwise>().add_bias(context, bias_->value, y);
   if (stash) stash->x = x;

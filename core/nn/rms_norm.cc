@@ -5,8 +5,8 @@
 namespace longspan {
 
 Tensor RmsNorm::forward(Context& context, const Tensor& x, Stash* stash) const {
-  Tensor y = context.empty(x.shape(), x.dtype());
-  Tensor inverse_rms = context.empty({x.size(0)}, context.accumulator_dtype());
+  Tensor y = context.empty(x.shape(), x.dtype(), kept_in(stash));
+  Tensor inverse_rms = context.empty({x.size(0)}, context.accumulator_dtype(), kept_in(stash));
   context.kernels<Normalization>().rms_norm_forward(context, epsilon_, x, weight_.value, y, inverse_rms);
   if (stash) *stash = {.x = x, .inverse_rms = inverse_rms, .dy = {}};
   return y;

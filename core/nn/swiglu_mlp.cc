@@ -7,7 +7,7 @@ namespace longspan {
 Tensor SwigluMlp::forward(Context& context, const Tensor& x, Stash* stash) const {
   const Tensor gate = gate_.forward(context, x, stash ? &stash->gate_linear : nullptr);
   const Tensor up = up_.forward(context, x, stash ? &stash->up_linear : nullptr);
-  const Tensor y = context.empty(gate.shape(), gate.dtype());
+  const Tensor y = context.empty(gate.shape(), gate.dtype(), kept_in(stash));
   context.kernels<Activation>().swiglu_forward(context, gate, up, y);
   if (stash) {
     stash->gate = gate;

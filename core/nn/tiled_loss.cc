@@ -19,7 +19,7 @@ Tensor TiledLoss::forward(Context& context, const Tensor& x, const Tensor& targe
   const auto& loss = context.kernels<Loss>();
   const int64_t num_tokens = x.size(0), vocabulary_size = weight_.shape[0];
   Tensor losses = context.empty({num_tokens}, context.accumulator_dtype());
-  if (stash) stash->dx = context.empty(x.shape(), context.compute_dtype());
+  if (stash) stash->dx = context.empty(x.shape(), context.compute_dtype(), MemoryTag::kStash);
   for (int64_t begin = 0; begin < num_tokens; begin += tile_tokens_) {
     const int64_t end = std::min(begin + tile_tokens_, num_tokens);
     const Tensor tile_x = x.slice(0, begin, end), tile_targets = targets.slice(0, begin, end);

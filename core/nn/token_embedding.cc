@@ -5,7 +5,7 @@
 namespace longspan {
 
 Tensor TokenEmbedding::forward(Context& context, const Tensor& tokens, Stash* stash) const {
-  Tensor y = context.empty({tokens.size(0), table_.shape[1]}, context.compute_dtype());
+  Tensor y = context.empty({tokens.size(0), table_.shape[1]}, context.compute_dtype(), kept_in(stash));
   context.kernels<Embedding>().gather(context, tokens, table_.value, y);
   if (stash) stash->tokens = tokens;
   return y;

@@ -7,6 +7,7 @@ namespace longspan {
 Context::Context(Options options) : options_(std::move(options)), stream_(Stream::make_inline()) {
   check(options_.num_threads >= 1, "a context needs at least one thread, not {}", options_.num_threads);
   if (!options_.memory) options_.memory = std::make_shared<HostResource>();
+  stream_->trace_with(options_.tracer);
 }
 
 Tensor Context::empty(const Shape& shape, DType dtype, MemoryTag tag) const {

@@ -10,6 +10,7 @@
 #include "core/runtime/kernel_set.h"
 #include "core/runtime/memory_resource.h"
 #include "core/runtime/stream.h"
+#include "core/runtime/trace.h"
 #include "core/tensor/tensor.h"
 
 namespace longspan {
@@ -22,6 +23,7 @@ class Context {
     int num_threads = 1;
     std::shared_ptr<MemoryResource> memory;      // default: HostResource
     std::shared_ptr<const KernelSet> kernels;    // needed before the first kernel
+    std::shared_ptr<Tracer> tracer = nullptr;    // null: nothing is measured
   };
   explicit Context(Options options);
 
@@ -31,6 +33,7 @@ class Context {
   int num_threads() const { return options_.num_threads; }
   Stream& stream() const { return *stream_; }
   const std::shared_ptr<MemoryResource>& memory() const { return options_.memory; }
+  Tracer* tracer() const { return options_.tracer.get(); }  // may be null
 
   template <class Family>
   const Family& kernels() const {
@@ -40,6 +43,12 @@ class Context {
 
   Tensor empty(const Shape& shape, DType dtype, MemoryTag tag = MemoryTag::kActivations) const;  // not initialised
   Tensor zeros(const Shape& shape, DType dtype, MemoryTag tag = MemoryTag::kActivations) const;
+
+  // An empty vector of the context's memory, for large tables.
+  template <class T>
+  HostVector<T> host_vector(MemoryTag tag = MemoryTag::kActivations) const {
+    return HostVector<T>(ResourceAllocator<T>(options_.memory, tag));
+  }
 
   // Long kernels call `progress()` between tiles, on the rank's own thread: MPI moves bytes only inside its calls.
   // Hooks nest; the guard removes its hook.

@@ -27,7 +27,7 @@ size_t cache_class(size_t num_bytes) {
 }  // namespace
 
 std::string_view name(MemoryTag tag) {
-  constexpr std::string_view kNames[kNumMemoryTags] = {"weights",     "gradients", "optimizer",
+  constexpr std::string_view kNames[kNumMemoryTags] = {"weights",     "gradients", "optimizer",    "stash",
                                                        "activations", "workspace", "communication"};
   return kNames[static_cast<int>(tag)];
 }
@@ -100,26 +100,37 @@ MemoryStatistics StatisticsResource::statistics() const {
 void StatisticsResource::reset_peaks() {
   std::lock_guard lock(mutex_);
   statistics_.peak_bytes = statistics_.current_bytes;
-  statistics_.peak_by_tag = statistics_.current_by_tag;
+  statistics_.peak_by_tag = statistics_.by_tag_at_peak = statistics_.current_by_tag;
 }
 
 void* StatisticsResource::do_allocate(size_t num_bytes, Stream& stream, MemoryTag tag) {
   void* pointer = upstream_->allocate(num_bytes, stream, tag);
+  count(num_bytes, tag);
   std::lock_guard lock(mutex_);
-  const auto t = static_cast<size_t>(tag);
-  statistics_.current_bytes += num_bytes;
-  statistics_.current_by_tag[t] += num_bytes;
-  statistics_.peak_bytes = std::max(statistics_.peak_bytes, statistics_.current_bytes);
-  statistics_.peak_by_tag[t] = std::max(statistics_.peak_by_tag[t], statistics_.current_by_tag[t]);
   ++statistics_.num_allocations;
   return pointer;
 }
 
-void StatisticsResource::do_deallocate(void* pointer, size_t num_bytes, Stream& stream, MemoryTag tag) noexcept {
-  upstream_->deallocate(pointer, num_bytes, stream, tag);
+void StatisticsResource::count(size_t num_bytes, MemoryTag tag) noexcept {
+  std::lock_guard lock(mutex_);
+  const auto t = static_cast<size_t>(tag);
+  statistics_.current_bytes += num_bytes;
+  statistics_.current_by_tag[t] += num_bytes;
+  statistics_.peak_by_tag[t] = std::max(statistics_.peak_by_tag[t], statistics_.current_by_tag[t]);
+  if (statistics_.current_bytes <= statistics_.peak_bytes) return;
+  statistics_.peak_bytes = statistics_.current_bytes;
+  statistics_.by_tag_at_peak = statistics_.current_by_tag;
+}
+
+void StatisticsResource::uncount(size_t num_bytes, MemoryTag tag) noexcept {
   std::lock_guard lock(mutex_);
   statistics_.current_bytes -= num_bytes;
   statistics_.current_by_tag[static_cast<size_t>(tag)] -= num_bytes;
+}
+
+void StatisticsResource::do_deallocate(void* pointer, size_t num_bytes, Stream& stream, MemoryTag tag) noexcept {
+  upstream_->deallocate(pointer, num_bytes, stream, tag);
+  uncount(num_bytes, tag);
 }
 
 void* LimitingResource::do_allocate(size_t num_bytes, Stream& stream, MemoryTag tag) {

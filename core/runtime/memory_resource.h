@@ -16,9 +16,19 @@ namespace longspan {
 class Stream;
 
 // What an allocation is for; statistics are kept apart for each.
-enum class MemoryTag : uint8_t { kWeights, kGradients, kOptimizer, kActivations, kWorkspace, kCommunication };
-constexpr int kNumMemoryTags = 6;
+enum class MemoryTag : uint8_t {
+  kWeights,
+  kGradients,
+  kOptimizer,
+  kStash,        // what forward passes make for their backward
+  kActivations,  // what goes from layer to layer and is kept for nothing, gradients of it included
+  kWorkspace,
+  kCommunication
+};
+constexpr int kNumMemoryTags = 7;
 std::string_view name(MemoryTag tag);
+// Of what a layer's forward makes: it is kept where there is a stash.
+inline MemoryTag kept_in(const void* stash) { return stash ? MemoryTag::kStash : MemoryTag::kActivations; }
 
 class MemoryResource {
  public:
@@ -28,10 +38,30 @@ class MemoryResource {
   void deallocate(void* pointer, size_t num_bytes, Stream& stream, MemoryTag tag) noexcept {
     do_deallocate(pointer, num_bytes, stream, tag);
   }
+  // For CountedBytes.
+  virtual void count(size_t /*num_bytes*/, MemoryTag) noexcept {}
+  virtual void uncount(size_t /*num_bytes*/, MemoryTag) noexcept {}
 
  private:
   virtual void* do_allocate(size_t num_bytes, Stream& stream, MemoryTag tag) = 0;
   virtual void do_deallocate(void* pointer, size_t num_bytes, Stream& stream, MemoryTag tag) noexcept = 0;
+};
+
+// Bytes that a resource did not give, but whose sum should hold them: of a container that has its own allocator.
+class CountedBytes {
+ public:
+  CountedBytes(std::shared_ptr<MemoryResource> memory, size_t num_bytes, MemoryTag tag)
+      : memory_(std::move(memory)), num_bytes_(num_bytes), tag_(tag) {
+    memory_->count(num_bytes_, tag_);
+  }
+  ~CountedBytes() { memory_->uncount(num_bytes_, tag_); }
+  CountedBytes(const CountedBytes&) = delete;
+  CountedBytes& operator=(const CountedBytes&) = delete;
+
+ private:
+  std::shared_ptr<MemoryResource> memory_;
+  size_t num_bytes_;
+  MemoryTag tag_;
 };
 
 // The host's own memory; large blocks ask for huge pages.
@@ -64,7 +94,8 @@ class CachingResource final : public MemoryResource {
 
 struct MemoryStatistics {
   size_t current_bytes = 0, peak_bytes = 0;
-  std::array<size_t, kNumMemoryTags> current_by_tag{}, peak_by_tag{};
+  std::array<size_t, kNumMemoryTags> current_by_tag{}, peak_by_tag{};  // each tag's peak is at a moment of its own
+  std::array<size_t, kNumMemoryTags> by_tag_at_peak{};  // when peak_bytes was first reached: they add up to it
   uint64_t num_allocations = 0;
 };
 
@@ -73,6 +104,8 @@ class StatisticsResource final : public MemoryResource {
   explicit StatisticsResource(std::shared_ptr<MemoryResource> upstream) : upstream_(std::move(upstream)) {}
   MemoryStatistics statistics() const;
   void reset_peaks();  // peaks start again from what is allocated now
+  void count(size_t num_bytes, MemoryTag tag) noexcept override;
+  void uncount(size_t num_bytes, MemoryTag tag) noexcept override;
 
  private:
   void* do_allocate(size_t num_bytes, Stream& stream, MemoryTag tag) override;

@@ -11,6 +11,8 @@
 
 namespace longspan {
 
+class Tracer;
+
 class Event {
  public:
   Event() = default;  // already done
@@ -37,10 +39,15 @@ class Stream {
   void wait_for(const Event& event);  // later work of this stream starts after `event`
   void synchronize();                 // blocks until all work is done
 
+  // What measures those who give this stream work; none at first. Communicators find it here.
+  void trace_with(std::shared_ptr<Tracer> tracer) { tracer_ = std::move(tracer); }
+  const std::shared_ptr<Tracer>& tracer() const { return tracer_; }
+
  private:
   Stream();
   struct Worker;
   std::unique_ptr<Worker> worker_;  // absent: inline
+  std::shared_ptr<Tracer> tracer_;
 };
 
 }  // namespace longspan

@@ -33,16 +33,31 @@ Shape gathered_shape(const Shape& input, int size) {
   return shape;
 }
 
+int64_t bytes_of(const Tensor& tensor) { return static_cast<int64_t>(tensor.num_bytes()); }
+
+TraceRange communication(const Stream& stream, const char* call, const TraceArgs& args = {}) {
+  return TraceRange(stream.tracer().get(), TimeCategory::kCommunication, call, args);
+}
+
 }  // namespace
+
+bool Work::test() {
+  if (!state_) return true;
+  const bool done = state_->test();
+  if (done && times_) times_->finish(*state_);
+  return done;
+}
 
 void Work::wait() {
   if (!state_) return;
+  const TraceRange range(tracer_.get(), TimeCategory::kCommunication, "wait");
   const auto begin = std::chrono::steady_clock::now();
   state_->wait();
-  state_.reset();
-  if (waited_seconds_) {
-    *waited_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  if (times_) {
+    times_->finish(*state_);
+    times_->add_wait(std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
   }
+  state_.reset();
 }
 
 Communicator::Communicator(int rank, int size, std::string name, std::chrono::milliseconds timeout)
@@ -55,6 +70,7 @@ void Communicator::all_reduce(Stream& stream, const Tensor& data, ReduceOp op) {
   check(data.dtype() == DType::kFloat64 || data.dtype() == DType::kFloat32 || data.dtype() == DType::kInt64,
         "all_reduce in group '{}' takes float64, float32 or int64, not {}", name_, longspan::name(data.dtype()));
   if (size_ == 1 || data.num_elements() == 0) return;
+  const TraceRange range = communication(stream, "all_reduce", {.bytes = bytes_of(data)});
   do_all_reduce(stream, data, op);
 }
 
@@ -62,6 +78,7 @@ void Communicator::broadcast(Stream& stream, const Tensor& data, int root) {
   check_tensor(*this, "broadcast", "data", data);
   check_rank(*this, "broadcast", "the root", root);
   if (size_ == 1 || data.num_elements() == 0) return;
+  const TraceRange range = communication(stream, "broadcast", {.bytes = bytes_of(data)});
   do_broadcast(stream, data, root);
 }
 
@@ -72,6 +89,7 @@ void Communicator::all_gather(Stream& stream, const Tensor& input, const Tensor&
   expect_dtype(output, input.dtype(), "the output of all_gather");
   check_disjoint(*this, "all_gather", input, output);
   if (input.num_elements() == 0) return;
+  const TraceRange range = communication(stream, "all_gather", {.bytes = bytes_of(output)});
   do_all_gather(stream, input, output);
 }
 
@@ -82,12 +100,19 @@ Work Communicator::send_recv(Stream& stream, const SendRecv& message) {
   check_rank(*this, "send_recv", "from", message.from);
   check_disjoint(*this, "send_recv", message.send, message.receive);
   Work work = do_send_recv(stream, message);
-  work.waited_seconds_ = waited_seconds_;
+  if (!work.state_) return work;
+  work.times_ = times_;
+  work.tracer_ = stream.tracer();
+  if (work.tracer_) {
+    times_->post(work.tracer_, work.state_,
+                 {.to = message.to, .from = message.from, .bytes = bytes_of(message.receive)});
+  }
   return work;
 }
 
 void Communicator::barrier(Stream& stream) {
   if (size_ == 1) return;
+  const TraceRange range = communication(stream, "barrier");
   do_barrier(stream);
 }
 

@@ -1,6 +1,7 @@
 // Communicator: a group of ranks that move bytes among themselves. Passed, never fetched; there is no global group.
 //
-// Public calls check and trace, private virtuals transport. Every rank of the group makes the same calls in the same order.
+// Public calls check and trace (where the stream has a tracer), private virtuals transport. Every rank of the group makes
+// the same calls in the same order.
 // Every blocking wait has a timeout, after which CommError names the group, the call and the peers. Tensors are contiguous.
 // A peer that failed or sends another size raises CommError, too. Backends of the host finish what the stream was given
 // before they touch a tensor. A communicator belongs to one thread.
@@ -13,6 +14,7 @@
 
 #include "core/runtime/stream.h"
 #include "core/tensor/tensor.h"
+#include "parallel/comm/transfer_times.h"
 
 namespace longspan {
 
@@ -22,21 +24,21 @@ enum class ReduceOp { kSum, kMax };
 // Work without waiting is a bug of the caller, except while an exception unwinds.
 class Work {
  public:
-  class State {
+  class State : public Finishable {
    public:
-    virtual ~State() = default;
     virtual bool test() = 0;  // moves bytes along; true when done
     virtual void wait() = 0;  // raises CommError after the group's timeout
   };
   Work() = default;  // already done
   explicit Work(std::shared_ptr<State> state) : state_(std::move(state)) {}
-  bool test() { return !state_ || state_->test(); }
+  bool test();
   void wait();
 
  private:
   friend class Communicator;
   std::shared_ptr<State> state_;
-  std::shared_ptr<double> waited_seconds_;  // where the time in wait() is added up; of one thread, like the group
+  std::shared_ptr<TransferTimes> times_;  // of the group
+  std::shared_ptr<Tracer> tracer_;
 };
 
 struct SendRecv {
@@ -70,9 +72,12 @@ class Communicator {
   std::unique_ptr<Communicator> split(int color, int key, const std::string& name);
   // Moves bytes of operations under way along, where the backend needs to be called for that. Cheap; never blocks and
   // never raises, since kernels call it: what fails shows when the operation is waited for.
-  void progress() { do_progress(); }
+  void progress() {
+    do_progress();
+    times_->poll();
+  }
   // How long this rank has waited for its send_recvs so far: communication that no compute hid.
-  double waited_seconds() const { return *waited_seconds_; }
+  double waited_seconds() const { return times_->waited_seconds(); }
 
  protected:
   Communicator(int rank, int size, std::string name, std::chrono::milliseconds timeout);
@@ -89,7 +94,7 @@ class Communicator {
   int rank_, size_;
   std::string name_;
   std::chrono::milliseconds timeout_;
-  std::shared_ptr<double> waited_seconds_ = std::make_shared<double>(0);
+  std::shared_ptr<TransferTimes> times_ = std::make_shared<TransferTimes>();
 };
 
 }  // namespace longspan

@@ -65,6 +65,8 @@ class Arrival final : public Work::State {
     return done_;
   }
 
+  bool finished() const noexcept override { return done_ || mail_->holds(receive_, rank_); }
+
   void wait() override {
     if (done_) return;
     const Message message = mail_->take({receive_}, rank_, call_).front();

@@ -80,6 +80,11 @@ bool Group::arrived(const std::vector<Receive>& receives, int to, const std::str
   return absent.empty();
 }
 
+bool Group::holds(const Receive& receive, int to) noexcept {
+  std::lock_guard lock(world_->mutex_);
+  return mailbox(receive.channel, receive.from, to).messages.contains(receive.number);
+}
+
 std::vector<Message> Group::take(const std::vector<Receive>& receives, int to, const std::string& call) {
   std::unique_lock lock(world_->mutex_);
   auto& seat = *world_->seats_[static_cast<size_t>(members_[static_cast<size_t>(to)])];

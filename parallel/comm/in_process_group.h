@@ -72,6 +72,8 @@ class Group {
   Receive post_receive(Channel channel, int from, int to);
   // Whether all messages are there; they stay until taken.
   bool arrived(const std::vector<Receive>& receives, int to, const std::string& call);
+  // Whether this one is; raises nothing.
+  bool holds(const Receive& receive, int to) noexcept;
   // Waits for all of them.
   std::vector<Message> take(const std::vector<Receive>& receives, int to, const std::string& call);
 

@@ -50,6 +50,7 @@ RingPass::~RingPass() = default;
 
 void RingPass::post() {
   if (hop_.index + 1 >= communicator_.size()) return;
+  const TraceRange range(context_.tracer(), TimeCategory::kCommunication, kRingTransfer, {.hop = hop_.index + 1});
   works_ = pass_on(context_, communicator_, hop_.tensors, shapes_of_(owner_at(communicator_, hop_.index + 1)), incoming_);
 }
 
@@ -72,13 +73,20 @@ void TravellingSum::add(std::vector<Tensor> contribution) {
   const int num_ranks = communicator_.size();
   check(hop_ < num_ranks, "contribution {} to a travelling sum over {} ranks", hop_ + 1, num_ranks);
   check_shapes(contribution, shapes_of_(owner_at(communicator_, hop_)), "a contribution to a travelling sum");
+  const TraceArgs args = {.hop = hop_};
+  const TraceRange range(context_.tracer(), TimeCategory::kCommunication, kGradientTransfer, args);
   wait_all(works_);
-  for (size_t i = 0; i < arriving_.size(); ++i) accumulate_(arriving_[i], contribution[i]);
-  arriving_.clear();
+  if (!arriving_.empty()) add_arrived(contribution, args);
   sending_ = std::move(contribution);
   ++hop_;
   if (num_ranks == 1) return;
   works_ = pass_on(context_, communicator_, sending_, shapes_of_(owner_at(communicator_, hop_)), arriving_);
+}
+
+void TravellingSum::add_arrived(const std::vector<Tensor>& contribution, const TraceArgs& args) {
+  const TraceRange range(context_.tracer(), TimeCategory::kCompute, "add gradients", args);
+  for (size_t i = 0; i < arriving_.size(); ++i) accumulate_(arriving_[i], contribution[i]);
+  arriving_.clear();
 }
 
 std::vector<Tensor> TravellingSum::finish() {

@@ -10,6 +10,11 @@
 
 namespace longspan {
 
+// In a trace, what a pass moves is called thus, with the hop that it brings; a travelling sum's, with the hop whose
+// contribution leaves.
+constexpr const char* kRingTransfer = "ring transfer";
+constexpr const char* kGradientTransfer = "gradient transfer";
+
 struct RingHop {
   int index = 0;                // 0 .. P-1
   int owner = 0;                // whose tensors these are: (rank - index) mod P
@@ -72,6 +77,8 @@ class TravellingSum {
   std::vector<Tensor> finish();
 
  private:
+  void add_arrived(const std::vector<Tensor>& contribution, const TraceArgs& args);
+
   Context& context_;
   Communicator& communicator_;
   std::function<std::vector<Shape>(int)> shapes_of_;

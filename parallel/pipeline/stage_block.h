@@ -17,6 +17,7 @@ class StageBlock {
   virtual Tensor forward(Context& context, int microbatch, const Tensor& x, std::any* stash) = 0;
   virtual Tensor backward_input(Context& context, int microbatch, const Tensor& dy, std::any& stash) = 0;
   virtual void backward_weight(Context& context, std::any& stash) = 0;
+  virtual int layer() const { return -1; }  // which of the model's, for traces; -1: none of them
 };
 
 using Stage = std::vector<std::unique_ptr<StageBlock>>;

@@ -134,6 +134,58 @@ TEST(StatisticsResource, KeepsTagsApart) {
   memory.deallocate(b, 50, *stream, MemoryTag::kGradients);
 }
 
+TEST(StatisticsResource, TagsAddUpToThePeak) {
+  StatisticsResource memory(std::make_shared<HostResource>());
+  const auto stream = Stream::make_inline();
+  const auto at_peak = [&](MemoryTag tag) { return memory.statistics().by_tag_at_peak[static_cast<size_t>(tag)]; };
+  void* a = memory.allocate(100, *stream, MemoryTag::kStash);
+  void* b = memory.allocate(50, *stream, MemoryTag::kWorkspace);
+  memory.deallocate(b, 50, *stream, MemoryTag::kWorkspace);
+  void* c = memory.allocate(20, *stream, MemoryTag::kCommunication);  // 120: below the peak
+  EXPECT_EQ(at_peak(MemoryTag::kStash), 100u);
+  EXPECT_EQ(at_peak(MemoryTag::kWorkspace), 50u);
+  EXPECT_EQ(at_peak(MemoryTag::kCommunication), 0u);
+  void* d = memory.allocate(40, *stream, MemoryTag::kGradients);  // 160: a new peak, at which the workspace is gone
+  EXPECT_EQ(memory.statistics().peak_bytes, 160u);
+  EXPECT_EQ(at_peak(MemoryTag::kWorkspace), 0u);
+  EXPECT_EQ(at_peak(MemoryTag::kCommunication), 20u);
+  EXPECT_EQ(at_peak(MemoryTag::kGradients), 40u);
+  memory.deallocate(a, 100, *stream, MemoryTag::kStash);
+  memory.reset_peaks();
+  EXPECT_EQ(at_peak(MemoryTag::kStash), 0u);
+  EXPECT_EQ(at_peak(MemoryTag::kGradients), 40u);
+  memory.deallocate(c, 20, *stream, MemoryTag::kCommunication);
+  memory.deallocate(d, 40, *stream, MemoryTag::kGradients);
+}
+
+TEST(StatisticsResource, CountsWhatLiesElsewhere) {
+  const auto memory = std::make_shared<StatisticsResource>(std::make_shared<HostResource>());
+  {
+    const CountedBytes counted(memory, 1000, MemoryTag::kWorkspace);
+    EXPECT_EQ(memory->statistics().current_by_tag[static_cast<size_t>(MemoryTag::kWorkspace)], 1000u);
+  }
+  EXPECT_EQ(memory->statistics().current_bytes, 0u);
+  EXPECT_EQ(memory->statistics().peak_bytes, 1000u);
+}
+
+TEST(HostVector, TakesItsBytesFromTheResource) {
+  const auto memory = std::make_shared<StatisticsResource>(std::make_shared<HostResource>());
+  const auto current = [&] { return memory->statistics().current_by_tag[static_cast<size_t>(MemoryTag::kStash)]; };
+  {
+    HostVector<int64_t> table(ResourceAllocator<int64_t>(memory, MemoryTag::kStash));
+    table.reserve(10);
+    EXPECT_EQ(current(), 80u);
+    HostVector<int64_t> other;  // of no resource, until it is given a table that has one
+    other = std::move(table);
+    other.push_back(7);
+    EXPECT_EQ(current(), 80u);
+    HostVector<int64_t> copy = other;
+    EXPECT_EQ(copy.back(), 7);
+    EXPECT_EQ(current(), 88u);
+  }
+  EXPECT_EQ(current(), 0u);
+}
+
 TEST(LimitingResource, NamesBothNumbers) {
   LimitingResource memory(std::make_shared<HostResource>(), 1000);
   const auto stream = Stream::make_inline();

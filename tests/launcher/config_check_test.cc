@@ -145,10 +145,10 @@ TEST(ConfigSupport, RefusesByName) {
   expect_refusal({"recurrence.segment_tokens=1"}, "recurrence.segment_tokens: is 1");
   expect_refusal({"recurrence.memory_tokens=1"}, "recurrence.memory_tokens: is 1");
   expect_refusal({"data.format=LLMC"}, "data.format: LLMC does not exist yet");
-  expect_refusal({"metrics.trace_steps=1"}, "metrics.trace_steps: is 1");
 }
 
 TEST(ConfigSupport, RefusesContradictions) {
+  expect_refusal({"metrics.trace_first_step=3"}, "metrics.trace_first_step: is 3, but metrics.trace_steps is 0");
   expect_refusal(
       {"mesh={context: 2}"},
       "--set mesh={context: 2}: mesh: pipeline 1 x data 1 x context 2 x tensor 1 is 2, but this run has 1 rank");
@@ -269,6 +269,7 @@ TEST(RunSpecOf, CarriesEverything) {
                 "context.layout=STRIPED", "optimizer.schedule=LINEAR", "checkpoint.resume=40",
                 "training.dump_gradients=g.safetensors",
                 "evaluation={interval_steps: 5 max_sequences: 3 sequence_length: 64}", "metrics.tensorboard=false",
+                "metrics.trace_steps=3", "metrics.trace_first_step=7",
                 "optimizer.decay_all_parameters=true", "generation.prompt_tokens=[1, 2]"})
           .config;
   const RunSpec spec = make_run_spec(config);
@@ -287,6 +288,8 @@ TEST(RunSpecOf, CarriesEverything) {
   EXPECT_EQ(spec.checkpoint.resume_step, 40);
   EXPECT_EQ(spec.dump_gradients, "g.safetensors");
   EXPECT_EQ(spec.tensorboard, RunSpec::TensorBoard::kOff);
+  EXPECT_EQ(spec.trace.num_steps, 3);
+  EXPECT_EQ(spec.trace.first_step, 7);
   EXPECT_EQ(spec.generation.prompt_tokens, (std::vector<int32_t>{1, 2}));
   EXPECT_EQ(spec.resolved_configuration, print_config(config));
 }

@@ -39,7 +39,7 @@ model { hidden_size: 16 num_layers: 2 num_heads: 2 num_kv_heads: 1 head_dim: 8 m
 data { files: "text" sequence_length: 128 holdout_every: 0 }
 evaluation { files: "text" max_sequences: 2 }
 optimizer { schedule: CONSTANT }
-metrics { tensorboard: false }
+metrics { tensorboard: false plot: false }
 CONFIG
 run() { echo --config run.textproto --set "output_directory=$1"; }
 # The rank RANK of the run in FOLDER, so that a signal reaches one rank alone.
@@ -141,6 +141,27 @@ paste -d, expected <(column loss golden) <(column grad_norm golden) | awk -F, '
   function off(a, b) { return (a > b ? a - b : b - a) / b }
   off($3, $1) > (NR == 1 ? 1e-6 : 1e-5) || off($4, $2) > 1e-5 { print "step " NR ": " $0; bad = 1 }
   END { exit bad || NR != 8 }' || complain "the golden run differs (expected loss, norm; found loss, norm)"
+
+# Where the time went: the parts of each step add up to it; and the trace of a step, and the pictures.
+expect 0 'trace of steps 2 to 2: traced/trace/steps_00000002_to_00000002.json' 30 two train $(run traced) \
+  --set training.steps=4 --set metrics.trace_steps=1 --set data.sequence_length=1024 --set metrics.plot=true
+if command -v gnuplot >/dev/null; then
+  grep -qF 'plots: loss.svg, memory.svg and time.svg in traced/plot' said || { complain "no plots"; cat said; }
+  for picture in loss memory time; do grep -q '</svg>' traced/plot/$picture.svg || complain "$picture.svg is cut"; done
+else
+  grep -qF 'no plots: gnuplot is not installed' said || { complain "gnuplot is not missed"; cat said; }
+fi
+[ -s traced/plot/plot.gp ] && [ "$(wc -l <traced/plot/steps.tsv)" = 5 ] || complain "no script or no table of the plots"
+paste -d' ' <(column step_seconds traced) <(column compute_seconds traced) <(column communication_exposed_seconds traced) \
+  <(column data_seconds traced) | awk '
+  { sum = $2 + $3 + $4; if (sum > 1.02 * $1 || sum < 0.98 * $1) { print "step " NR ": " $0; bad = 1 } }
+  END { exit bad || NR != 4 }' || complain "the parts of a step do not add up to it"
+for rank in 0 1; do
+  [ "$(grep -c "\"name\":\"attention forward\".*\"pid\":$rank," traced/trace/*.json)" = 4 ] ||
+    complain "the trace lacks compute of rank $rank"
+done
+sed 's/.*"labels":"clock within \([0-9.]*\) us.*/\1/;t;d' traced/trace/*.json | awk '
+  $1 > 1000 { bad = 1 } END { exit bad || NR != 2 }' || complain "the ranks' clocks are not on one line"
 
 # The ring benchmark on many ranks and on one.
 bench() {

@@ -78,7 +78,7 @@ TEST(Rope, YarnRampsBetweenTheCorrectionPairs) {
 TEST(Rope, AnglesAreExactAtPositionsInTheMillions) {
   const Context context = test::make_context(DType::kFloat64);
   const int64_t position = 10'000'019;
-  const RotaryTable table = make_rotary_table(context, {}, 128, {0, position});
+  const RotaryTable table = make_rotary_table(context, {}, 128, std::vector<int64_t>{0, position});
   for (int64_t i = 0; i < 64; ++i) {
     const long double frequency = std::pow(10000.0L, -static_cast<long double>(2 * i) / 128.0L);
     const long double angle = frequency * static_cast<long double>(position);

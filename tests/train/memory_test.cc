@@ -15,8 +15,7 @@
 namespace longspan {
 namespace {
 
-// Peak bytes of all that depends on the tokens, on the rank that holds most of it.
-size_t peak_activations(const std::string& text, int64_t sequence_length, int context) {
+RunSpec small_run(const std::string& text, int64_t sequence_length, int context) {
   RunSpec spec;
   spec.model.hidden_size = 32;
   spec.model.num_layers = 3;
@@ -30,6 +29,12 @@ size_t peak_activations(const std::string& text, int64_t sequence_length, int co
   spec.mesh.context = context;
   spec.num_steps = 2;
   spec.tensorboard = RunSpec::TensorBoard::kOff;
+  return spec;
+}
+
+// Peak bytes of all that depends on the tokens, on the rank that holds most of it.
+size_t peak_activations(const std::string& text, int64_t sequence_length, int context) {
+  const RunSpec spec = small_run(text, sequence_length, context);
   size_t peak = 0;
   std::mutex mutex;
   run_in_process(context, [&](Communicator& world) {
@@ -39,7 +44,7 @@ size_t peak_activations(const std::string& text, int64_t sequence_length, int co
     const MemoryStatistics s = memory->statistics();
     const auto tag = [&](MemoryTag t) { return s.peak_by_tag[static_cast<size_t>(t)]; };
     const std::lock_guard lock(mutex);
-    peak = std::max(peak, tag(MemoryTag::kActivations) + tag(MemoryTag::kCommunication));
+    peak = std::max(peak, tag(MemoryTag::kStash) + tag(MemoryTag::kActivations) + tag(MemoryTag::kCommunication));
   });
   return peak;
 }
@@ -62,6 +67,33 @@ TEST(ActivationMemory, GrowsLinearlyAndFallsWithTheRing) {
     EXPECT_LT((peak[{length, 2}] / peak[{length, 1}]), 0.5 * 1.1) << length << " tokens";
     EXPECT_LT((peak[{length, 4}] / peak[{length, 1}]), 0.25 * 1.1) << length << " tokens";
   }
+}
+
+// The tags of every step's report add up to its peak, on a run of two ranks; and each has its share.
+TEST(MemoryByTag, AddsUpToThePeak) {
+  const test::Folder folder;
+  const RunSpec spec = small_run(folder.write("text", std::string(20000, 'x')), 512, 2);
+  struct Check final : TrainObserver {
+    void on_step(const StepReport& r) override {
+      int64_t sum = 0;
+      for (const int64_t bytes : r.memory_bytes_by_tag) sum += bytes;
+      EXPECT_EQ(sum, r.peak_memory_bytes);
+      EXPECT_GE(r.peak_memory_bytes_max, r.peak_memory_bytes);
+      last = r;
+    }
+    StepReport last;
+  };
+  run_in_process(2, [&](Communicator& world) {
+    Check check;
+    train(spec, world, {}, check, [] { return false; });
+    const auto tag = [&](MemoryTag t) { return check.last.memory_bytes_by_tag[static_cast<size_t>(t)]; };
+    EXPECT_EQ(check.last.step, spec.num_steps);
+    EXPECT_EQ(tag(MemoryTag::kWeights), tag(MemoryTag::kGradients));
+    EXPECT_GT(tag(MemoryTag::kOptimizer), tag(MemoryTag::kWeights));  // two moments, without the gaps between parameters
+    for (const MemoryTag t : {MemoryTag::kStash, MemoryTag::kActivations, MemoryTag::kCommunication}) {
+      EXPECT_GT(tag(t), 0) << name(t);
+    }
+  });
 }
 
 TEST(ActivationMemory, AStashHoldsJustWhatItSays) {
@@ -100,6 +132,7 @@ TEST(ActivationMemory, AStashHoldsJustWhatItSays) {
   DecoderBlock::Stash stash;
   block.forward(context, x, batch.shard, &stash);  // its output is dropped
   const size_t held = memory->statistics().current_bytes - before;
+  EXPECT_EQ(memory->statistics().current_by_tag[static_cast<size_t>(MemoryTag::kStash)], held);
   std::map<const void*, size_t> storages;
   stash.for_each_storage([&](Tensor& t) {
     if (t.defined()) storages[t.storage_id()] = t.storage_bytes();

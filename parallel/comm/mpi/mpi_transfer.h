@@ -75,6 +75,7 @@ class MpiTransfer final : public Work::State {
 
   bool test() override;
   void wait() override;
+  bool finished() const noexcept override { return entry_->parts.empty() || entry_->failure; }
 
  private:
   MPI_Request& new_part(const std::string& what, int expected_bytes = -1);

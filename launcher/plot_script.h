@@ -1,0 +1,15 @@
+// The gnuplot script of launcher/plot.h, and the table it reads.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace longspan {
+
+// Fields of metrics.jsonl, in the order of the columns of steps.tsv; the step first.
+std::vector<std::string> plot_columns();
+
+enum class HeldOut { kNone, kSome };  // whether evaluations.tsv has rows
+std::string plot_script(HeldOut held_out);
+
+}  // namespace longspan

@@ -1,0 +1,44 @@
+// StepMeter: what a step cost, in time and memory, for its report.
+//
+// The times are this rank's, from the ranges that the parts of a step open (core/runtime/trace.h): compute,
+// communication that the rank waited for or did itself (exposed), data, and what no range covers (unaccounted) add up
+// to the step's wall time; hidden communication lies under the others. A checkpoint and an evaluation come after the
+// step and are not part of it: each counts as a whole, the waiting for other ranks included. The moment at which memory
+// was at its peak is that of the run so far; its bytes by tag add up to peak_memory_bytes.
+#pragma once
+
+#include <chrono>
+#include <optional>
+
+#include "parallel/comm/process_mesh.h"
+#include "train/observer.h"
+#include "train/rank_context.h"
+#include "train/trace_recorder.h"
+
+namespace longspan {
+
+class StepMeter {
+ public:
+  StepMeter(const RunSpec& spec, RankContext& rank, const ProcessMesh& mesh, TrainObserver& observer)
+      : rank_(rank), mesh_(mesh), recorder_(spec, rank, mesh.world(), observer) {}
+
+  void start(int64_t first_step, int64_t last_step) { recorder_.start(first_step, last_step); }
+  void begin(int64_t step);
+  // The step is done. Collective over the world: what ranks differ in is compared.
+  void end(StepReport& report);
+  // What followed the step is done, too.
+  void close(StepReport& report, TraceRecorder::Run run);
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  void compare_ranks(StepReport& report);
+
+  RankContext& rank_;
+  const ProcessMesh& mesh_;
+  TraceRecorder recorder_;
+  Clock::time_point begin_;
+  double waited_before_ = 0;
+  std::optional<TraceRange> range_;
+};
+
+}  // namespace longspan

@@ -1,0 +1,27 @@
+// The trace of some steps as a file for chrome://tracing and ui.perfetto.dev: the JSON of the Trace Event Format, with
+// a process for each rank and a row for each stream of it: compute, communication (what the rank waits for or does
+// itself), transfers (from the post to the moment the rank saw the end; as many rows as overlap), data, checkpoint,
+// evaluation. Times are microseconds on rank 0's clock. A span's args say what it is about (TraceArgs in
+// core/runtime/trace.h).
+#pragma once
+
+#include <span>
+#include <string>
+
+#include "parallel/comm/reference_clock.h"
+
+namespace longspan {
+
+struct RankTrace {
+  int rank = 0;
+  std::span<const TraceEvent> events;
+  size_t num_lost = 0;
+};
+
+// One rank's part: JSON objects with commas between. Times count from `origin_ns` of rank 0's clock.
+std::string trace_objects(const RankTrace& trace, const ReferenceClock& clock, int64_t origin_ns);
+
+// Collective: rank 0 writes the parts of all ranks. Raises Error(kResource) where the file cannot be written.
+void write_trace_file(const Context& context, Communicator& world, const std::string& path, const std::string& objects);
+
+}  // namespace longspan
