@@ -14,7 +14,7 @@ namespace {
 constexpr size_t kAllPairsUpTo = 16;  // hosts
 // Seconds. Ranks start within the first; what a rank measures alone takes one, and many may share a core; a measurement
 // gives up on a silent partner after five.
-constexpr double kUntilAllAreThere = 10, kUntilAllHaveLooked = 60, kUntilReported = 8, kUntilOrdered = 300;
+constexpr double kUntilAllAreThere = 10, kUntilAllHaveLooked = 20, kUntilReported = 8, kUntilOrdered = 300;
 
 enum class Order { kPair, kClock, kRing, kRead, kEnd };
 

@@ -47,7 +47,7 @@ std::set<std::string> commands_in(const std::string& text) {
 TEST(CommandLine, ListsJustTheCommandsThatWork) {
   const CommandLine line = parse({"--help"});
   EXPECT_EQ(line.action, CommandLine::Action::kPrint);
-  EXPECT_EQ(commands_in(line.text), (std::set<std::string>{"train", "evaluate", "generate", "bench"}));
+  EXPECT_EQ(commands_in(line.text), (std::set<std::string>{"train", "evaluate", "generate", "bench", "doctor"}));
 }
 
 TEST(CommandLine, HasJustTheseFlags) {
@@ -56,6 +56,7 @@ TEST(CommandLine, HasJustTheseFlags) {
     EXPECT_EQ(flags_in(parse({command, "--help"}).text), (std::set<std::string>{"--help", "--config", "--set"})) << command;
   }
   EXPECT_EQ(flags_in(parse({"bench", "--help"}).text), (std::set<std::string>{"--help", "--set"}));
+  EXPECT_EQ(flags_in(parse({"doctor", "--help"}).text), (std::set<std::string>{"--help"}));
   EXPECT_NE(parse({"bench", "--help"}).text.find("attention or ring"), std::string::npos);
 }
 
@@ -69,6 +70,7 @@ TEST(CommandLine, ReadsEveryCommand) {
   EXPECT_EQ(bench.bench_name, "attention");
   EXPECT_EQ(parse({"bench", "ring"}).bench_name, "ring");
   EXPECT_EQ(bench.overrides, (std::vector<std::string>{"model.head_dim=64"}));
+  EXPECT_EQ(parse({"doctor"}).command, Command::kDoctor);
 }
 
 TEST(CommandLine, KeepsOverridesAsTheyAre) {
@@ -82,6 +84,7 @@ TEST(CommandLine, NamesTheNearestMatch) {
   EXPECT_EQ(refusal({"train", "--confg", "x"}), "longspan train has no flag --confg; did you mean \"--config\"?");
   EXPECT_EQ(refusal({"--versoin"}), "longspan has no flag --versoin; did you mean \"--version\"?");
   EXPECT_EQ(refusal({"bench", "atention"}), "there is no benchmark \"atention\"; did you mean \"attention\"?");
+  EXPECT_EQ(refusal({"doctor", "--config", "x"}), "longspan doctor has no flag --config; known are --help");
   EXPECT_NE(refusal({"train", "--config", "x", "stray"}).find("what is \"stray\"?"), std::string::npos);
   EXPECT_NE(refusal({"plan", "--config", "x"}).find("there is no command \"plan\""), std::string::npos);
 }
