@@ -32,7 +32,9 @@ std::string file_system(uint64_t magic) {
     case 0x6969: return "nfs";
     case 0x0bd00bd0: return "lustre";
     case 0x47504653: return "gpfs";
-    case 0xff534d42: case 0xfe534d42: case 0x517b: return "smb";
+    case 0xff534d42:
+    case 0xfe534d42:
+    case 0x517b: return "smb";
     case 0x00c36400: return "ceph";
     case 0x19830326: return "beegfs";
     case 0x5346414f: return "afs";
@@ -63,10 +65,10 @@ SpaceFacts collect_space(const std::string& folder) {
 }
 
 std::map<std::string, std::string> variables_that_matter(const char* const* environment) {
-  static constexpr const char* kPrefixes[] = {"OMPI_MCA_", "UCX_", "NCCL_", "OMP_", "GOMP_", "KMP_", "PMI_", "CUDA_VISIBLE_",
-                                              "DNNL_", "ONEDNN_", "MALLOC_"};
-  static constexpr const char* kNames[] = {"LD_PRELOAD", "TMPDIR", "HOME", "SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_PROCID",
-                                           "SLURM_NTASKS", "SLURM_CPU_BIND_TYPE"};
+  static constexpr const char* kPrefixes[] = {"OMPI_MCA_", "UCX_",          "NCCL_", "OMP_",    "GOMP_",  "KMP_",
+                                              "PMI_",      "CUDA_VISIBLE_", "DNNL_", "ONEDNN_", "MALLOC_"};
+  static constexpr const char* kNames[] = {"LD_PRELOAD",    "TMPDIR",       "HOME",         "SLURM_JOB_ID",
+                                           "SLURM_STEP_ID", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_CPU_BIND_TYPE"};
   std::map<std::string, std::string> found;
   for (; *environment; ++environment) {
     const char* equals = std::strchr(*environment, '=');

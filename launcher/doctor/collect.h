@@ -6,7 +6,8 @@
 
 namespace longspan::doctor {
 
-// All but the MPI facts, the host's name and what is measured. `environment` is that of main: name=value, ends with null.
+// All but the MPI facts, the host's name and what is measured. `environment` is that of main: name=value, ends with
+// null.
 Facts collect(const SystemFiles& files, const char* const* environment);
 
 // The parts, for tests.

@@ -21,7 +21,9 @@ Clock::time_point after(double seconds) {
 
 }  // namespace
 
-Tensor Dialogue::bytes(int64_t count) { return context_.zeros(Shape{std::max<int64_t>(1, count)}, DType::kUInt8); }
+Tensor Dialogue::bytes(int64_t count) {
+  return context_.zeros(Shape{std::max<int64_t>(1, count)}, DType::kUInt8);
+}
 
 Work Dialogue::post(const Tensor& send, int to, const Tensor& receive, int from) {
   return world_.send_recv(context_.stream(), {.send = send, .to = to, .receive = receive, .from = from});
@@ -30,7 +32,8 @@ Work Dialogue::post(const Tensor& send, int to, const Tensor& receive, int from)
 void Dialogue::finish(Work& work, int partner, double seconds, Waiting waiting) {
   const auto deadline = after(seconds);
   while (!work.test()) {
-    if (Clock::now() > deadline) throw CommError(fmt::format("rank {} did not answer within {:.3g} s", partner, seconds));
+    if (Clock::now() > deadline)
+      throw CommError(fmt::format("rank {} did not answer within {:.3g} s", partner, seconds));
     if (waiting == Waiting::kNapping) {
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     } else {

@@ -1,7 +1,9 @@
-// Talk between two ranks in which nobody waits for ever: every exchange has a deadline, after which the partner is named.
+// Talk between two ranks in which nobody waits for ever: every exchange has a deadline, after which the partner is
+// named.
 //
 // Both ranks of an exchange call it, each sends and receives once, and calls between two ranks match in their order.
-// Raises CommError when the partner does not answer in time; what was under way is then given up, and the run is to end.
+// Raises CommError when the partner does not answer in time; what was under way is then given up, and the run is to
+// end.
 #pragma once
 
 #include <string>
@@ -31,8 +33,8 @@ class Dialogue {
   std::vector<double> exchange(int partner, const std::vector<double>& mine, double seconds,
                                Waiting waiting = Waiting::kBusy);
 
-  // Collective: rank 0 gets the text of every rank, empty for those that were silent, whose numbers it adds to `silent`. It
-  // waits for all of them together for `seconds`.
+  // Collective: rank 0 gets the text of every rank, empty for those that were silent, whose numbers it adds to
+  // `silent`. It waits for all of them together for `seconds`.
   std::vector<std::string> gather(const std::string& mine, double seconds, std::vector<int>& silent);
 
  private:

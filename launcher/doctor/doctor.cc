@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <cstdlib>
 #include <condition_variable>
+#include <cstdlib>
 #include <iostream>
 #include <memory>
 #include <mutex>
@@ -21,8 +21,8 @@
 namespace longspan::doctor {
 namespace {
 
-constexpr std::chrono::seconds kTimeout{60};    // of what is collective when MPI ends
-constexpr std::chrono::seconds kUntilMet{30};   // for MPI to start, which cannot be called off
+constexpr std::chrono::seconds kTimeout{60};   // of what is collective when MPI ends
+constexpr std::chrono::seconds kUntilMet{30};  // for MPI to start, which cannot be called off
 
 // MPI waits for ever when hosts cannot reach each other. Ends this process, and with it the run, if it lives too long.
 class StartWatch {
@@ -32,12 +32,14 @@ class StartWatch {
  private:
   void watch(const std::stop_token& stop) {
     std::unique_lock lock(mutex_);
-    if (changed_.wait_for(lock, stop, kUntilMet, [&] { return stop.stop_requested(); }) || stop.stop_requested()) return;
+    if (changed_.wait_for(lock, stop, kUntilMet, [&] { return stop.stop_requested(); }) || stop.stop_requested())
+      return;
     if (is_first_process(std::getenv)) {
-      std::cerr << fmt::format("longspan: MPI has not brought the ranks together within {} s. Can every host reach every other "
-                               "(firewall, several networks: export OMPI_MCA_btl_tcp_if_include=... "
-                               "OMPI_MCA_oob_tcp_if_include=...), and do they resolve each other's names?\n",
-                               kUntilMet.count())
+      std::cerr << fmt::format(
+                       "longspan: MPI has not brought the ranks together within {} s. Can every host reach every other "
+                       "(firewall, several networks: export OMPI_MCA_btl_tcp_if_include=... "
+                       "OMPI_MCA_oob_tcp_if_include=...), and do they resolve each other's names?\n",
+                       kUntilMet.count())
                 << std::flush;
     }
     std::_Exit(exit_code(ErrorKind::kCommunication));
@@ -71,7 +73,8 @@ int run_doctor() {
   } catch (const std::exception&) {
     // The others wait for this rank.
     const Failure failure = describe(std::current_exception());
-    std::cerr << fmt::format("longspan: rank {} on {}: {}\n", world.rank(), world.host_name(), failure.message) << std::flush;
+    std::cerr << fmt::format("longspan: rank {} on {}: {}\n", world.rank(), world.host_name(), failure.message)
+              << std::flush;
     world.abort(failure.code);
   }
   int code = kExitDone;

@@ -1,8 +1,8 @@
 // The examination: rank 0 gathers the facts of all ranks, then tells them, one pair after another, what to measure.
 //
-// One rank of each host takes part between hosts: all pairs of up to 16 hosts, one at a time; with more hosts a ring and
-// its diameters, many pairs at once. Then two ranks within each host, the clocks, and the ring of all ranks. Whoever does
-// not answer is named in `silences`, and nothing more is measured: the caller is to end the run.
+// One rank of each host takes part between hosts: all pairs of up to 16 hosts, one at a time; with more hosts a ring
+// and its diameters, many pairs at once. Then two ranks within each host, the clocks, and the ring of all ranks.
+// Whoever does not answer is named in `silences`, and nothing more is measured: the caller is to end the run.
 #pragma once
 
 #include <functional>

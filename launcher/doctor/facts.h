@@ -19,17 +19,17 @@ struct CpuFacts {
   std::string level;                      // of the kernels that run: core/base/cpu_level.h
   std::vector<std::string> instructions;  // of those that matter here, what the processor has
   std::string onednn;
-  int64_t online = kUnknown;      // CPUs of the host
-  std::vector<int> allowed;       // CPUs this rank may run on
-  std::vector<int> cores;         // for each allowed CPU, the first CPU of its core: equal for SMT siblings
-  std::vector<int> nodes;         // NUMA nodes of the allowed CPUs
-  int64_t quota = 0;              // CPUs' worth of time that control groups grant; 0: no limit
+  int64_t online = kUnknown;  // CPUs of the host
+  std::vector<int> allowed;   // CPUs this rank may run on
+  std::vector<int> cores;     // for each allowed CPU, the first CPU of its core: equal for SMT siblings
+  std::vector<int> nodes;     // NUMA nodes of the allowed CPUs
+  int64_t quota = 0;          // CPUs' worth of time that control groups grant; 0: no limit
   int64_t gpus = 0;
   double gflops = 0;     // fp32 multiply-adds, this rank on one core
   double copy_gbps = 0;  // bytes read and written by a copy, this rank on one core
 };
 
-struct SpaceFacts {  // a folder
+struct SpaceFacts {        // a folder
   std::string path, kind;  // "tmpfs", "nfs" ...
   int64_t total_bytes = kUnknown, free_bytes = kUnknown;
   int64_t writable = kUnknown;  // 1 or 0
@@ -49,11 +49,11 @@ struct Mailbox {
 };
 
 struct MpiFacts {
-  std::string launch;  // see launch_kind
+  std::string launch;                            // see launch_kind
   std::string library, thread_level, transport;  // empty without MPI
-  std::string single_copy;  // "cma", "none" ...: how a long message to a rank of this host is copied
-  std::string interfaces;   // that TCP uses
-  int64_t segment_bytes = kUnknown;    // of shared memory, for each rank
+  std::string single_copy;           // "cma", "none" ...: how a long message to a rank of this host is copied
+  std::string interfaces;            // that TCP uses
+  int64_t segment_bytes = kUnknown;  // of shared memory, for each rank
   Mailbox mailbox;
   int64_t reads_neighbour = kUnknown;  // 1: this rank can copy from the memory of a rank beside it; 0: it cannot
   std::string program;                 // a sum over the program file
@@ -100,7 +100,6 @@ struct Examination {
   std::vector<ClockResult> clocks;
   RingResult ring;
   std::vector<std::string> silences;  // who did not answer, and in what
-  std::string skipped;                // why nothing was measured between ranks; empty if it was
 };
 
 }  // namespace longspan::doctor

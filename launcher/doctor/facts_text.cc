@@ -5,8 +5,8 @@
 
 namespace longspan::doctor {
 
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CpuFacts, model, level, instructions, onednn, online, allowed, cores, nodes, quota, gpus,
-                                   gflops, copy_gbps)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CpuFacts, model, level, instructions, onednn, online, allowed, cores, nodes, quota,
+                                   gpus, gflops, copy_gbps)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(SpaceFacts, path, kind, total_bytes, free_bytes, writable)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MemoryFacts, total_bytes, available_bytes, swap_bytes, group_limit_bytes, huge_pages,
                                    lock_bytes, files, address_bytes, stack_bytes, rdma_devices)
@@ -25,8 +25,8 @@ Facts facts_from_text(const std::string& text) {
   try {
     return nlohmann::json::parse(text).get<Facts>();
   } catch (const nlohmann::json::exception& error) {
-    throw CommError(fmt::format("a rank sent facts that cannot be read ({}): do all ranks run the same program?",
-                                error.what()));
+    throw CommError(
+        fmt::format("a rank sent facts that cannot be read ({}): do all ranks run the same program?", error.what()));
   }
 }
 

@@ -13,7 +13,9 @@ namespace {
 constexpr const char* kUnbind =
     "let longspan share the CPUs out itself: mpirun --bind-to none (cluster/mpirun.sh does), srun --cpu-bind=none";
 
-const CpuFacts& cpu_of(const Examination& found, int rank) { return found.ranks[static_cast<size_t>(rank)].cpu; }
+const CpuFacts& cpu_of(const Examination& found, int rank) {
+  return found.ranks[static_cast<size_t>(rank)].cpu;
+}
 
 std::vector<int> union_of(const Examination& found, const std::vector<int>& ranks) {
   std::set<int> all;
@@ -37,13 +39,15 @@ std::optional<Remark> oversubscription(const Examination& found, const std::vect
   const std::vector<int> threads = threads_of_host(found, ranks);
   const int total = std::accumulate(threads.begin(), threads.end(), 0);
   const std::string limited = quota > 0 && quota < usable ? fmt::format(" (a quota; {} are visible)", usable) : "";
-  const std::string text = fmt::format("{} rank{} with {} thread{} in all on {} CPU{}{}", ranks.size(),
-                                       ranks.size() == 1 ? "" : "s", total, total == 1 ? "" : "s", cpus,
-                                       cpus == 1 ? "" : "s", limited);
+  const std::string text =
+      fmt::format("{} rank{} with {} thread{} in all on {} CPU{}{}", ranks.size(), ranks.size() == 1 ? "" : "s", total,
+                  total == 1 ? "" : "s", cpus, cpus == 1 ? "" : "s", limited);
   if (static_cast<int64_t>(ranks.size()) > cpus) {
-    return Remark{Status::kWarning, text,
-                  fmt::format("ranks take turns, and every hop waits for the one whose turn is last: start at most {} on "
-                              "such a host, or more hosts", cpus)};
+    return Remark{
+        Status::kWarning, text,
+        fmt::format("ranks take turns, and every hop waits for the one whose turn is last: start at most {} on "
+                    "such a host, or more hosts",
+                    cpus)};
   }
   if (total > cpus) return Remark{Status::kWarning, text, kUnbind};
   return Remark{Status::kOk, text, ""};
@@ -63,7 +67,8 @@ std::optional<Remark> overlaps(const Examination& found, const std::vector<int>&
   for (auto a = groups.begin(); a != groups.end(); ++a) {
     for (auto b = std::next(a); b != groups.end(); ++b) {
       std::vector<int> both;
-      std::set_intersection(a->first.begin(), a->first.end(), b->first.begin(), b->first.end(), std::back_inserter(both));
+      std::set_intersection(a->first.begin(), a->first.end(), b->first.begin(), b->first.end(),
+                            std::back_inserter(both));
       if (both.empty()) continue;
       return Remark{Status::kWarning,
                     fmt::format("ranks {} and {} overlap in part, on CPU{} {}", format_cpu_list(a->second),
@@ -79,8 +84,8 @@ std::optional<Remark> idle_cpus(const Examination& found, const std::vector<int>
   const std::vector<int> usable = union_of(found, ranks);
   const int64_t online = cpu_of(found, ranks.front()).online;
   if (usable.empty() || online <= static_cast<int64_t>(usable.size())) return {};
-  const bool to_cores = std::all_of(ranks.begin(), ranks.end(),
-                                    [&](int rank) { return cpu_of(found, rank).allowed.size() <= 1; });
+  const bool to_cores =
+      std::all_of(ranks.begin(), ranks.end(), [&](int rank) { return cpu_of(found, rank).allowed.size() <= 1; });
   const std::string text = fmt::format("ranks may use {} of the host's {} CPUs{}", usable.size(), online,
                                        to_cores ? ", each one alone" : "");
   if (to_cores) {
@@ -93,8 +98,9 @@ std::optional<Remark> numa(const Facts& facts, size_t num_ranks) {
   if (facts.cpu.nodes.size() < 2) return {};
   const std::string text = fmt::format("CPUs of NUMA nodes {}", format_cpu_list(facts.cpu.nodes));
   if (num_ranks < facts.cpu.nodes.size()) {
-    return Remark{Status::kNote, text + " belong to one rank",
-                  "memory of the other node is slower: start a rank for each node (mpirun --map-by numa --bind-to numa)"};
+    return Remark{
+        Status::kNote, text + " belong to one rank",
+        "memory of the other node is slower: start a rank for each node (mpirun --map-by numa --bind-to numa)"};
   }
   return Remark{Status::kNote, text + " are open to each rank",
                 "memory may end up on the other node: mpirun --map-by numa --bind-to numa, srun --cpu-bind=ldoms"};
@@ -108,9 +114,11 @@ std::optional<Remark> siblings(const Examination& found, const std::vector<int>&
     cores.insert(cpu_of(found, rank).cores.begin(), cpu_of(found, rank).cores.end());
   }
   if (cores.empty() || cores.size() == cpus.size()) return {};
-  return Remark{Status::kNote, fmt::format("{} CPUs are hardware threads of {} cores", cpus.size(), cores.size()),
-                fmt::format("dense arithmetic gains little from the second thread: try threads_per_rank so that {} threads run "
-                            "in all", cores.size())};
+  return Remark{
+      Status::kNote, fmt::format("{} CPUs are hardware threads of {} cores", cpus.size(), cores.size()),
+      fmt::format("dense arithmetic gains little from the second thread: try threads_per_rank so that {} threads run "
+                  "in all",
+                  cores.size())};
 }
 
 }  // namespace

@@ -37,9 +37,10 @@ std::optional<Remark> instruction_sets(const Facts& facts) {
                   facts.cpu.instructions.empty() ? "none that matter" : join(facts.cpu.instructions, ", "),
                   absent.empty() ? "" : ", not " + join(absent, ", "), facts.cpu.onednn);
   if (facts.cpu.level == "portable") {
-    return Remark{Status::kWarning, text,
-                  "attention runs without vector units, several times slower: use a processor with AVX2, and in a virtual "
-                  "machine pass the host's CPU through"};
+    return Remark{
+        Status::kWarning, text,
+        "attention runs without vector units, several times slower: use a processor with AVX2, and in a virtual "
+        "machine pass the host's CPU through"};
   }
   return Remark{Status::kOk, text, ""};
 }
@@ -47,7 +48,8 @@ std::optional<Remark> instruction_sets(const Facts& facts) {
 void judge_speed(const Examination& found, Roll& roll) {
   roll.of_ranks(Topic::kMachine, [](const Facts& facts, int) -> std::optional<Remark> {
     if (facts.cpu.gflops <= 0) return {};
-    return Remark{Status::kOk, "{} a core in fp32 multiply-adds, all ranks at once", "", facts.cpu.gflops, Unit::kGflops};
+    return Remark{Status::kOk, "{} a core in fp32 multiply-adds, all ranks at once", "", facts.cpu.gflops,
+                  Unit::kGflops};
   });
   roll.of_ranks(Topic::kMachine, [](const Facts& facts, int) -> std::optional<Remark> {
     if (facts.cpu.copy_gbps <= 0) return {};

@@ -17,7 +17,8 @@ std::optional<Remark> available(const Facts& facts, size_t num_ranks) {
                                                     : memory.available_bytes);
   const double each = usable / static_cast<double>(num_ranks);
   const Status status = each < 256 * kMiB ? Status::kError : each < kGiB ? Status::kWarning : Status::kOk;
-  const std::string advice = status == Status::kOk ? "" : "start fewer ranks on a host, free memory or ask for more (srun --mem)";
+  const std::string advice =
+      status == Status::kOk ? "" : "start fewer ranks on a host, free memory or ask for more (srun --mem)";
   return Remark{status, "{} of memory for each rank", advice, each, Unit::kBytes};
 }
 
@@ -54,11 +55,12 @@ std::optional<Remark> lock_limit(const Facts& facts) {
   const bool rdma = facts.memory.rdma_devices > 0;
   if (limit == kUnlimited) return Remark{Status::kOk, "memory may be locked without limit", ""};
   if (rdma && static_cast<double>(limit) < kGiB) {
-    return Remark{static_cast<double>(limit) < kMiB ? Status::kError : Status::kWarning,
-                  "{} may be locked (ulimit -l), and this host has RDMA devices, which lock every buffer they send",
-                  "raise memlock to unlimited in /etc/security/limits.conf, LimitMEMLOCK of slurmd or docker run --ulimit "
-                  "memlock=-1",
-                  static_cast<double>(limit), Unit::kBytes};
+    return Remark{
+        static_cast<double>(limit) < kMiB ? Status::kError : Status::kWarning,
+        "{} may be locked (ulimit -l), and this host has RDMA devices, which lock every buffer they send",
+        "raise memlock to unlimited in /etc/security/limits.conf, LimitMEMLOCK of slurmd or docker run --ulimit "
+        "memlock=-1",
+        static_cast<double>(limit), Unit::kBytes};
   }
   return Remark{rdma ? Status::kOk : Status::kNote, "{} may be locked (ulimit -l)",
                 rdma ? "" : "enough for TCP and shared memory; an RDMA network or pinned memory would want unlimited",
@@ -73,18 +75,20 @@ std::optional<Remark> file_limit(const Facts& facts, size_t num_ranks) {
   if (limit == kUnlimited) return Remark{Status::kOk, "open files without limit", ""};
   const Status status = limit < needed ? Status::kError : limit < 2 * needed ? Status::kWarning : Status::kOk;
   return Remark{status, "{} open files (ulimit -n)",
-                status == Status::kOk ? "" : fmt::format("{} ranks may need {}: ulimit -n 65536, and LimitNOFILE of slurmd",
-                                                         num_ranks, needed),
+                status == Status::kOk ? ""
+                                      : fmt::format("{} ranks may need {}: ulimit -n 65536, and LimitNOFILE of slurmd",
+                                                    num_ranks, needed),
                 static_cast<double>(limit)};
 }
 
 std::optional<Remark> address_limit(const Facts& facts) {
   const int64_t limit = facts.memory.address_bytes;
   if (limit < 0 || limit == kUnlimited) return {};
-  return Remark{static_cast<double>(limit) < 4 * kGiB ? Status::kError : Status::kWarning,
-                "the address space is limited to {} (ulimit -v)",
-                "MPI and threads reserve much more than they use, and memory seems to run out early: ulimit -v unlimited",
-                static_cast<double>(limit), Unit::kBytes};
+  return Remark{
+      static_cast<double>(limit) < 4 * kGiB ? Status::kError : Status::kWarning,
+      "the address space is limited to {} (ulimit -v)",
+      "MPI and threads reserve much more than they use, and memory seems to run out early: ulimit -v unlimited",
+      static_cast<double>(limit), Unit::kBytes};
 }
 
 std::optional<Remark> stack_limit(const Facts& facts) {

@@ -1,7 +1,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <map>
 
 #include "launcher/doctor/topics.h"
@@ -9,15 +8,15 @@
 namespace longspan::doctor {
 namespace {
 
-constexpr double kTolerableOffset = 1e-3;  // seconds
-constexpr double kFirstSensible = 1.7e9;   // November 2023, before this program was written
-constexpr size_t kMostInTable = 16;        // hosts
+constexpr size_t kMostInTable = 16;  // hosts
 
 constexpr const char* kSlowLink =
-    "one slow link holds the whole ring up: look at cable, switch port and interface (ethtool), leave the host out, or name the "
+    "one slow link holds the whole ring up: look at cable, switch port and interface (ethtool), leave the host out, or "
+    "name the "
     "fast interface: export OMPI_MCA_btl_tcp_if_include=...";
 constexpr const char* kSlowHost =
-    "memory is what ranks of a host talk through: look for other programs there (top), and at which cores the ranks are bound to";
+    "memory is what ranks of a host talk through: look for other programs there (top), and at which cores the ranks "
+    "are bound to";
 
 std::string name_pair(const Examination& found, const PairResult& pair) {
   return fmt::format("{} and {}", name_rank(found, pair.first), name_rank(found, pair.second));
@@ -115,11 +114,9 @@ void judge_hosts(const Examination& found, const std::vector<PairResult>& pairs,
 void judge_network(const Examination& found, Roll& roll) {
   for (const std::string& silence : found.silences) {
     roll.say(Topic::kNetwork, Status::kError, silence,
-             "see whether that process lives and its host answers (firewall between the hosts? several networks? then export "
+             "see whether that process lives and its host answers (firewall between the hosts? several networks? then "
+             "export "
              "OMPI_MCA_btl_tcp_if_include=...); nothing more was measured");
-  }
-  if (!found.skipped.empty()) {
-    roll.say(Topic::kNetwork, Status::kNote, "not measured: " + found.skipped, "mend that first, then run this again");
   }
   std::vector<PairResult> between, within;
   for (const PairResult& pair : found.pairs) {
@@ -139,36 +136,6 @@ void judge_network(const Examination& found, Roll& roll) {
   if (found.ranks.size() == 1 && found.silences.empty()) {
     roll.say(Topic::kNetwork, Status::kOk, "one rank: nothing to measure; mpirun -np N longspan doctor examines N");
   }
-}
-
-void judge_clocks(const Examination& found, Roll& roll) {
-  for (const ClockResult& clock : found.clocks) {
-    const double size = std::abs(clock.offset_seconds);
-    const std::string text = fmt::format("the clock of {} is {} {} that of {}, give or take {}",
-                                         found.ranks[static_cast<size_t>(clock.rank)].host,
-                                         format_amount(size, Unit::kSeconds), clock.offset_seconds < 0 ? "behind" : "ahead of",
-                                         found.ranks.front().host, format_amount(clock.uncertainty_seconds, Unit::kSeconds));
-    const bool off = size - clock.uncertainty_seconds > kTolerableOffset;
-    roll.say(Topic::kClocks, off ? Status::kWarning : Status::kOk, text,
-             off ? "logs and traces of the two will not line up: run chrony or ntpd on both (timedatectl)" : "");
-  }
-  roll.of_hosts(Topic::kClocks, [](const Facts& facts, const auto&) -> std::optional<Remark> {
-    if (facts.unix_seconds < 0 || facts.unix_seconds >= kFirstSensible) return {};
-    return Remark{Status::kError, "the clock is before the year 2024",
-                  "set it (timedatectl set-ntp true): file times and logs would mislead"};
-  });
-  roll.of_hosts(Topic::kClocks, [](const Facts& facts, const auto&) -> std::optional<Remark> {
-    if (facts.clock_is_kept == 0) {
-      return Remark{Status::kNote, "the kernel does not know its clock to be kept by NTP",
-                    "timedatectl tells; in a virtual machine the host may keep it"};
-    }
-    if (facts.clock_is_kept == 1) return Remark{Status::kOk, "the clock is kept by NTP", ""};
-    return {};
-  });
-  roll.of_hosts(Topic::kClocks, [](const Facts& facts, const auto&) -> std::optional<Remark> {
-    if (facts.uptime_seconds <= 0) return {};
-    return Remark{Status::kOk, "up for {} hours", "", facts.uptime_seconds / 3600};
-  });
 }
 
 }  // namespace longspan::doctor

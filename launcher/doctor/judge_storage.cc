@@ -20,7 +20,8 @@ std::optional<Remark> shared_memory(const Facts& facts, size_t num_ranks) {
   if (space.total_bytes < 0) return {};
   const bool used = num_ranks > 1;
   if (used && space.writable == 0) {
-    return Remark{Status::kError, "/dev/shm cannot be written", "ranks of a host share memory there: chmod 1777 /dev/shm"};
+    return Remark{Status::kError, "/dev/shm cannot be written",
+                  "ranks of a host share memory there: chmod 1777 /dev/shm"};
   }
   const double segment = facts.mpi.segment_bytes > 0 ? static_cast<double>(facts.mpi.segment_bytes) : 4 * kMiB;
   const double needed = segment * static_cast<double>(num_ranks);
@@ -29,10 +30,10 @@ std::optional<Remark> shared_memory(const Facts& facts, size_t num_ranks) {
   const bool short_of = used && (total < needed || free < kMiB);
   const bool small = total <= 64 * kMiB || (used && free < needed);
   const std::string text = fmt::format("/dev/shm has {{}} free of {}", format_amount(total, Unit::kBytes));
-  const std::string advice =
-      fmt::format("{} rank{} of a host share{} about {} there, and more dies of SIGBUS: docker run --shm-size=1g, or mount -o "
-                  "remount,size=1g /dev/shm", num_ranks, num_ranks == 1 ? "" : "s", num_ranks == 1 ? "s" : "",
-                  format_amount(needed, Unit::kBytes));
+  const std::string advice = fmt::format(
+      "{} rank{} of a host share{} about {} there, and more dies of SIGBUS: docker run --shm-size=1g, or mount -o "
+      "remount,size=1g /dev/shm",
+      num_ranks, num_ranks == 1 ? "" : "s", num_ranks == 1 ? "s" : "", format_amount(needed, Unit::kBytes));
   const Status status = short_of ? Status::kError : small ? Status::kWarning : Status::kOk;
   return Remark{status, text, status == Status::kOk ? "" : advice, free, Unit::kBytes};
 }
@@ -57,15 +58,17 @@ std::optional<Remark> current(const Facts& facts) {
   if (space.total_bytes < 0) return {};
   const auto free = static_cast<double>(space.free_bytes);
   if (free >= 4 * kGiB) return Remark{Status::kOk, "the current folder has {} free", "", free, Unit::kBytes};
-  return Remark{Status::kWarning, "the current folder has {} free",
-                "a checkpoint takes 12 bytes a parameter, and two are kept: point output_directory to where there is space",
-                free, Unit::kBytes};
+  return Remark{
+      Status::kWarning, "the current folder has {} free",
+      "a checkpoint takes 12 bytes a parameter, and two are kept: point output_directory to where there is space", free,
+      Unit::kBytes};
 }
 
 }  // namespace
 
 void judge_storage(const Examination&, Roll& roll) {
-  roll.of_hosts(Topic::kStorage, [](const Facts& facts, const auto& ranks) { return shared_memory(facts, ranks.size()); });
+  roll.of_hosts(Topic::kStorage,
+                [](const Facts& facts, const auto& ranks) { return shared_memory(facts, ranks.size()); });
   roll.of_hosts(Topic::kStorage, [](const Facts& facts, const auto&) { return temporary(facts); });
   roll.of_hosts(Topic::kStorage, [](const Facts& facts, const auto&) { return current(facts); });
 }

@@ -11,7 +11,9 @@ namespace {
 constexpr double kPatience = 5;  // with a partner that was told to begin
 constexpr int kRepeats = 3, kRoundTrips = 50;
 
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
 
 template <class Body>
 double best_seconds(int repeats, const Body& body) {

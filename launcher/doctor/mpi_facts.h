@@ -6,8 +6,8 @@
 
 namespace longspan::doctor {
 
-// How this process was started: "alone", "mpirun", "srun", "srun without pmix" (every process then believes to be rank 0 of
-// 1), "another MPI" (started by the mpirun of one that this program is not linked with; the same holds), "pmix".
+// How this process was started: "alone", "mpirun", "srun", "srun without pmix" (every process then believes to be rank
+// 0 of 1), "another MPI" (started by the mpirun of one that this program is not linked with; the same holds), "pmix".
 std::string launch_kind(const Lookup& lookup);
 
 // Between MPI_Init and MPI_Finalize. Reads the control variables of Open MPI (MPI_T) as it resolved them.

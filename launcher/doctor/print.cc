@@ -7,7 +7,7 @@
 namespace longspan::doctor {
 namespace {
 
-constexpr const char* kTopics[kNumTopics] = {"machine", "MPI",     "binding", "memory and limits",
+constexpr const char* kTopics[kNumTopics] = {"machine", "MPI",    "binding", "memory and limits",
                                              "storage", "clocks", "network", "environment"};
 
 const char* name(Status status) {
@@ -28,7 +28,8 @@ std::string indented(const std::string& text) {
 }
 
 std::string counted(const std::vector<Finding>& findings, Status status, const char* word) {
-  const auto count = std::count_if(findings.begin(), findings.end(), [&](const Finding& f) { return f.status == status; });
+  const auto count =
+      std::count_if(findings.begin(), findings.end(), [&](const Finding& f) { return f.status == status; });
   return fmt::format("{} {}{}", count, word, count == 1 ? "" : "s");
 }
 

@@ -15,7 +15,9 @@ namespace {
 constexpr size_t kMostNames = 8;
 
 // A rank that was silent left no facts.
-bool has_told(const Facts& facts) { return !facts.mpi.launch.empty(); }
+bool has_told(const Facts& facts) {
+  return !facts.mpi.launch.empty();
+}
 
 struct Scale {
   double factor;
@@ -105,7 +107,8 @@ void Roll::close(Topic topic, const Groups& groups, Who of_whom) {
       line.replace(at, 2, format_range(group.least, group.most, unit));
     }
     std::string who = name_ranks(group.ranks);
-    if (who.empty() && of_whom == Who::kHosts && hosts_.size() > 1) who = fmt::format("each of {} hosts", hosts_.size());
+    if (who.empty() && of_whom == Who::kHosts && hosts_.size() > 1)
+      who = fmt::format("each of {} hosts", hosts_.size());
     say(topic, status, who.empty() ? line : who + ": " + line, advice);
   }
 }

@@ -35,7 +35,8 @@ class Roll {
 
   // remark(facts, rank) for every rank, or for the first rank of every host with all ranks of that host.
   void of_ranks(Topic topic, const std::function<std::optional<Remark>(const Facts&, int rank)>& remark);
-  void of_hosts(Topic topic, const std::function<std::optional<Remark>(const Facts&, const std::vector<int>& ranks)>& remark);
+  void of_hosts(Topic topic,
+                const std::function<std::optional<Remark>(const Facts&, const std::vector<int>& ranks)>& remark);
   void say(Topic topic, Status status, const std::string& text, const std::string& advice = "");
 
   // "ranks 0-3 on node1", "node1 to node4"; empty for everybody.

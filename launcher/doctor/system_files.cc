@@ -83,7 +83,8 @@ int64_t SystemFiles::least_of_groups(const std::string& controller, const GroupL
   int64_t least = kUnknown;
   for (std::string line; std::getline(groups, line);) {
     const size_t first = line.find(':'), second = line.find(':', first + 1);
-    if (second == std::string::npos || !names_controller(line.substr(first + 1, second - first - 1), controller)) continue;
+    if (second == std::string::npos || !names_controller(line.substr(first + 1, second - first - 1), controller))
+      continue;
     const std::string mount = controller.empty() ? "/sys/fs/cgroup" : "/sys/fs/cgroup/" + controller;
     // A container may show its own group as the root while /proc still names the path outside; so the root counts, too.
     for (std::string group = line.substr(second + 1);; group.resize(group.rfind('/'))) {

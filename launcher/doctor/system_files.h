@@ -19,8 +19,8 @@ class SystemFiles {
   // In "name : value" lines: the value of the first line with this name; empty if there is none.
   std::string value(const std::string& path, const std::string& name) const;
   std::vector<std::string> names(const std::string& folder) const;  // of its entries, sorted
-  // The least limit of the control group that /proc/self/cgroup names for `controller` ("" is version 2) and of all groups
-  // around it; kUnknown if none has one.
+  // The least limit of the control group that /proc/self/cgroup names for `controller` ("" is version 2) and of all
+  // groups around it; kUnknown if none has one.
   using GroupLimit = std::function<int64_t(const std::string& folder)>;
   int64_t least_of_groups(const std::string& controller, const GroupLimit& limit) const;
 
