@@ -59,7 +59,6 @@ class Examiner {
     return fmt::format("rank {} on {}", rank, found_.ranks[static_cast<size_t>(rank)].host);
   }
 
-  // Both are silent about what the other, or rank 0, waits for.
   void note_silence(int rank, const std::string& what) {
     found_.silences.push_back(fmt::format("{} did not answer: {}", name(rank), what));
   }
@@ -187,7 +186,6 @@ class Examiner {
 
 }  // namespace
 
-// What ranks other than 0 do until they are told to end.
 void follow_orders(Dialogue& dialogue) {
   while (true) {
     const Numbers order = dialogue.exchange(0, padded({}), kUntilOrdered, Waiting::kNapping);
