@@ -57,6 +57,7 @@ says '^  warning  2 ranks with 2 threads in all on 1 CPU$'
 # What is wrong with the environment or a limit of this process.
 expect 5 20 env TMPDIR="$PWD/nowhere" "$longspan" doctor
 says '^  error    TMPDIR .*/nowhere is no folder$'
+# shellcheck disable=SC2016 # $0 is of the inner shell
 expect 5 20 bash -c 'ulimit -n 40; exec "$0" doctor' "$longspan"
 says '^  error    40 open files'
 expect any 20 env OMP_NUM_THREADS=100000 "$longspan" doctor
