@@ -19,7 +19,7 @@ namespace longspan {
 struct TensorRecord {
   enum class Rows {
     kTokens,      // a row for each token of the rank's share; `width` elements each
-    kParameters,  // a share of the flat gradients, to be summed over the ranks of a sequence; zeros at both ends left out
+    kParameters,  // a share of the flat gradients, less zeros at both ends; to be summed over the ranks of a sequence
     kNone,        // one number, the same on every rank
   };
   std::string name;  // once in each microbatch, but for keys and values: these once for each owner

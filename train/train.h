@@ -14,8 +14,8 @@ namespace longspan {
 
 struct RankResources {
   int num_threads = 1;
-  std::shared_ptr<MemoryResource> memory;  // default: a caching resource over the host's memory
-  std::shared_ptr<const KernelSet> kernels;  // default: those of the run's precision; tests plant errors in them
+  std::shared_ptr<MemoryResource> memory = nullptr;  // default: a caching resource over the host's memory
+  std::shared_ptr<const KernelSet> kernels = nullptr;  // default: those of the precision; tests plant errors in them
 };
 
 enum class TrainOutcome {

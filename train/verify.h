@@ -8,10 +8,10 @@
 // follows from it.
 //
 // The measure of a difference: the largest |mesh - one rank| over the elements of a tensor, over the largest |one rank|
-// of the tensor as one rank has it: of a microbatch's activations, all its rows; of gradients, one parameter. A gradient
-// may be nothing but rounding: of a key's bias, since softmax does not feel what is added to all scores, or of queries
-// that see one key. So a bias is measured against its weight where that is larger, and every parameter against at least a
-// tenth of the largest gradient. A number that is not finite differs from everything, itself included.
+// of the tensor as one rank has it: of a microbatch's activations, all its rows; of gradients, one parameter. A
+// gradient may be nothing but rounding: of a key's bias, since softmax does not feel what is added to all scores, or of
+// queries that see one key. So a bias is measured against its weight where that is larger, and every parameter against
+// at least a tenth of the largest gradient. A number that is not finite differs from everything, itself included.
 #pragma once
 
 #include <memory>

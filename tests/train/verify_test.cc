@@ -247,6 +247,7 @@ TEST_P(VerifyError, IsFound) {
   const VerifyReport report = verified(run, DType::kFloat64, GetParam().plants);
   const std::string begin = fmt::format("rank {}, {}, ", GetParam().rank, GetParam().tensor);
   EXPECT_EQ(report.difference.substr(0, begin.size()), begin) << report.difference;
+  EXPECT_GT(report.largest, 0.01);
 }
 
 // With two microbatches on each rank.
