@@ -21,6 +21,10 @@ calls() {
     sed -E 's/.*longspan (-|[a-z])/longspan \1/; s/ +[0-9]?[>|&].*//; s/ +#.*//'
 }
 
+is_command() {  # WHERE WORD
+  "$longspan" --help | grep -qE "^ +$2 " || { complain "$1: longspan has no command $2"; return 1; }
+}
+
 # The words after the program, as a shell splits them.
 call() {  # WHERE COMMAND
   local where=$1 words said
@@ -30,7 +34,7 @@ call() {  # WHERE COMMAND
   case ${words[0]} in
     --help | --version) said=$("$longspan" "${words[0]}" 2>&1) || complain "$where: $said"; return ;;
   esac
-  "$longspan" --help | grep -qE "^ +${words[0]} " || { complain "$where: longspan has no command ${words[0]}"; return; }
+  is_command "$where" "${words[0]}" || return
   "$longspan" "${words[0]}" --help | grep -q -- --set || return 0
   said=$("$longspan" "${words[@]}" --set training.steps=0 2>&1)
   grep -vE '^longspan: (--set training.steps=0: training.steps: is 0; allowed|training: bench )' <<<"$said" >wrong
@@ -52,6 +56,8 @@ for page in $(pages); do
         ;;
     esac
   done < <(commands "$page")
+  while IFS=$'\t' read -r line word; do is_command "$page:$line" "$word"; done < <(
+    spans "$page" | sed -n 's/^\([0-9]*\tlongspan \)\([a-z]*\).*/\1\2/p' | sed 's/longspan //' | grep '[a-z]$')
 done
 [ "$num_calls" -gt 8 ] || complain "only $num_calls calls of longspan were found"
 finish

@@ -59,6 +59,8 @@ finds commands 'did you mean "global_batch_sequences"' README.md \
 finds commands 'mesh has no field "contxt"' README.md 's/context: 2/contxt: 2/'
 finds commands 'model has no field "hiden_size"' README.md 's/hidden_size: 256/hiden_size: 256/'
 finds commands 'syntax error' docs/02-groups-and-mesh.md 's/^done$/doen/'
+finds commands 'longspan has no command verfy' docs/02-groups-and-mesh.md \
+  's/`longspan verify/`longspan verfy/'
 finds tables 'course hops 4' docs/04-the-ring.md 's/^hop 1        3       0/hop 1        0       3/'
 finds tables 'exit code 2' docs/02-groups-and-mesh.md 's/course mesh 2 4/course mash 2 4/'
 finish

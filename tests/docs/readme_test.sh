@@ -63,6 +63,7 @@ run() {  # WHERE COMMAND
   SHORT_STEPS=$steps PATH=$path timeout 100 bash -euo pipefail -c "${2//\/home\/me\/notes/$folder/notes}" \
     >said 2>&1 </dev/null
   code=$?
+  [[ $2 == *' doctor' ]] && [ "$code" = 5 ] && code=0  # it ran; what it finds is about the machine
   [ "$code" = 0 ] || { complain "$1: exit code $code: $2"; cat said; }
 }
 
