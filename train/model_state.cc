@@ -31,7 +31,8 @@ void refuse_unused(const HuggingFaceWeights& weights, const ParameterSet& parame
     const bool known = name.ends_with("rotary_emb.inv_freq") ||
                        (name == "lm_head.weight" && spec.model.tie_embeddings == ModelSpec::Tie::kYes);
     if (!known) {
-      raise(ErrorKind::kCheckpoint, "{} holds a tensor {} that this model does not have", spec.model_folder, name);
+      raise(ErrorKind::kCheckpoint, "{} holds a tensor {} that this model does not have", spec.model_folder,
+            shown(name));
     }
   }
 }
