@@ -34,18 +34,14 @@ class Complaints final : public google::protobuf::io::ErrorCollector {
   Complaints(const std::string& name, const TextOutline& outline) : name_(name), outline_(outline) {}
 
   void AddError(int line, google::protobuf::io::ColumnNumber column, const std::string& message) override {
-    if (messages_.size() == kMostComplaints) {
-      ++num_more_;
-      return;
-    }
-    const TextPlace noticed{std::max(line, 0), std::max(column, 0)};
-    const TextPlace place = outline_.word_before(subject_of_parser_message(message), noticed);
-    messages_.push_back(at(name_, place) + ": " +
-                        explain_parser_message(message, outline_.messages_around(place)));
+    // The tokenizer complains of a character, then the parser of the token that it spoilt.
+    if (line == last_error_line_) return;
+    last_error_line_ = line;
+    add(line, column, message);
   }
   // Unknown fields arrive as warnings, since only then does the parser go on to find the next.
   void AddWarning(int line, google::protobuf::io::ColumnNumber column, const std::string& message) override {
-    AddError(line, column, message);
+    add(line, column, message);
   }
   std::vector<std::string> messages() const {
     std::vector<std::string> all = messages_;
@@ -54,10 +50,23 @@ class Complaints final : public google::protobuf::io::ErrorCollector {
   }
 
  private:
+  void add(int line, int column, const std::string& message) {
+    if (messages_.size() == kMostComplaints) {
+      ++num_more_;
+      return;
+    }
+    const TextPlace noticed{std::max(line, 0), std::max(column, 0)};
+    const TextPlace place = outline_.word_before(subject_of_parser_message(message), noticed);
+    const std::vector<std::string> around = outline_.messages_around(place);
+    messages_.push_back(at(name_, place) + ": " + field_of_value(message, around, outline_.words_before(noticed)) +
+                        shown(explain_parser_message(message, around), 600));
+  }
+
   const std::string& name_;
   const TextOutline& outline_;
   std::vector<std::string> messages_;
   int64_t num_more_ = 0;
+  int last_error_line_ = -2;  // -1 is what the parser says where it knows none
 };
 
 void record_origins(const Message& message, TextFormat::ParseInfoTree& tree, const std::string& prefix,
@@ -116,7 +125,7 @@ LoadedConfig parse_config(std::string_view text, const std::string& name,
   }
   const TextOutline outline(text);
   if (outline.depth() > kMaxConfigDepth) {
-    raise(ErrorKind::kConfiguration, "{}: messages nest {} deep; at most {} are allowed",
+    raise(ErrorKind::kConfiguration, "{}: messages and lists nest {} deep; at most {} are allowed",
           at(name, outline.deepest()), outline.depth(), kMaxConfigDepth);
   }
   LoadedConfig loaded;

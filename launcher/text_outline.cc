@@ -51,6 +51,7 @@ TextOutline::TextOutline(std::string_view text) {
   Cursor cursor(text);
   std::vector<std::string> open;
   std::string word;  // the last name seen: the field that a brace belongs to
+  int num_lists = 0;  // open ones
   while (!cursor.at_end()) {
     const TextPlace place = cursor.place();
     if (std::isalpha(static_cast<unsigned char>(cursor.peek())) || cursor.peek() == '_') {
@@ -63,12 +64,12 @@ TextOutline::TextOutline(std::string_view text) {
       cursor.skip_line();
     } else if (c == '"' || c == '\'') {
       cursor.skip_string(c);
+    } else if (c == '[' || c == ']') {
+      num_lists = std::max(num_lists + (c == '[' ? 1 : -1), 0);
+      note_depth(static_cast<int>(open.size()) + num_lists, place);
     } else if (c == '{' || c == '<') {
       open.push_back(word);
-      if (static_cast<int>(open.size()) > depth_) {
-        depth_ = static_cast<int>(open.size());
-        deepest_ = place;
-      }
+      note_depth(static_cast<int>(open.size()) + num_lists, place);
       events_.push_back({place, static_cast<int>(open.size()), word});
     } else if ((c == '}' || c == '>') && !open.empty()) {
       word = open.back();  // in a list, the next message belongs to the same field
@@ -76,6 +77,20 @@ TextOutline::TextOutline(std::string_view text) {
       events_.push_back({place, static_cast<int>(open.size()), ""});
     }
   }
+}
+
+void TextOutline::note_depth(int depth, TextPlace place) {
+  if (depth <= depth_) return;
+  depth_ = depth;
+  deepest_ = place;
+}
+
+std::vector<std::string> TextOutline::words_before(TextPlace place) const {
+  std::vector<std::string> words;
+  for (auto it = words_.rbegin(); it != words_.rend() && words.size() < 2; ++it) {
+    if (it->place < place) words.push_back(it->text);
+  }
+  return words;
 }
 
 std::vector<std::string> TextOutline::messages_around(TextPlace place) const {

@@ -26,7 +26,9 @@ class TextOutline {
   // Where the word last begins before the place, or the place itself: the parser complains about a name once it has read
   // what follows it.
   TextPlace word_before(const std::string& word, TextPlace place) const;
-  int depth() const { return depth_; }
+  // The last two words that begin before the place, the nearest first: a value and the name of its field, or the name alone.
+  std::vector<std::string> words_before(TextPlace place) const;
+  int depth() const { return depth_; }  // of messages and lists
   TextPlace deepest() const { return deepest_; }  // where depth() was first reached
 
  private:
@@ -39,6 +41,8 @@ class TextOutline {
     TextPlace place;
     std::string text;
   };
+  void note_depth(int depth, TextPlace place);
+
   std::vector<Event> events_;
   std::vector<Word> words_;
   int depth_ = 0;

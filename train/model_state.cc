@@ -100,15 +100,21 @@ std::optional<CheckpointFacts> load_newest(Context& context, const RunSpec& spec
   return facts;
 }
 
+void check_weights(const RunSpec& spec, const Communicator& world, const ParameterSet& parameters) {
+  if (world.rank() != 0 || spec.model_folder.empty() || !list_checkpoints(spec.output_directory).empty()) return;
+  const HuggingFaceWeights weights(spec.model_folder);
+  for (const auto& p : parameters.all()) weights.expect(p->name, p->shape);
+  refuse_unused(weights, parameters, spec);
+}
+
 void initialize_weights(Context& context, const RunSpec& spec, Communicator& world, ParameterSet& parameters) {
   if (spec.model_folder.empty()) {
     parameters.initialize(context, spec.seed, spec.model.initializer_range);
     return;
   }
   if (world.rank() == 0) {
-    HuggingFaceWeights weights(spec.model_folder);
+    const HuggingFaceWeights weights(spec.model_folder);
     for (const auto& p : parameters.all()) weights.read_into(p->name, p->master);
-    refuse_unused(weights, parameters, spec);
   }
   broadcast(context, world, checkpoint_tensors(parameters, nullptr));
   parameters.refresh_values(context);

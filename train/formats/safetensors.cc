@@ -132,12 +132,16 @@ const SafetensorsInfo& SafetensorsFile::info(const std::string& name) const {
   return found->second;
 }
 
-void SafetensorsFile::read(const std::string& name, const Shape& shape, DType dtype, void* out) const {
+void SafetensorsFile::expect(const std::string& name, const Shape& shape) const {
   const SafetensorsInfo& tensor = info(name);
   if (!same_shape(tensor.shape, shape)) {
     raise(ErrorKind::kCheckpoint, "{}: tensor '{}' has shape {}, not {}", path(), shown(name),
           shape_text(tensor.shape), shape.to_string());
   }
+}
+
+void SafetensorsFile::read(const std::string& name, const Shape& shape, DType dtype, void* out) const {
+  expect(name, shape);
   read_elements(name, 0, shape.num_elements(), dtype, out);
 }
 
