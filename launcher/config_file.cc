@@ -58,8 +58,19 @@ class Complaints final : public google::protobuf::io::ErrorCollector {
     const TextPlace noticed{std::max(line, 0), std::max(column, 0)};
     const TextPlace place = outline_.word_before(subject_of_parser_message(message), noticed);
     const std::vector<std::string> around = outline_.messages_around(place);
-    messages_.push_back(at(name_, place) + ": " + field_of_value(message, around, outline_.words_before(noticed)) +
+    messages_.push_back(at(name_, place) + ": " + field_of_value(message, around, noticed) +
                         shown(explain_parser_message(message, around), 600));
+  }
+
+  // "data.format: ", where the message does not say it.
+  std::string field_of_value(const std::string& message, const std::vector<std::string>& around, TextPlace place) const {
+    using Kind = TextOutline::WordKind;
+    const bool value = is_about_value(message);
+    if (!value && !is_about_message(message)) return {};
+    const std::string word = outline_.last_word_before(place, value ? Kind::kBeforeColon : Kind::kAny);
+    const auto* parent = message_at(around);
+    if (parent == nullptr || parent->FindFieldByName(word) == nullptr) return {};
+    return (around.empty() ? "" : join(around, ".") + ".") + word + ": ";
   }
 
   const std::string& name_;

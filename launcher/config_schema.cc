@@ -107,19 +107,13 @@ std::string subject_of_parser_message(const std::string& message) {
   return value || twice ? quoted(message, 0) : std::string();
 }
 
-std::string field_of_value(const std::string& message, const std::vector<std::string>& path,
-                           const std::vector<std::string>& words) {
-  constexpr std::array<std::string_view, 6> kOpenings = {"Expected integer", "Expected double", "Expected string",
-                                                         "Expected \"{\"", "Integer out of range", "Invalid value for"};
-  const auto opens = [&](std::string_view opening) { return message.starts_with(opening); };
-  const Descriptor* around = message_at(path);
-  if (around == nullptr || std::none_of(kOpenings.begin(), kOpenings.end(), opens)) return {};
-  for (const std::string& word : words) {
-    if (around->FindFieldByName(word) == nullptr) continue;
-    return (path.empty() ? "" : join(path, ".") + ".") + word + ": ";
-  }
-  return {};
+bool is_about_value(const std::string& message) {
+  constexpr std::array<std::string_view, 4> kOpenings = {"Expected integer", "Expected double", "Expected string",
+                                                         "Integer out of range"};
+  return std::any_of(kOpenings.begin(), kOpenings.end(), [&](auto opening) { return message.starts_with(opening); });
 }
+
+bool is_about_message(const std::string& message) { return message.starts_with("Expected \"{\""); }
 
 std::string explain_parser_message(const std::string& message, const std::vector<std::string>& path) {
   if (message.ends_with("got: ")) return message + "the end of the text";

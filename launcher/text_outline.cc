@@ -38,6 +38,10 @@ class Cursor {
     while (!at_end() && (std::isalnum(static_cast<unsigned char>(peek())) || peek() == '_')) word += take();
     return word;
   }
+  bool colon_follows() const {
+    const size_t next = text_.find_first_not_of(" \t\n", next_);
+    return next != std::string_view::npos && text_[next] == ':';
+  }
 
  private:
   std::string_view text_;
@@ -56,7 +60,7 @@ TextOutline::TextOutline(std::string_view text) {
     const TextPlace place = cursor.place();
     if (std::isalpha(static_cast<unsigned char>(cursor.peek())) || cursor.peek() == '_') {
       word = cursor.take_word();
-      words_.push_back({place, word});
+      words_.push_back({place, word, cursor.colon_follows()});
       continue;
     }
     const char c = cursor.take();
@@ -85,12 +89,11 @@ void TextOutline::note_depth(int depth, TextPlace place) {
   deepest_ = place;
 }
 
-std::vector<std::string> TextOutline::words_before(TextPlace place) const {
-  std::vector<std::string> words;
-  for (auto it = words_.rbegin(); it != words_.rend() && words.size() < 2; ++it) {
-    if (it->place < place) words.push_back(it->text);
+std::string TextOutline::last_word_before(TextPlace place, WordKind kind) const {
+  for (auto it = words_.rbegin(); it != words_.rend(); ++it) {
+    if (it->place < place && (kind == WordKind::kAny || it->has_colon)) return it->text;
   }
-  return words;
+  return {};
 }
 
 std::vector<std::string> TextOutline::messages_around(TextPlace place) const {

@@ -26,8 +26,9 @@ class TextOutline {
   // Where the word last begins before the place, or the place itself: the parser complains about a name once it has read
   // what follows it.
   TextPlace word_before(const std::string& word, TextPlace place) const;
-  // The last two words that begin before the place, the nearest first: a value and the name of its field, or the name alone.
-  std::vector<std::string> words_before(TextPlace place) const;
+  // The last word that begins before the place, or the last one that a colon follows: the name of a field that has a value.
+  enum class WordKind { kAny, kBeforeColon };
+  std::string last_word_before(TextPlace place, WordKind kind) const;
   int depth() const { return depth_; }  // of messages and lists
   TextPlace deepest() const { return deepest_; }  // where depth() was first reached
 
@@ -40,6 +41,7 @@ class TextOutline {
   struct Word {
     TextPlace place;
     std::string text;
+    bool has_colon;
   };
   void note_depth(int depth, TextPlace place);
 

@@ -1,5 +1,8 @@
 #!/bin/bash
-# Bad input of every kind, as a user hands it in: bad_input_test.sh LONGSPAN FOLDER RANKS [NAME...]
+# Bad input of every kind, as a user hands it in: bad_input_test.sh LONGSPAN FOLDER RANKS [PART PARTS]
+#
+# The rows are dealt out to the parts 0 to PARTS - 1, as the tests run beside each other. With ONLY="name ..." in the
+# environment only these rows are run, and with SHOW=1 what each makes the program say is printed.
 #
 # The cases are the rows of bad_input/*.sh, each run in a folder of its own that holds a small sound run. Of every case it is
 # asserted: the exit code; one line of complaint for the run, not one for each rank, which holds the given words; no crash;
@@ -8,8 +11,9 @@ set -u
 longspan=$1
 folder=$2
 ranks=$3
-shift 3
-only=" $* "
+part=${4:-0}
+parts=${5:-1}
+only=" ${ONLY:-} "
 tests=$(cd "$(dirname "$0")/.." && pwd)
 golden=$tests/golden/llama_linear_tied
 rows=$tests/launcher/bad_input
@@ -19,7 +23,7 @@ folder=$PWD
 export OMPI_MCA_btl_vader_single_copy_mechanism=none OMP_NUM_THREADS=1 NO_COLOR=1
 launch=("$tests/support/mpi_run" "$ranks" 20)
 [ "$ranks" = 1 ] && launch=(timeout 20)
-num_cases=0 failures=0
+num_rows=0 num_cases=0 failures=0
 . "$rows/files.sh"
 
 complain() { echo "FAILED: $name: $*"; failed=1; }
@@ -76,7 +80,10 @@ end_case() {
   cd "$folder" || exit 1
 }
 
-wanted() { [ "$only" = "  " ] || [[ $only == *" $1 "* ]]; }
+wanted() {
+  num_rows=$((num_rows + 1))
+  [ $((num_rows % parts)) = "$part" ] && { [ "$only" = "  " ] || [[ $only == *" $1 "* ]]; }
+}
 
 # bad NAME CODE PREPARATION ARGUMENTS WORD...: `train --config run.textproto` with these arguments; both strings are shell.
 bad() {
@@ -88,13 +95,14 @@ bad() {
   end_case
 }
 
-# The same where rank 1 alone is given the arguments.
+# The same where rank 1 alone is given the arguments, or works in the folder `hers` and rank 0 in `his`.
 bad_on_rank_1() {
   [ "$ranks" = 2 ] && wanted "$1" || return 0
+  local his=. hers=. config=run.textproto launch=("$tests/support/mpi_run" 1 20)
   begin_case "$1" "$3"
-  local sound=("${arguments[@]}") launch=("$tests/support/mpi_run" 1 20)
-  eval "arguments+=($4)"
-  run_it "$longspan" "${sound[@]}" : -np 1 "$longspan" "${arguments[@]}"
+  eval "arguments=($4)"
+  run_it -wdir "$his" "$longspan" train --config run.textproto --set output_directory="$PWD/out" \
+    : -np 1 -wdir "$hers" "$longspan" train --config "$config" --set output_directory="$PWD/out" "${arguments[@]}"
   examine "$2" "${@:5}"
   end_case
 }
