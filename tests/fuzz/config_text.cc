@@ -9,7 +9,11 @@ namespace {
 void try_command(const LoadedConfig& parsed, Command command) {
   fuzz::holds(ErrorKind::kConfiguration, fuzz::Lines::kMany, [&] {
     LoadedConfig loaded = parsed;
-    const auto read_model = [](const std::string&) { return ModelSpec{.num_heads = 8, .bias = ModelSpec::Bias::kQkv}; };
+    const auto read_model = [](const std::string&) {
+      ModelSpec spec;
+      spec.num_heads = 8;
+      return spec;
+    };
     const ConfigTarget target = {.command = command, .num_ranks = 2, .bench = "ring", .read_model = read_model};
     resolve(loaded, target);
     if (command == Command::kBench) return;
