@@ -1,7 +1,8 @@
 # Helpers that every room's CMakeLists.txt uses, and the compiler flags of the whole house.
 
 option(LONGSPAN_BUILD_TESTS "Build the tests" ON)
-set(LONGSPAN_SANITIZER "" CACHE STRING "Empty, thread, or address,undefined")
+option(LONGSPAN_FUZZ "Build the fuzz targets of tests/fuzz, and nothing else; for clang" OFF)
+set(LONGSPAN_SANITIZER "" CACHE STRING "Empty, or what -fsanitize takes: thread, or address,undefined")
 
 set(CMAKE_CXX_STANDARD 20)
 set(CMAKE_CXX_STANDARD_REQUIRED ON)
@@ -16,7 +17,7 @@ add_compile_options(-Wall -Wextra -Wpedantic -Wshadow -Wno-psabi -Werror)
 if(LONGSPAN_SANITIZER)
   add_compile_options(-fsanitize=${LONGSPAN_SANITIZER} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   # GCC's flow analysis sees uninitialised values in instrumented standard headers (<regex>) that are none.
-  add_compile_options(-Wno-maybe-uninitialized)
+  add_compile_options($<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
   add_link_options(-fsanitize=${LONGSPAN_SANITIZER})
 endif()
 

@@ -1,5 +1,8 @@
 #include "launcher/config_defaults.h"
 
+#include "core/base/error.h"
+#include "launcher/config_limits.h"
+
 namespace longspan {
 namespace {
 
@@ -99,6 +102,18 @@ void import_model(Model& model, const ModelSpec& spec, ConfigProblems& problems)
   LS_IMPORT(model, "model.", qkv_bias, spec.bias == ModelSpec::Bias::kQkv);
   LS_IMPORT(model, "model.", qk_norm, spec.qk_norm == ModelSpec::QkNorm::kYes);
   import_rope(*model.mutable_rope(), spec.rope, folder, problems);
+}
+
+// A model of absurd sizes is the fault of its file, which no field of the configuration could mend.
+void check_imported(const Model& model) {
+  RunConfig alone;
+  *alone.mutable_model() = model;
+  const ConfigOrigins nowhere;
+  ConfigProblems problems(nowhere);
+  check_limits(alone, problems);
+  if (!problems.empty()) {
+    raise(ErrorKind::kCheckpoint, "{}/config.json: {}", model.from_huggingface(), problems.text("; "));
+  }
 }
 
 void drop_empty(google::protobuf::RepeatedPtrField<std::string>& files) {
@@ -229,7 +244,10 @@ void fill_defaults(RunConfig& c, const ConfigTarget& target, ConfigProblems& pro
                  Data::Format_Name(c.data().format()));
   }
   Model& model = *c.mutable_model();
-  if (!model.from_huggingface().empty()) import_model(model, target.read_model(model.from_huggingface()), problems);
+  if (!model.from_huggingface().empty()) {
+    import_model(model, target.read_model(model.from_huggingface()), problems);
+    check_imported(model);
+  }
   if (!model.has_initializer_range()) model.set_initializer_range(ModelSpec{}.initializer_range);
   if (!model.attention().has_type()) model.mutable_attention()->set_type(Attention::FULL);
   fill_model(model);

@@ -22,6 +22,8 @@ using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::TextFormat;
 
+constexpr size_t kMostComplaints = 20;  // a file of something else holds hundreds of thousands
+
 std::string at(const std::string& name, TextPlace place) {
   return fmt::format("{}:{}:{}", name, place.line + 1, place.column + 1);
 }
@@ -32,21 +34,50 @@ class Complaints final : public google::protobuf::io::ErrorCollector {
   Complaints(const std::string& name, const TextOutline& outline) : name_(name), outline_(outline) {}
 
   void AddError(int line, google::protobuf::io::ColumnNumber column, const std::string& message) override {
-    const TextPlace noticed{std::max(line, 0), std::max(column, 0)};
-    const TextPlace place = outline_.word_before(subject_of_parser_message(message), noticed);
-    messages_.push_back(at(name_, place) + ": " +
-                        explain_parser_message(message, outline_.messages_around(place)));
+    // The tokenizer complains of a character, then the parser of the token that it spoilt.
+    if (line == last_error_line_) return;
+    last_error_line_ = line;
+    add(line, column, message);
   }
   // Unknown fields arrive as warnings, since only then does the parser go on to find the next.
   void AddWarning(int line, google::protobuf::io::ColumnNumber column, const std::string& message) override {
-    AddError(line, column, message);
+    add(line, column, message);
   }
-  const std::vector<std::string>& messages() const { return messages_; }
+  std::vector<std::string> messages() const {
+    std::vector<std::string> all = messages_;
+    if (num_more_ > 0) all.push_back(fmt::format("{}: and {} more problems like these", name_, num_more_));
+    return all;
+  }
 
  private:
+  void add(int line, int column, const std::string& message) {
+    if (messages_.size() == kMostComplaints) {
+      ++num_more_;
+      return;
+    }
+    const TextPlace noticed{std::max(line, 0), std::max(column, 0)};
+    const TextPlace place = outline_.word_before(subject_of_parser_message(message), noticed);
+    const std::vector<std::string> around = outline_.messages_around(place);
+    messages_.push_back(at(name_, place) + ": " + field_of_value(message, around, noticed) +
+                        shown(explain_parser_message(message, around), 600));
+  }
+
+  // "data.format: ", where the message does not say it.
+  std::string field_of_value(const std::string& message, const std::vector<std::string>& around, TextPlace place) const {
+    using Kind = TextOutline::WordKind;
+    const bool value = is_about_value(message);
+    if (!value && !is_about_message(message)) return {};
+    const std::string word = outline_.last_word_before(place, value ? Kind::kBeforeColon : Kind::kAny);
+    const auto* parent = message_at(around);
+    if (parent == nullptr || parent->FindFieldByName(word) == nullptr) return {};
+    return (around.empty() ? "" : join(around, ".") + ".") + word + ": ";
+  }
+
   const std::string& name_;
   const TextOutline& outline_;
   std::vector<std::string> messages_;
+  int64_t num_more_ = 0;
+  int last_error_line_ = -2;  // -1 is what the parser says where it knows none
 };
 
 void record_origins(const Message& message, TextFormat::ParseInfoTree& tree, const std::string& prefix,
@@ -74,8 +105,10 @@ void record_origins(const Message& message, TextFormat::ParseInfoTree& tree, con
 }
 
 std::string read_text(const std::string& path) {
-  const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  // O_NONBLOCK: opening a pipe must not wait for its writer. Reading may: a shell's <(...) is a pipe with one.
+  const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (file < 0) raise(ErrorKind::kConfiguration, "cannot read the configuration {}: {}", path, strerror(errno));
+  fcntl(file, F_SETFL, 0);
   std::string text;
   char buffer[65536];
   ssize_t count = 0;
@@ -83,8 +116,11 @@ std::string read_text(const std::string& path) {
     text.append(buffer, static_cast<size_t>(count));
   }
   const int error = errno;
+  struct stat status {};
+  const bool is_pipe = fstat(file, &status) == 0 && S_ISFIFO(status.st_mode);
   close(file);
   if (count < 0) raise(ErrorKind::kConfiguration, "cannot read the configuration {}: {}", path, strerror(error));
+  if (is_pipe && text.empty()) raise(ErrorKind::kConfiguration, "cannot read the configuration {}: a pipe without a writer", path);
   return text;
 }
 
@@ -100,7 +136,7 @@ LoadedConfig parse_config(std::string_view text, const std::string& name,
   }
   const TextOutline outline(text);
   if (outline.depth() > kMaxConfigDepth) {
-    raise(ErrorKind::kConfiguration, "{}: messages nest {} deep; at most {} are allowed",
+    raise(ErrorKind::kConfiguration, "{}: messages and lists nest {} deep; at most {} are allowed",
           at(name, outline.deepest()), outline.depth(), kMaxConfigDepth);
   }
   LoadedConfig loaded;

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <string_view>
 
+#include "core/base/error.h"
 #include "launcher/config_schema.h"
 #include "launcher/join.h"
 
@@ -92,6 +93,14 @@ double number(const Element& at) {
                                           : reflect.GetRepeatedInt64(at.message, &at.field, at.index));
 }
 
+// As it was given: a double would round large integers.
+std::string number_text(const Element& at) {
+  const auto& reflect = *at.message.GetReflection();
+  if (at.field.cpp_type() != FieldDescriptor::CPPTYPE_INT64) return fmt::format("{}", number(at));
+  return fmt::format("{}", at.index < 0 ? reflect.GetInt64(at.message, &at.field)
+                                        : reflect.GetRepeatedInt64(at.message, &at.field, at.index));
+}
+
 void check_number(const Element& at, const std::string& path, const std::string& schema_path,
                   ConfigProblems& problems) {
   const auto limits = limits_of(schema_path);
@@ -100,8 +109,19 @@ void check_number(const Element& at, const std::string& path, const std::string&
   const bool above = limits->lower == kOpen ? value > limits->minimum : value >= limits->minimum;
   if (std::isfinite(value) && above && value <= limits->maximum) return;
   const char* range = limits->lower == kOpen ? "more than {} to {}" : "{} to {}";
-  problems.add(path, "is {}; allowed is {}", value,
+  problems.add(path, "is {}; allowed is {}", number_text(at),
                fmt::format(fmt::runtime(range), limits->minimum, limits->maximum));
+}
+
+// What is handed to the system as a name would end at a zero byte, and be another name.
+void check_text(const Element& at, const std::string& path, ConfigProblems& problems) {
+  if (at.field.type() != FieldDescriptor::TYPE_STRING) return;  // bytes may be any
+  const auto& reflect = *at.message.GetReflection();
+  const std::string text = at.index < 0 ? reflect.GetString(at.message, &at.field)
+                                        : reflect.GetRepeatedString(at.message, &at.field, at.index);
+  if (const size_t place = text.find('\0'); place != std::string::npos) {
+    problems.add(path, "is \"{}\", with a zero byte at {}", shown(text), place);
+  }
 }
 
 void check_enum(const Element& at, const std::string& path, ConfigProblems& problems) {
@@ -129,6 +149,8 @@ void walk(const Message& message, const std::string& prefix, const std::string& 
         walk(child, path + ".", schema_path + (index < 0 ? "." : "[]."), problems);
       } else if (field->cpp_type() == FieldDescriptor::CPPTYPE_ENUM) {
         check_enum(at, path, problems);
+      } else if (field->cpp_type() == FieldDescriptor::CPPTYPE_STRING) {
+        check_text(at, path, problems);
       } else {
         check_number(at, path, schema_path, problems);
       }

@@ -22,8 +22,10 @@ std::string ConfigOrigins::of(const std::string& path) const {
   return "";
 }
 
+std::string ConfigProblems::text(const char* separator) const { return join(messages_, separator); }
+
 void ConfigProblems::raise_if_any() const {
-  if (!messages_.empty()) raise(ErrorKind::kConfiguration, "{}", join(messages_, "\n"));
+  if (!empty()) raise(ErrorKind::kConfiguration, "{}", text("\n"));
 }
 
 }  // namespace longspan

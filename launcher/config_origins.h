@@ -31,6 +31,8 @@ class ConfigProblems {
     messages_.push_back(fmt::format("{}{}{}: {}", origin, origin.empty() ? "" : ": ", path,
                                     fmt::format(format, std::forward<Args>(args)...)));
   }
+  bool empty() const { return messages_.empty(); }
+  std::string text(const char* separator) const;
   // Throws Error(kConfiguration) with all of them, one a line, if there are any.
   void raise_if_any() const;
 

@@ -35,7 +35,7 @@ std::string trimmed(const std::string& text) {
 Override split(const std::string& text) {
   const size_t equals = text.find('=');
   if (equals == std::string::npos) {
-    raise(ErrorKind::kConfiguration, "--set {}: expected path=value, such as training.steps=100", text);
+    raise(ErrorKind::kConfiguration, "--set {}: expected path=value, such as training.steps=100", shown(text));
   }
   Override result;
   std::string path = trimmed(text.substr(0, equals));
@@ -103,8 +103,11 @@ std::string spelled(const FieldDescriptor& field, const std::string& value) {
 std::unique_ptr<Message> parse_value(const Message& parent, const FieldDescriptor& field, const Override& what) {
   const std::string text = spelled(field, what.value);
   const TextOutline outline(text);
-  if (text.size() > kMaxConfigBytes || outline.depth() > kMaxConfigDepth) {
-    raise(ErrorKind::kConfiguration, "the value is too long or nests too deep");
+  if (text.size() > kMaxConfigBytes) {
+    raise(ErrorKind::kConfiguration, "the value has {} bytes; at most {} are allowed", text.size(), kMaxConfigBytes);
+  }
+  if (outline.depth() > kMaxConfigDepth) {
+    raise(ErrorKind::kConfiguration, "the value nests {} deep; at most {} are allowed", outline.depth(), kMaxConfigDepth);
   }
   Listener listener({what.path.begin(), what.path.end() - 1}, outline);
   std::unique_ptr<Message> scratch(parent.New());
@@ -160,9 +163,9 @@ void apply_override(const std::string& text, config::RunConfig& config, ConfigOr
   try {
     apply(what, config);
   } catch (const Error& error) {
-    raise(ErrorKind::kConfiguration, "--set {}: {}", text, error.what());
+    raise(ErrorKind::kConfiguration, "--set {}: {}", shown(text), error.what());
   }
-  origins.set(join(what.path, "."), "--set " + text);
+  origins.set(join(what.path, "."), "--set " + shown(text));
 }
 
 }  // namespace longspan

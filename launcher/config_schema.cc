@@ -3,8 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
+#include <string_view>
 
 #include "configs/schema/run.pb.h"
+#include "core/base/error.h"
 #include "launcher/join.h"
 #include "launcher/nearest_match.h"
 
@@ -75,7 +78,7 @@ const Descriptor* message_at(const std::vector<std::string>& path) {
 
 std::string no_such_field(const Descriptor& message, const std::vector<std::string>& path,
                           const std::string& name) {
-  const std::string shown = path.empty() ? "the configuration" : join(path, ".");
+  const std::string around = path.empty() ? "the configuration" : join(path, ".");
   const std::vector<std::string> known = field_names(message);
   std::string advice = suggestion(name, known);
   if (nearest_match(name, known).empty()) {
@@ -87,13 +90,13 @@ std::string no_such_field(const Descriptor& message, const std::vector<std::stri
       }
     }
   }
-  return fmt::format("{} has no field \"{}\"{}", shown, name, advice);
+  return fmt::format("{} has no field \"{}\"{}", around, shown(name), advice);
 }
 
-std::string no_such_value(const FieldDescriptor& field, const std::string& shown, const std::string& value) {
+std::string no_such_value(const FieldDescriptor& field, const std::string& path, const std::string& value) {
   const std::vector<std::string> known = value_names(*field.enum_type());
   const std::string best = nearest_match(value, known);
-  return fmt::format("{} is \"{}\"; allowed are {}{}", shown, value, join(known, ", "),
+  return fmt::format("{} is \"{}\"; allowed are {}{}", path, shown(value), join(known, ", "),
                      best.empty() ? "" : fmt::format("; did you mean \"{}\"?", best));
 }
 
@@ -104,7 +107,16 @@ std::string subject_of_parser_message(const std::string& message) {
   return value || twice ? quoted(message, 0) : std::string();
 }
 
+bool is_about_value(const std::string& message) {
+  constexpr std::array<std::string_view, 4> kOpenings = {"Expected integer", "Expected double", "Expected string",
+                                                         "Integer out of range"};
+  return std::any_of(kOpenings.begin(), kOpenings.end(), [&](auto opening) { return message.starts_with(opening); });
+}
+
+bool is_about_message(const std::string& message) { return message.starts_with("Expected \"{\""); }
+
 std::string explain_parser_message(const std::string& message, const std::vector<std::string>& path) {
+  if (message.ends_with("got: ")) return message + "the end of the text";
   const Descriptor* around = message_at(path);
   if (around == nullptr) return message;
   if (message.find("has no field named") != std::string::npos) {

@@ -30,6 +30,9 @@ std::string no_such_value(const google::protobuf::FieldDescriptor& field, const 
 std::string subject_of_parser_message(const std::string& message);
 
 // What the parser of protobuf said inside the message at `path`, in the words above where it is one of those two.
+// Where the parser complains of a value it does not say of which field.
+bool is_about_value(const std::string& message);    // the field is the last with a colon behind it
+bool is_about_message(const std::string& message);  // the field is the last word: a brace should follow
 std::string explain_parser_message(const std::string& message, const std::vector<std::string>& path);
 
 }  // namespace longspan

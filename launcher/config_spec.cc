@@ -126,6 +126,9 @@ void resolve(LoadedConfig& loaded, const ConfigTarget& target) {
   check_limits(loaded.config, choices);
   choices.raise_if_any();
   ConfigProblems contradictions(loaded.origins);
+  for (const FieldProblem& problem : problems_of(model_spec(loaded.config.model()))) {
+    contradictions.add("model." + problem.field, "{}", problem.what);
+  }
   check_consistency(loaded.config, target.command, contradictions);
   contradictions.raise_if_any();
 }

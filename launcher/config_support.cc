@@ -55,24 +55,6 @@ void check_memory_support(const RunConfig& c, ConfigProblems& problems) {
   }
 }
 
-void check_model(const RunConfig& c, ConfigProblems& problems) {
-  const Model& m = c.model();
-  if (m.num_heads() % m.num_kv_heads() != 0) {
-    problems.add("model.num_kv_heads", "is {}, which does not divide model.num_heads {}", m.num_kv_heads(), m.num_heads());
-  }
-  if (m.head_dim() % 2 != 0) {
-    problems.add("model.head_dim", "is {}; the rotary embedding turns pairs, so it must be even", m.head_dim());
-  }
-  const RopeScaling& scaling = m.rope().scaling();
-  if (scaling.type() == RopeScaling::YARN && scaling.beta_fast() <= scaling.beta_slow()) {
-    problems.add("model.rope.scaling.beta_fast", "is {}, not above beta_slow {}", scaling.beta_fast(), scaling.beta_slow());
-  }
-  if (scaling.type() == RopeScaling::LLAMA3 && scaling.high_frequency_factor() <= scaling.low_frequency_factor()) {
-    problems.add("model.rope.scaling.high_frequency_factor", "is {}, not above low_frequency_factor {}",
-                 scaling.high_frequency_factor(), scaling.low_frequency_factor());
-  }
-}
-
 void check_data(const RunConfig& c, ConfigProblems& problems) {
   const Data& data = c.data();
   if (data.files_size() > 0 && data.blend_size() > 0) {
@@ -204,7 +186,6 @@ void check_bench(const RunConfig& c, const std::string& name, ConfigProblems& pr
 
 void check_consistency(const RunConfig& c, Command command, ConfigProblems& problems) {
   check_needs(c, command, problems);
-  check_model(c, problems);
   check_data(c, problems);
   check_training(c, problems);
   if (command == Command::kGenerate) check_generation(c, problems);

@@ -1,4 +1,6 @@
 // longspan: the only room that reads the command line and the environment, and the only place that catches.
+#include <google/protobuf/stubs/logging.h>
+
 #include <cstdlib>
 #include <iostream>
 
@@ -31,6 +33,7 @@ int run(const CommandLine& line, bool answers) {
 }
 
 int start(int argc, const char* const* argv) {
+  google::protobuf::SetLogHandler(nullptr);  // what protobuf says of malformed input, our own errors say better
   // Every process of an MPI launcher sees the same command line; one of them answers.
   const bool answers = is_first_process(std::getenv);
   CommandLine line;

@@ -17,6 +17,7 @@
 #include "launcher/stop_signal.h"
 #include "launcher/terminal.h"
 #include "train/formats/atomic_file.h"
+#include "train/formats/huggingface.h"
 #include "train/train.h"
 
 namespace longspan {
@@ -27,6 +28,7 @@ RankResources resources_of(const config::RunConfig& config, World& world) {
   const auto asked = static_cast<int>(config.threads_per_rank());
   RankResources resources;
   resources.num_threads = asked > 0 ? asked : share;
+  resources.memory_bytes = world.share_of_memory_bytes();
   return resources;
 }
 
@@ -35,6 +37,19 @@ std::string describe_threads(World& world, int num_threads) {
   const int64_t most = world.largest(num_threads), least = -world.largest(-num_threads);
   if (least != most) return fmt::format("{} to {} threads per rank", least, most);
   return fmt::format("{} thread{} per rank", most, most == 1 ? "" : "s");
+}
+
+// Beyond the positions that a model was trained for it still runs, but worse than it could.
+void note_trained_positions(const RunSpec& spec, ProgressPrinter& printer) {
+  if (spec.model_folder.empty()) return;
+  const int64_t trained = read_huggingface_config(spec.model_folder).max_positions;
+  if (trained == 0 || spec.data.sequence_length <= trained) return;
+  const std::string note = fmt::format(
+      "data.sequence_length is {}, but max_position_embeddings of {} says that it was trained for {} positions; "
+      "model.rope.scaling stretches them",
+      spec.data.sequence_length, spec.model_folder, trained);
+  LOG(INFO) << note;
+  printer.on_note(note);
 }
 
 int run_training(const config::RunConfig& config, World& world, const RunFolder& folder, RunObserver& observer) {
@@ -47,6 +62,7 @@ int run_training(const config::RunConfig& config, World& world, const RunFolder&
   if (world.rank() == 0) {
     LOG(INFO) << "configuration:\n" << spec.resolved_configuration;
     printer.on_note(fmt::format("{}: {}, {}, in {}", spec.name, spec.mesh.to_string(), threads, folder.path));
+    note_trained_positions(spec, printer);
     observer.print_with(&printer);
     observer.keep_configuration(folder.path + "/config.textproto", spec.resolved_configuration);
   }
@@ -140,17 +156,23 @@ int run_benchmark(const std::string& name, const config::RunConfig& config, Worl
   return kExitDone;
 }
 
+void create_output_folder(const std::string& path) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (error) raise(ErrorKind::kResource, "output_directory: cannot create the folder {}: {}", path, error.message());
+}
+
 }  // namespace
 
 RunFolder prepare_folder(Command command, const config::RunConfig& config, const World& world) {
   if (command != Command::kTrain) return {};
   RunFolder folder{.path = config.output_directory(), .lock = {}};
-  std::filesystem::create_directories(folder.path);
+  create_output_folder(folder.path);
   if (world.rank() == 0) {
     folder.lock = FolderLock::take(folder.path, world.host_name());
     clear_exit_status(folder.path);
   }
-  std::filesystem::create_directories(folder.path + "/log");
+  create_output_folder(folder.path + "/log");
   return folder;
 }
 

@@ -38,6 +38,10 @@ class Cursor {
     while (!at_end() && (std::isalnum(static_cast<unsigned char>(peek())) || peek() == '_')) word += take();
     return word;
   }
+  bool colon_follows() const {
+    const size_t next = text_.find_first_not_of(" \t\n", next_);
+    return next != std::string_view::npos && text_[next] == ':';
+  }
 
  private:
   std::string_view text_;
@@ -51,11 +55,12 @@ TextOutline::TextOutline(std::string_view text) {
   Cursor cursor(text);
   std::vector<std::string> open;
   std::string word;  // the last name seen: the field that a brace belongs to
+  int num_lists = 0;  // open ones
   while (!cursor.at_end()) {
     const TextPlace place = cursor.place();
     if (std::isalpha(static_cast<unsigned char>(cursor.peek())) || cursor.peek() == '_') {
       word = cursor.take_word();
-      words_.push_back({place, word});
+      words_.push_back({place, word, cursor.colon_follows()});
       continue;
     }
     const char c = cursor.take();
@@ -63,12 +68,12 @@ TextOutline::TextOutline(std::string_view text) {
       cursor.skip_line();
     } else if (c == '"' || c == '\'') {
       cursor.skip_string(c);
+    } else if (c == '[' || c == ']') {
+      num_lists = std::max(num_lists + (c == '[' ? 1 : -1), 0);
+      note_depth(static_cast<int>(open.size()) + num_lists, place);
     } else if (c == '{' || c == '<') {
       open.push_back(word);
-      if (static_cast<int>(open.size()) > depth_) {
-        depth_ = static_cast<int>(open.size());
-        deepest_ = place;
-      }
+      note_depth(static_cast<int>(open.size()) + num_lists, place);
       events_.push_back({place, static_cast<int>(open.size()), word});
     } else if ((c == '}' || c == '>') && !open.empty()) {
       word = open.back();  // in a list, the next message belongs to the same field
@@ -76,6 +81,19 @@ TextOutline::TextOutline(std::string_view text) {
       events_.push_back({place, static_cast<int>(open.size()), ""});
     }
   }
+}
+
+void TextOutline::note_depth(int depth, TextPlace place) {
+  if (depth <= depth_) return;
+  depth_ = depth;
+  deepest_ = place;
+}
+
+std::string TextOutline::last_word_before(TextPlace place, WordKind kind) const {
+  for (auto it = words_.rbegin(); it != words_.rend(); ++it) {
+    if (it->place < place && (kind == WordKind::kAny || it->has_colon)) return it->text;
+  }
+  return {};
 }
 
 std::vector<std::string> TextOutline::messages_around(TextPlace place) const {

@@ -26,7 +26,10 @@ class TextOutline {
   // Where the word last begins before the place, or the place itself: the parser complains about a name once it has read
   // what follows it.
   TextPlace word_before(const std::string& word, TextPlace place) const;
-  int depth() const { return depth_; }
+  // The last word that begins before the place, or the last one that a colon follows: the name of a field that has a value.
+  enum class WordKind { kAny, kBeforeColon };
+  std::string last_word_before(TextPlace place, WordKind kind) const;
+  int depth() const { return depth_; }  // of messages and lists
   TextPlace deepest() const { return deepest_; }  // where depth() was first reached
 
  private:
@@ -38,7 +41,10 @@ class TextOutline {
   struct Word {
     TextPlace place;
     std::string text;
+    bool has_colon;
   };
+  void note_depth(int depth, TextPlace place);
+
   std::vector<Event> events_;
   std::vector<Word> words_;
   int depth_ = 0;

@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "core/runtime/context.h"
+#include "launcher/host_memory.h"
 #include "launcher/host_threads.h"
 
 namespace longspan {
@@ -71,6 +72,10 @@ int World::share_of_threads() {
   std::vector<CpuMask> masks;
   for (int rank = 0; rank < local.size(); ++rank) masks.push_back(mask_of(all.data<int64_t>() + rank * kMaskWords));
   return threads_of_rank(masks, local.rank(), cpu_quota());
+}
+
+int64_t World::share_of_memory_bytes() const {
+  return host_memory_bytes() / (session_ ? session_->local_ranks().size() : 1);
 }
 
 bool World::all_ranks_fail(std::chrono::milliseconds patience) {

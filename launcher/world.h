@@ -29,6 +29,8 @@ class World {
   int64_t largest(int64_t value);
   // Collective. Threads for this rank, so that the ranks of each host use its cores once.
   int share_of_threads();
+  // This rank's part of the memory of its host.
+  int64_t share_of_memory_bytes() const;
 
   // Called by a rank that fails: true if all ranks called it within the time, so that all may end in order.
   bool all_ranks_fail(std::chrono::milliseconds patience);

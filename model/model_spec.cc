@@ -8,57 +8,70 @@ namespace longspan {
 
 namespace {
 
-void positive(const char* field, int64_t value) {
-  if (value < 1) raise(ErrorKind::kConfiguration, "model.{}: {} must be at least 1", field, value);
+using Problems = std::vector<FieldProblem>;
+
+void expect_positive(const char* field, int64_t value, Problems& problems) {
+  if (value < 1) problems.push_back({field, fmt::format("is {}; it must be at least 1", value)});
 }
 
-void finite_positive(const char* field, double value) {
-  if (!std::isfinite(value) || value <= 0) {
-    raise(ErrorKind::kConfiguration, "model.{}: {} must be a finite number above 0", field, value);
-  }
+void expect_finite_positive(const char* field, double value, Problems& problems) {
+  if (std::isfinite(value) && value > 0) return;
+  problems.push_back({field, fmt::format("is {}; it must be a finite number above 0", value)});
 }
 
-void validate(const RopeSpec& rope) {
-  finite_positive("rope.theta", rope.theta);
+// `lower` must be positive and below `value`.
+void expect_above(const char* field, double value, const char* lower_name, double lower, Problems& problems) {
+  if (value > lower && lower > 0) return;
+  problems.push_back({field, fmt::format("is {}, not above {} {}, which must be above 0", value, lower_name, lower)});
+}
+
+void find_problems(const RopeSpec& rope, Problems& problems) {
+  expect_finite_positive("rope.theta", rope.theta, problems);
   if (rope.scaling == RopeScalingType::kNone) return;
-  finite_positive("rope.scaling.factor", rope.factor);
-  positive("rope.scaling.original_max_positions", rope.original_max_positions);
-  if (rope.scaling == RopeScalingType::kYarn && !(rope.beta_fast > rope.beta_slow && rope.beta_slow > 0)) {
-    raise(ErrorKind::kConfiguration, "model.rope.scaling: beta_fast {} must be above beta_slow {}, both above 0",
-          rope.beta_fast, rope.beta_slow);
+  expect_finite_positive("rope.scaling.factor", rope.factor, problems);
+  expect_positive("rope.scaling.original_max_positions", rope.original_max_positions, problems);
+  if (rope.scaling == RopeScalingType::kYarn) {
+    expect_above("rope.scaling.beta_fast", rope.beta_fast, "beta_slow", rope.beta_slow, problems);
   }
-  if (rope.scaling == RopeScalingType::kLlama3 &&
-      !(rope.high_frequency_factor > rope.low_frequency_factor && rope.low_frequency_factor > 0)) {
-    raise(ErrorKind::kConfiguration,
-          "model.rope.scaling: high_frequency_factor {} must be above low_frequency_factor {}, both above 0",
-          rope.high_frequency_factor, rope.low_frequency_factor);
+  if (rope.scaling == RopeScalingType::kLlama3) {
+    expect_above("rope.scaling.high_frequency_factor", rope.high_frequency_factor, "low_frequency_factor",
+                 rope.low_frequency_factor, problems);
   }
 }
 
 }  // namespace
 
-void validate(const ModelSpec& spec) {
-  positive("vocabulary_size", spec.vocabulary_size);
-  positive("hidden_size", spec.hidden_size);
-  positive("num_layers", spec.num_layers);
-  positive("num_heads", spec.num_heads);
-  positive("num_kv_heads", spec.num_kv_heads);
-  positive("head_dim", spec.head_dim);
-  positive("mlp_size", spec.mlp_size);
-  finite_positive("norm_epsilon", spec.norm_epsilon);
-  finite_positive("initializer_range", spec.initializer_range);
-  if (spec.num_heads % spec.num_kv_heads != 0) {
-    raise(ErrorKind::kConfiguration, "model.num_kv_heads: {} must divide model.num_heads, {}", spec.num_kv_heads,
-          spec.num_heads);
+std::vector<FieldProblem> problems_of(const ModelSpec& spec) {
+  Problems problems;
+  expect_positive("vocabulary_size", spec.vocabulary_size, problems);
+  expect_positive("hidden_size", spec.hidden_size, problems);
+  expect_positive("num_layers", spec.num_layers, problems);
+  expect_positive("num_heads", spec.num_heads, problems);
+  expect_positive("num_kv_heads", spec.num_kv_heads, problems);
+  expect_positive("head_dim", spec.head_dim, problems);
+  expect_positive("mlp_size", spec.mlp_size, problems);
+  expect_finite_positive("norm_epsilon", spec.norm_epsilon, problems);
+  expect_finite_positive("initializer_range", spec.initializer_range, problems);
+  if (spec.num_kv_heads > 0 && spec.num_heads % spec.num_kv_heads != 0) {
+    problems.push_back(
+        {"num_kv_heads", fmt::format("is {}, which does not divide model.num_heads {}", spec.num_kv_heads, spec.num_heads)});
   }
   if (spec.head_dim % 2 != 0) {
-    raise(ErrorKind::kConfiguration, "model.head_dim: {} must be even, for the rotary embedding", spec.head_dim);
+    problems.push_back(
+        {"head_dim", fmt::format("is {}; the rotary embedding turns pairs, so it must be even", spec.head_dim)});
   }
   constexpr int64_t kMostTokens = int64_t{1} << 31;  // token ids are int32
   if (spec.vocabulary_size >= kMostTokens) {
-    raise(ErrorKind::kConfiguration, "model.vocabulary_size: {} must be below {}", spec.vocabulary_size, kMostTokens);
+    problems.push_back({"vocabulary_size", fmt::format("is {}; it must be below {}", spec.vocabulary_size, kMostTokens)});
   }
-  validate(spec.rope);
+  find_problems(spec.rope, problems);
+  return problems;
+}
+
+void validate(const ModelSpec& spec) {
+  const std::vector<FieldProblem> problems = problems_of(spec);
+  if (problems.empty()) return;
+  raise(ErrorKind::kConfiguration, "model.{}: {}", problems.front().field, problems.front().what);
 }
 
 std::string to_string(const ModelSpec& spec) {

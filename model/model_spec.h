@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace longspan {
 
@@ -32,7 +33,12 @@ struct ModelSpec {
   RopeSpec rope;
 };
 
-// Raises Error(kConfiguration) naming the field (as the configuration spells it) and its value.
+struct FieldProblem {
+  std::string field;  // as the configuration spells it, below `model`
+  std::string what;   // "is 3, which does not divide model.num_heads 4"
+};
+std::vector<FieldProblem> problems_of(const ModelSpec& spec);
+// Raises Error(kConfiguration) with the first of them.
 void validate(const ModelSpec& spec);
 
 // Every field, so that two models that differ in anything differ in this text: "vocabulary_size 256 hidden_size ...".

@@ -10,6 +10,7 @@
 #include "train/formats/atomic_file.h"
 #include "train/formats/crc32c.h"
 #include "train/formats/manifest.pb.h"
+#include "train/formats/mapped_file.h"
 
 namespace longspan {
 
@@ -20,7 +21,8 @@ namespace fs = std::filesystem;
 constexpr int kFormatVersion = 1;
 constexpr char kManifestName[] = "manifest.pb";
 constexpr char kTensorFile[] = "tensors_00000.bin";
-constexpr std::streamsize kMostManifestBytes = std::streamsize{256} << 20;
+constexpr size_t kMostManifestBytes = size_t{64} << 20;  // some 150 for each tensor
+constexpr int64_t kMostSequences = int64_t{1} << 40;
 
 std::string folder_name(int64_t step) { return fmt::format("step_{:08}", step); }
 
@@ -85,19 +87,17 @@ formats::Manifest manifest_for(const CheckpointFacts& facts, const std::vector<N
 
 formats::Manifest read_manifest(const std::string& folder) {
   const std::string path = folder + "/" + kManifestName;
-  std::ifstream file(path, std::ios::binary | std::ios::ate);
-  if (!file) fail(path, "it cannot be opened");
-  const std::streamsize size = file.tellg();
-  if (size < 4 || size > kMostManifestBytes) fail(path, fmt::format("{} bytes are no manifest", size));
-  std::string bytes(static_cast<size_t>(size), '\0');
-  file.seekg(0);
-  if (!file.read(bytes.data(), size)) fail(path, "it cannot be read");
+  const MappedFile file(path, ErrorKind::kCheckpoint);
+  if (file.size_bytes() < 4 || file.size_bytes() > kMostManifestBytes) {
+    fail(path, fmt::format("{} bytes are no manifest; it has from 4 to {}", file.size_bytes(), kMostManifestBytes));
+  }
   uint32_t stored = 0;
-  std::memcpy(&stored, bytes.data(), 4);
-  const uint32_t computed = crc32c(std::as_bytes(std::span(bytes).subspan(4)));
+  std::memcpy(&stored, file.bytes().data(), 4);
+  const auto message = file.bytes().subspan(4);
+  const uint32_t computed = crc32c(message);
   if (stored != computed) fail(path, fmt::format("its checksum is {:08x}, its bytes give {:08x}", stored, computed));
   formats::Manifest manifest;
-  if (!manifest.ParseFromArray(bytes.data() + 4, static_cast<int>(size - 4))) fail(path, "it cannot be parsed");
+  if (!manifest.ParseFromArray(message.data(), static_cast<int>(message.size()))) fail(path, "it cannot be parsed");
   if (manifest.format_version() != kFormatVersion) {
     fail(path, fmt::format("its format version is {}, this program reads {}", manifest.format_version(), kFormatVersion));
   }
@@ -113,21 +113,42 @@ CheckpointFacts facts_of(const formats::Manifest& manifest) {
           .configuration = manifest.configuration()};
 }
 
+// Opening a pipe would wait for its writer.
+uint64_t regular_file_bytes(const std::string& path) {
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  if (error) fail(path, error.message());
+  if (!fs::is_regular_file(status)) fail(path, "it is a folder, a pipe or a device, not a regular file");
+  const uint64_t num_bytes = fs::file_size(path, error);
+  if (error) fail(path, error.message());
+  return num_bytes;
+}
+
+bool is_name_in_folder(const std::string& name) {
+  return !name.empty() && name != "." && !name.starts_with("..") && name.find('/') == std::string::npos &&
+         std::none_of(name.begin(), name.end(), [](char c) { return static_cast<unsigned char>(c) < ' '; });
+}
+
+// `entry` has the name, the shape and the dtype of the tensor.
 void read_slice(const std::string& folder, const formats::TensorEntry& entry, const Tensor& tensor) {
   if (entry.slices_size() != 1) fail(folder, fmt::format("{} is in {} slices, not 1", entry.name(), entry.slices_size()));
   const formats::TensorSlice& slice = entry.slices(0);
-  if (slice.file().empty() || slice.file().find('/') != std::string::npos || slice.file().starts_with("..")) {
-    fail(folder, fmt::format("{} names '{}', which is no file of this folder", entry.name(), slice.file()));
+  if (!is_name_in_folder(slice.file())) {
+    fail(folder, fmt::format("{} names '{}', which is no file of this folder", entry.name(), shown(slice.file())));
   }
   if (slice.num_bytes() != tensor.num_bytes()) {
     fail(folder, fmt::format("{} has {} bytes, not {}", entry.name(), slice.num_bytes(), tensor.num_bytes()));
   }
   const std::string path = folder + "/" + slice.file();
+  const uint64_t end = regular_file_bytes(path);
+  if (slice.offset() > end || slice.num_bytes() > end - slice.offset()) {
+    fail(path, fmt::format("{} has {} bytes at {}, but the file ends at {}", entry.name(), slice.num_bytes(), slice.offset(),
+                           end));
+  }
   std::ifstream file(path, std::ios::binary);
-  if (!file) fail(path, "it cannot be opened");
   file.seekg(static_cast<std::streamoff>(slice.offset()));
   if (!file.read(static_cast<char*>(tensor.raw()), static_cast<std::streamsize>(slice.num_bytes()))) {
-    fail(path, fmt::format("it ends before {} bytes of {} at {}", slice.num_bytes(), entry.name(), slice.offset()));
+    fail(path, fmt::format("{} bytes of {} at {} cannot be read", slice.num_bytes(), entry.name(), slice.offset()));
   }
   const uint32_t computed = crc32c(bytes_of(tensor));
   if (computed != slice.crc32c()) {
@@ -227,17 +248,21 @@ CheckpointFacts load_checkpoint(const std::string& folder, const std::vector<Nam
       shape.append(size);
     }
     if (!(shape == named.tensor.shape()) || it->dtype() != name(named.tensor.dtype())) {
-      fail(folder, fmt::format("{} is {} {}, this model has {} {}", named.name, it->dtype(), shape.to_string(),
+      fail(folder, fmt::format("{} is {} {}, this model has {} {}", named.name, shown(it->dtype()), shape.to_string(),
                                name(named.tensor.dtype()), named.tensor.shape().to_string()));
     }
     read_slice(folder, *it, named.tensor);
   }
   if (manifest.model() != model) {
-    fail(folder, fmt::format("its model is \"{}\", this one \"{}\"", manifest.model(), model));
+    fail(folder, fmt::format("its model is \"{}\", this one \"{}\"", shown(manifest.model(), 1000), model));
   }
   const int64_t named_step = step_of(fs::path(folder).filename().string());
   if (manifest.step() != named_step) {
     fail(folder, fmt::format("its manifest says step {}, its name {}", manifest.step(), named_step));
+  }
+  const int64_t next = manifest.data().next_sequence();
+  if (next < 0 || next > kMostSequences) {
+    fail(folder, fmt::format("its next sequence is {}; possible are 0 to {}", next, kMostSequences));
   }
   return facts_of(manifest);
 }

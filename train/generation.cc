@@ -7,6 +7,7 @@
 #include "core/base/random.h"
 #include "model/decoder.h"
 #include "parallel/comm/backends.h"
+#include "train/memory_need.h"
 #include "train/model_state.h"
 #include "train/rank_context.h"
 #include "train/train.h"
@@ -75,6 +76,8 @@ std::vector<int32_t> generate(const RunSpec& spec, const RankResources& resource
   Context& context = rank.context();
   const auto alone = make_self_communicator();
   Decoder decoder(spec.model, *alone, spec.loss_tile_tokens);
+  check_weights(spec, *alone, decoder.parameters());
+  expect_room_for_parameters(decoder.parameters().num_elements(), kInferenceBytesPerParameter, resources.memory_bytes);
   decoder.parameters().materialize(context, ParameterSet::Purpose::kInference);
   TrainObserver silent;
   load_for_inference(context, spec, *alone, decoder.parameters(), silent);

@@ -32,7 +32,8 @@ void refuse_unused(const HuggingFaceWeights& weights, const ParameterSet& parame
     const bool known = name.ends_with("rotary_emb.inv_freq") ||
                        (name == "lm_head.weight" && spec.model.tie_embeddings == ModelSpec::Tie::kYes);
     if (!known) {
-      raise(ErrorKind::kCheckpoint, "{} holds a tensor {} that this model does not have", spec.model_folder, name);
+      raise(ErrorKind::kCheckpoint, "{} holds a tensor {} that this model does not have", spec.model_folder,
+            shown(name));
     }
   }
 }
@@ -100,15 +101,21 @@ std::optional<CheckpointFacts> load_newest(Context& context, const RunSpec& spec
   return facts;
 }
 
+void check_weights(const RunSpec& spec, const Communicator& world, const ParameterSet& parameters) {
+  if (world.rank() != 0 || spec.model_folder.empty() || !list_checkpoints(spec.output_directory).empty()) return;
+  const HuggingFaceWeights weights(spec.model_folder);
+  for (const auto& p : parameters.all()) weights.expect(p->name, p->shape);
+  refuse_unused(weights, parameters, spec);
+}
+
 void initialize_weights(Context& context, const RunSpec& spec, Communicator& world, ParameterSet& parameters) {
   if (spec.model_folder.empty()) {
     parameters.initialize(context, spec.seed, spec.model.initializer_range);
     return;
   }
   if (world.rank() == 0) {
-    HuggingFaceWeights weights(spec.model_folder);
+    const HuggingFaceWeights weights(spec.model_folder);
     for (const auto& p : parameters.all()) weights.read_into(p->name, p->master);
-    refuse_unused(weights, parameters, spec);
   }
   broadcast(context, world, checkpoint_tensors(parameters, nullptr));
   parameters.refresh_values(context);
@@ -134,7 +141,11 @@ int64_t load_for_inference(Context& context, const RunSpec& spec, Communicator& 
 void dump_gradients(const std::string& path, const ParameterSet& parameters) {
   std::vector<SafetensorsEntry> entries;
   for (const auto& p : parameters.all()) entries.push_back(safetensors_entry(p->name, p->gradient));
-  write_safetensors(path, entries);
+  try {
+    write_safetensors(path, entries);
+  } catch (const Error& error) {
+    raise(ErrorKind::kResource, "training.dump_gradients: {}", error.what());
+  }
 }
 
 }  // namespace longspan

@@ -19,6 +19,10 @@ std::vector<NamedTensor> checkpoint_tensors(ParameterSet& parameters, const Adam
 std::optional<CheckpointFacts> load_newest(Context& context, const RunSpec& spec, Communicator& world,
                                            const std::vector<NamedTensor>& tensors, TrainObserver& observer);
 
+// Before the parameters are allocated: that spec.model_folder, where the run will begin with it, holds just these tensors in
+// these shapes. On the rank that reads.
+void check_weights(const RunSpec& spec, const Communicator& world, const ParameterSet& parameters);
+
 // Fills the parameters from spec.model_folder if there is one, else from the seed.
 void initialize_weights(Context& context, const RunSpec& spec, Communicator& world, ParameterSet& parameters);
 

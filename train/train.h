@@ -1,6 +1,7 @@
 // The commands of this program as functions over plain data. Each is collective over `world`.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <vector>
@@ -14,6 +15,7 @@ namespace longspan {
 
 struct RankResources {
   int num_threads = 1;
+  int64_t memory_bytes = 0;  // for this rank, at most; 0: not known
   std::shared_ptr<MemoryResource> memory = nullptr;  // default: a caching resource over the host's memory
   std::shared_ptr<const KernelSet> kernels = nullptr;  // default: those of the precision; tests plant errors in them
 };

@@ -5,6 +5,7 @@
 
 #include "train/agreement.h"
 #include "train/formats/crc32c.h"
+#include "train/memory_need.h"
 #include "train/model_state.h"
 #include "train/schedule.h"
 
@@ -30,10 +31,13 @@ Trainer::Trainer(const RunSpec& spec, Communicator& world, const RankResources& 
       loader_(spec, data_, mesh_),
       reducer_(mesh_.replicas(), decoder_.parameters()) {
   if (spec.evaluation.data) evaluator_ = std::make_unique<Evaluator>(rank_.context(), spec, mesh_);
+  check_weights(spec, world, decoder_.parameters());
+  agree_on_configuration(rank_.context(), world, spec);
+  expect_room_for_parameters(decoder_.parameters().num_elements(), kTrainingBytesPerParameter, resources.memory_bytes);
+  expect_room_for_batch(spec, resources.memory_bytes);
   const int num_blocks = static_cast<int>(decoder_.stage().size());
   program_ = single_stage_program(loader_.num_microbatches(), num_blocks);
   verify(program_, loader_.num_microbatches(), num_blocks);
-  agree_on_configuration(rank_.context(), world, spec);
   agree_on_data(rank_.context(), world, data_, "data.files");
   if (const int64_t skipped = data_.num_skipped_files() + data_.num_empty_files(); skipped > 0) {
     note(fmt::format("{} files in the data folders are empty or cannot be read; they are left out", skipped));

@@ -9,6 +9,7 @@
 
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 
@@ -24,9 +25,14 @@ enum class ErrorKind {
   kNumerical,      // a loss or a gradient is not finite; a mesh computes something else than one rank
 };
 
+// What somebody else wrote, fit for one line of a message: control characters, which could end the line or command the
+// terminal, are spelled out, and what is beyond `most` bytes is left out.
+std::string shown(std::string_view text, size_t most = 200);
+
 class Error : public std::runtime_error {
  public:
-  Error(ErrorKind kind, const std::string& message) : std::runtime_error(message), kind_(kind) {}
+  // Control characters are spelled out, but for the end of a line, and a message that is absurdly long is cut.
+  Error(ErrorKind kind, const std::string& message);
   ErrorKind kind() const { return kind_; }
 
  private:

@@ -13,6 +13,13 @@
 namespace longspan {
 namespace {
 
+TEST(Error, ControlCharactersAreSpelledOut) {
+  EXPECT_EQ(shown("a\n\x1b[2J\x7f"), "a\\n\\x1b[2J\\x7f");
+  EXPECT_EQ(shown("abcdef", 3), "abc... (6 bytes in all)");
+  EXPECT_STREQ(Error(ErrorKind::kData, "one\ntwo\x07").what(), "one\ntwo\\x07");
+  EXPECT_LT(std::string(Error(ErrorKind::kData, std::string(1000000, 'x')).what()).size(), 31000u);
+}
+
 TEST(Error, CheckNamesPlaceAndValues) {
   EXPECT_NO_THROW(check(true, "never {}", 1));
   try {

@@ -109,6 +109,15 @@ TEST(ConfigLimits, NameFieldValueRangeAndPlace) {
   expect_refusal({"optimizer.epsilon=0"}, "optimizer.epsilon: is 0; allowed is more than 0 to 1");
 }
 
+TEST(ConfigLimits, LargeIntegersAreQuotedAsTheyAre) {
+  expect_refusal({"training.steps=9007199254740993"}, "training.steps: is 9007199254740993; allowed is 1 to");
+}
+
+TEST(ConfigLimits, NamesHoldNoZeroBytes) {
+  expect_refusal({"data.files+=\"a\\000b\""}, "data.files[1]: is \"a\\x00b\", with a zero byte at 1");
+  EXPECT_NO_THROW(resolved({"generation.prompt=\"\\000\""}, target(Command::kGenerate)));
+}
+
 TEST(ConfigLimits, CollectAllProblems) {
   const std::string text = refusal({"training.steps=0", "model.head_dim=0", "device=CUDA"});
   EXPECT_NE(text.find("training.steps"), std::string::npos);
@@ -261,6 +270,20 @@ TEST(ConfigDefaults, TakeShapesFromAnImportedModel) {
                  "--set model.hidden_size=64: model.hidden_size: is 64, but some/model says 96", to);
   expect_refusal({"model.from_huggingface=some/model", "model.rope.scaling.type=YARN"},
                  "model.rope.scaling.type: is YARN, but some/model says LLAMA3", to);
+}
+
+TEST(ConfigDefaults, AnImportedModelBeyondTheLimitsIsTheFaultOfItsFile) {
+  ConfigTarget to = target();
+  to.read_model = [](const std::string&) { ModelSpec spec;
+    spec.num_layers = 100000;
+    return spec; };
+  try {
+    resolved({"model.from_huggingface=m"}, to);
+    FAIL() << "nothing was raised";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kCheckpoint);
+    EXPECT_STREQ(error.what(), "m/config.json: model.num_layers: is 100000; allowed is 1 to 16384");
+  }
 }
 
 TEST(RunSpecOf, CarriesEverything) {

@@ -1,6 +1,7 @@
 // Reading configurations: every mistake is named with its place and the nearest thing that exists.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <fstream>
 
@@ -87,7 +88,7 @@ TEST(ConfigText, RefusesWhatIsNotWellFormed) {
   EXPECT_EQ(refusal("seed: 1 seed: 2").substr(0, 21), "run.textproto:1:9: No");
   EXPECT_NE(refusal("seed: 1 seed: 2").find("specified multiple times"), std::string::npos);
   EXPECT_NE(refusal("model { } model { }").find("specified multiple times"), std::string::npos);
-  EXPECT_EQ(refusal("seed: abc").substr(0, 20), "run.textproto:1:7: E");
+  EXPECT_EQ(refusal("seed: abc"), "run.textproto:1:7: seed: Expected integer, got: abc");
   EXPECT_NE(refusal("seed: -1").find("run.textproto:1:7"), std::string::npos);
   EXPECT_NE(refusal("seed: 99999999999999999999999").find("out of range"), std::string::npos);
   EXPECT_NE(refusal("training { steps: 3.5 }").find("run.textproto:1:"), std::string::npos);
@@ -99,12 +100,12 @@ TEST(ConfigText, RefusesWhatIsNotWellFormed) {
 TEST(ConfigText, RefusesHostileFiles) {
   std::string deep, unknown;
   for (int i = 0; i < 10000; ++i) deep += "model { ", unknown += "x{";
-  EXPECT_EQ(refusal(deep), "run.textproto:1:79999: messages nest 10000 deep; at most 100 are allowed");
+  EXPECT_EQ(refusal(deep), "run.textproto:1:79999: messages and lists nest 10000 deep; at most 100 are allowed");
   EXPECT_NE(refusal(unknown).find("nest 10000 deep"), std::string::npos);
   EXPECT_NE(refusal("model={" + std::string(1, '\0')).find("binary"), std::string::npos);
   EXPECT_NE(refusal("\x7f" "ELF\x02\x01").find("run.textproto:1:1"), std::string::npos);
   EXPECT_NE(refusal(std::string(kMaxConfigBytes + 1, '#')).find("1048576"), std::string::npos);
-  EXPECT_NE(refusal("", {"model=" + deep}).find("nests too deep"), std::string::npos);
+  EXPECT_NE(refusal("", {"model=" + deep}).find("nests 10001 deep; at most 100"), std::string::npos);
 }
 
 TEST(ConfigText, AcceptsNothingAtAll) {
@@ -209,6 +210,21 @@ TEST(Set, NamesWhatIsWrong) {
   EXPECT_NE(refusal("", {"training.steps=abc"}).find("--set training.steps=abc: Expected integer"), std::string::npos);
   EXPECT_NE(refusal("", {"training.steps="}).find("--set training.steps=: "), std::string::npos);
   EXPECT_NE(refusal("", {"model={rope { teta: 1 }}"}).find("model.rope has no field \"teta\""), std::string::npos);
+}
+
+TEST(ConfigText, AFileOfSomethingElseIsAnsweredAtOnce) {
+  std::string text;
+  for (int i = 0; i < 100000; ++i) text += "int{}\n";
+  const std::string message = refusal(text, {});
+  EXPECT_EQ(std::count(message.begin(), message.end(), '\n'), 20);
+  EXPECT_NE(message.find("and 99980 more problems like these"), std::string::npos) << message;
+}
+
+TEST(ConfigText, AMistakenValueNamesItsField) {
+  EXPECT_EQ(refusal("model {\n num_layers: \"4\" }", {}), "run.textproto:2:14: model.num_layers: Expected integer, got: \"4\"");
+  EXPECT_NE(refusal("model { tie_embeddings: perhaps }", {}).find("field \"tie_embeddings\""), std::string::npos);
+  EXPECT_EQ(refusal("model: 5", {}), "run.textproto:1:8: model: Expected \"{\", found \"5\".");
+  EXPECT_NE(refusal("model { ", {}).find("the end of the text"), std::string::npos);
 }
 
 TEST(Set, DoesNotLetAValueSmuggleInAnotherField) {

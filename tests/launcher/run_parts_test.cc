@@ -9,6 +9,7 @@
 
 #include "launcher/exit_status.h"
 #include "launcher/folder_lock.h"
+#include "launcher/host_memory.h"
 #include "launcher/host_threads.h"
 #include "launcher/progress.h"
 #include "launcher/run_observer.h"
@@ -203,6 +204,11 @@ TEST_F(ExitStatusTest, TheConfigurationIsWrittenWhenTheRunStarts) {
   EXPECT_FALSE(std::filesystem::exists(folder_ + "/config.textproto"));
   observer.on_start({.first_step = 1, .last_step = 2});
   EXPECT_TRUE(std::filesystem::exists(folder_ + "/config.textproto"));
+}
+
+TEST(HostMemory, IsThatOfTheHostAtMost) {
+  EXPECT_GT(host_memory_bytes(), 0);
+  EXPECT_LE(host_memory_bytes(), sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE));
 }
 
 TEST(Failure, HasACodeForEveryKind) {

@@ -232,6 +232,11 @@ TEST(HuggingFaceConfig, WhatIsNoJsonNamesTheKeyBeforeIt) {
   };
   refused("", {"folder/config.json"});
   refused("[]", {"folder/config.json", "object"});
+  refused(R"({"a": 1, "b": {"a": 2}, "a": 3})", {"folder/config.json", "'a'", "twice"});
+  std::string many = "{\"a\": [1";
+  for (int i = 0; i < 4'000'000; ++i) many += ",1";
+  refused(many + "]}", {"folder/config.json", "more than 4000000 values"});
+  refused("{\"a\": \"" + std::string(1'000'000, 'x'), {"folder/config.json", "in all)"});
   refused(R"({"model_type": "llama", "rms_norm_eps": NaN})", {"folder/config.json", "'rms_norm_eps'"});
   refused(R"({"model_type": "llama", "rope_theta": 1e999})", {"folder/config.json", "'rope_theta'", "1e999"});
   refused("{\"a\":" + std::string(100'000, '['), {"folder/config.json", "nesting"});

@@ -88,7 +88,8 @@ class Finder {
     }
     const int reason = errno;
     if (path.find_first_of("*?[") == std::string::npos) {
-      const bool link = fs::is_symlink(fs::path(path));
+      std::error_code ignored;
+      const bool link = fs::is_symlink(fs::symlink_status(path, ignored));
       raise(kKind, "cannot find {}: {}{}", path, link ? "it links to what is not there: " : "",
             std::strerror(reason));
     }
@@ -154,7 +155,10 @@ DocumentFiles Finder::finish() {
   std::vector<std::pair<std::string, std::string>> order;  // absolute path, path
   for (const std::string& path : paths_) {
     const fs::path normal = fs::path(path).lexically_normal();
-    order.emplace_back(fs::absolute(normal).lexically_normal().string(), normal.string());
+    std::error_code failure;
+    const fs::path absolute = fs::absolute(normal, failure);
+    if (failure) raise(kKind, "cannot find {}: {}", path, failure.message());
+    order.emplace_back(absolute.lexically_normal().string(), normal.string());
   }
   std::sort(order.begin(), order.end());
   DocumentFiles result{.files = {}, .num_skipped = num_skipped_};

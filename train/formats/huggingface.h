@@ -43,6 +43,7 @@ class HuggingFaceWeights {
   const SafetensorsInfo& info(const std::string& name) const { return file_of(name).info(name); }
 
   // As SafetensorsFile has them.
+  void expect(const std::string& name, const Shape& shape) const { file_of(name).expect(name, shape); }
   void read(const std::string& name, const Shape& shape, DType dtype, void* out) const;
   void read_into(const std::string& name, const Tensor& out) const;
 

@@ -81,7 +81,7 @@ void refuse_sliding_window(const JsonObject& config, const std::string& type) {
   }
   for (const std::string& layer : config.texts("layer_types")) {
     if (layer != "full_attention")
-      config.refuse("layer_types", fmt::format("layers of type '{}' are not supported", layer));
+      config.refuse("layer_types", fmt::format("layers of type '{}' are not supported", shown(layer)));
   }
 }
 

@@ -24,7 +24,7 @@ auto fields(const RopeSpec& s) {
 std::string rope_type(const JsonObject& rope) {
   const auto modern = rope.optional_text("rope_type"), legacy = rope.optional_text("type");
   if (modern && legacy && *modern != *legacy) {
-    rope.refuse("type", fmt::format("{} says '{}'", rope.name_of("rope_type"), *modern));
+    rope.refuse("type", fmt::format("{} says '{}'", rope.name_of("rope_type"), shown(*modern)));
   }
   if (modern) return *modern;
   return legacy.value_or("default");
@@ -45,7 +45,7 @@ void expect_keys(const JsonObject& rope, const std::string& type, const Keys& us
     const bool known = std::find(used.begin(), used.end(), key) != used.end() ||
                        std::find(kHarmless.begin(), kHarmless.end(), key) != kHarmless.end();
     if (!known) {
-      rope.refuse(key, fmt::format("not supported with rope_type '{}', which takes {}", type, joined(used)));
+      rope.refuse(key, fmt::format("not supported with rope_type '{}', which takes {}", shown(type), joined(used)));
     }
   }
 }

@@ -1,5 +1,6 @@
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "train/formats/huggingface.h"
@@ -9,7 +10,7 @@ namespace longspan {
 
 namespace {
 
-constexpr size_t kLargestIndex = size_t{256} << 20;
+constexpr size_t kLargestIndex = size_t{64} << 20;  // those of the largest models have some ten million bytes
 
 bool exists(const std::string& path) {
   struct stat status {};
@@ -19,10 +20,10 @@ bool exists(const std::string& path) {
 // An index may come from anywhere: its shards lie beside it, and nowhere else.
 void expect_basename(const std::string& name, const std::string& tensor, const std::string& index_path) {
   const bool safe = !name.empty() && name != "." && name != ".." && name.find('/') == std::string::npos &&
-                    name.find('\0') == std::string::npos;
+                    std::none_of(name.begin(), name.end(), [](char c) { return static_cast<unsigned char>(c) < ' '; });
   if (!safe) {
     raise(ErrorKind::kCheckpoint, "{}: tensor '{}' lies in '{}', which is no file name in the same folder",
-          index_path, tensor, name);
+          index_path, shown(tensor), shown(name));
   }
 }
 
@@ -58,7 +59,7 @@ void HuggingFaceWeights::open_index(const std::string& index_path) {
     if (added) shards_.push_back(std::make_unique<SafetensorsFile>(folder_ + "/" + shard));
     if (!shards_[place->second]->contains(tensor)) {
       raise(ErrorKind::kCheckpoint, "{} says that tensor '{}' lies in {}, where it is not", index_path,
-            tensor, shard);
+            shown(tensor), shown(shard));
     }
     shard_of_[tensor] = place->second;
   }
@@ -72,7 +73,7 @@ std::vector<std::string> HuggingFaceWeights::names() const {
 
 const SafetensorsFile& HuggingFaceWeights::file_of(const std::string& name) const {
   const auto found = shard_of_.find(name);
-  if (found == shard_of_.end()) raise(ErrorKind::kCheckpoint, "{} has no tensor '{}'", folder_, name);
+  if (found == shard_of_.end()) raise(ErrorKind::kCheckpoint, "{} has no tensor '{}'", folder_, shown(name));
   return *shards_[found->second];
 }
 

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <utility>
 
 #include "core/base/error.h"
@@ -11,29 +12,54 @@ namespace longspan {
 namespace {
 
 constexpr int kDeepest = 64;
+constexpr size_t kMostValues = 4'000'000;  // a value of two bytes takes some sixteen in memory
 constexpr int64_t kGreatest = (int64_t{1} << 31) - 1;
 
 // What a message quotes of a value: it may be long.
 std::string quoted(const nlohmann::json& value) {
-  std::string text = value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-  if (text.size() > 80) text = text.substr(0, 80) + "...";
-  return text;
+  return shown(value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace), 80);
 }
+
+// Looks on while a text is parsed: what a tree of values could not tell any more, or should never hold.
+class Watcher {
+ public:
+  explicit Watcher(const std::string& path) : path_(path) {}
+
+  void see(int depth, nlohmann::json::parse_event_t event, const nlohmann::json& parsed) {
+    using Event = nlohmann::json::parse_event_t;
+    if (depth > kDeepest) raise(ErrorKind::kCheckpoint, "{}: more than {} levels of nesting", path_, kDeepest);
+    if (++num_events_ > kMostValues) raise(ErrorKind::kCheckpoint, "{}: more than {} values", path_, kMostValues);
+    if (event == Event::object_start) keys_.emplace_back();
+    if (event == Event::object_end) keys_.pop_back();
+    if (event != Event::key) return;
+    last_key_ = parsed.get<std::string>();
+    if (!keys_.back().insert(last_key_).second) {
+      raise(ErrorKind::kCheckpoint, "{}: the key '{}' is there twice", path_, shown(last_key_));
+    }
+  }
+  std::string last_key() const { return shown(last_key_); }
+
+ private:
+  const std::string& path_;
+  std::string last_key_ = "(none)";
+  std::vector<std::set<std::string>> keys_;  // of each object that is open
+  size_t num_events_ = 0;
+};
 
 }  // namespace
 
 nlohmann::json parse_json_object(const std::string& text, const std::string& path) {
-  std::string last_key = "(none)";
+  Watcher watcher(path);
   const auto watch = [&](int depth, nlohmann::json::parse_event_t event, nlohmann::json& parsed) {
-    if (depth > kDeepest) raise(ErrorKind::kCheckpoint, "{}: more than {} levels of nesting", path, kDeepest);
-    if (event == nlohmann::json::parse_event_t::key) last_key = parsed.get<std::string>();
+    watcher.see(depth, event, parsed);
     return true;
   };
   nlohmann::json root;
   try {
     root = nlohmann::json::parse(text, watch);
   } catch (const nlohmann::json::exception& failure) {
-    raise(ErrorKind::kCheckpoint, "{} is not JSON, after the key '{}': {}", path, last_key, failure.what());
+    raise(ErrorKind::kCheckpoint, "{} is not JSON, after the key '{}': {}", path, watcher.last_key(),
+          shown(failure.what(), 400));
   }
   if (!root.is_object()) raise(ErrorKind::kCheckpoint, "{} holds {}, not an object", path, quoted(root));
   return root;
@@ -123,7 +149,7 @@ bool JsonObject::flag(const std::string& key) const {
 
 JsonObject JsonObject::object(const std::string& key) const {
   if (!at(key).is_object()) wrong_type(key, "an object");
-  return {at(key), path_, name_of(key) + "."};
+  return {at(key), path_, prefix_ + key + "."};
 }
 
 bool JsonObject::holds_object(const std::string& key) const {

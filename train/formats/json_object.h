@@ -11,9 +11,12 @@
 #include <string>
 #include <vector>
 
+#include "core/base/error.h"
+
 namespace longspan {
 
-// Parses a whole text, at most 64 levels deep; the root must be an object.
+// Parses a whole text, at most 64 levels deep; the root must be an object, and no object may hold a key twice, of which one
+// would be ignored.
 nlohmann::json parse_json_object(const std::string& text, const std::string& path);
 
 class JsonObject {
@@ -39,7 +42,7 @@ class JsonObject {
   std::vector<std::string> texts(const std::string& key) const;  // absent: none
   bool holds_object(const std::string& key) const;
 
-  std::string name_of(const std::string& key) const { return prefix_ + key; }
+  std::string name_of(const std::string& key) const { return shown(prefix_ + key); }
   [[noreturn]] void refuse(const std::string& key, const std::string& why) const;
 
  private:

@@ -128,16 +128,20 @@ SafetensorsFile::SafetensorsFile(const std::string& path) : file_(path, ErrorKin
 
 const SafetensorsInfo& SafetensorsFile::info(const std::string& name) const {
   const auto found = tensors_.find(name);
-  if (found == tensors_.end()) raise(ErrorKind::kCheckpoint, "{} has no tensor '{}'", path(), name);
+  if (found == tensors_.end()) raise(ErrorKind::kCheckpoint, "{} has no tensor '{}'", path(), shown(name));
   return found->second;
 }
 
-void SafetensorsFile::read(const std::string& name, const Shape& shape, DType dtype, void* out) const {
+void SafetensorsFile::expect(const std::string& name, const Shape& shape) const {
   const SafetensorsInfo& tensor = info(name);
   if (!same_shape(tensor.shape, shape)) {
-    raise(ErrorKind::kCheckpoint, "{}: tensor '{}' has shape {}, not {}", path(), name,
+    raise(ErrorKind::kCheckpoint, "{}: tensor '{}' has shape {}, not {}", path(), shown(name),
           shape_text(tensor.shape), shape.to_string());
   }
+}
+
+void SafetensorsFile::read(const std::string& name, const Shape& shape, DType dtype, void* out) const {
+  expect(name, shape);
   read_elements(name, 0, shape.num_elements(), dtype, out);
 }
 
@@ -151,8 +155,8 @@ void SafetensorsFile::read_elements(const std::string& name, int64_t begin, int6
   const SafetensorsInfo& tensor = info(name);
   const Reader reader = find_reader(tensor.dtype, dtype);
   if (reader.convert == nullptr) {
-    raise(ErrorKind::kCheckpoint, "{}: tensor '{}' is {}, which cannot be read as {}{}", path(), name,
-          tensor.dtype, longspan::name(dtype),
+    raise(ErrorKind::kCheckpoint, "{}: tensor '{}' is {}, which cannot be read as {}{}", path(),
+          shown(name), tensor.dtype, longspan::name(dtype),
           reader.item_bytes == 0 ? "; F64, F32, BF16, F16, I64, I32 and U8 are what can be read" : "");
   }
   const int64_t num_elements = static_cast<int64_t>(tensor.bytes.size()) / reader.item_bytes;

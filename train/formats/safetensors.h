@@ -37,6 +37,8 @@ class SafetensorsFile {
   bool contains(const std::string& name) const { return tensors_.contains(name); }
   const SafetensorsInfo& info(const std::string& name) const;  // raises where there is no such tensor
 
+  // Raises where there is no such tensor, or one of another shape.
+  void expect(const std::string& name, const Shape& shape) const;
   // Reads a whole tensor of exactly this shape as `dtype`. F64, F32, BF16 and F16 convert to float64, float32
   // and bfloat16; I64, I32 and U8 are read as what they are; other types are refused by name.
   void read(const std::string& name, const Shape& shape, DType dtype, void* out) const;

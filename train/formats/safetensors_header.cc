@@ -61,7 +61,7 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
     } else if (place_ == Place::kTensor && key_ == "dtype") {
       header_.tensors.back().dtype = text;
     } else {
-      refuse("the string '" + shown_name(text) + "'");
+      refuse("the string '" + shown(text) + "'");
     }
     return true;
   }
@@ -84,9 +84,9 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
   }
 
   bool key(string_t& name) override {
-    if (!keys_.back().insert(name).second) fail(fmt::format("the key '{}' is there twice", shown_name(name)));
+    if (!keys_.back().insert(name).second) fail(fmt::format("the key '{}' is there twice", shown(name)));
     if (place_ == Place::kTensor && name != "dtype" && name != "shape" && name != "data_offsets") {
-      fail(fmt::format("tensor '{}' has the unknown key '{}'", tensor_name(), shown_name(name)));
+      fail(fmt::format("tensor '{}' has the unknown key '{}'", tensor_name(), shown(name)));
     }
     key_ = name;
     return true;
@@ -111,7 +111,7 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
   }
 
   bool parse_error(std::size_t, const std::string&, const nlohmann::json::exception& failure) override {
-    fail(failure.what());
+    fail(shown(failure.what(), 400));
   }
 
  private:
@@ -124,12 +124,12 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
   [[noreturn]] void refuse(const std::string& what) const {
     if (place_ == Place::kOutside) fail(what + " stands where the header's object should");
     if (place_ == Place::kRoot || place_ == Place::kMetadata) {
-      fail(fmt::format("{} stands under the key '{}'", what, shown_name(key_)));
+      fail(fmt::format("{} stands under the key '{}'", what, shown(key_)));
     }
     fail(fmt::format("{} stands in the {} of tensor '{}'", what, key_, tensor_name()));
   }
 
-  std::string tensor_name() const { return shown_name(header_.tensors.back().name); }
+  std::string tensor_name() const { return shown(header_.tensors.back().name); }
 
   void finish_tensor() {
     for (const char* wanted : {"dtype", "shape", "data_offsets"}) {
@@ -155,8 +155,8 @@ void check_size(const SafetensorsHeader::Tensor& tensor, const std::string& path
   const auto type =
       std::find_if(kTypes.begin(), kTypes.end(), [&](const TypeBits& t) { return t.name == tensor.dtype; });
   if (type == kTypes.end()) {
-    raise(ErrorKind::kCheckpoint, "{}: tensor '{}' has the unknown dtype '{}'", path, shown_name(tensor.name),
-          shown_name(tensor.dtype));
+    raise(ErrorKind::kCheckpoint, "{}: tensor '{}' has the unknown dtype '{}'", path, shown(tensor.name),
+          shown(tensor.dtype));
   }
   int64_t bits = 1;
   bool overflow = false;
@@ -164,13 +164,13 @@ void check_size(const SafetensorsHeader::Tensor& tensor, const std::string& path
   overflow |= __builtin_mul_overflow(bits, type->bits, &bits);
   if (overflow || bits % 8 != 0) {
     raise(ErrorKind::kCheckpoint, "{}: tensor '{}' of shape {} and dtype {} {}", path,
-          shown_name(tensor.name), shape_text(tensor.shape), tensor.dtype,
+          shown(tensor.name), shape_text(tensor.shape), tensor.dtype,
           overflow ? "overflows 64 bits" : "is no whole number of bytes");
   }
   if (tensor.end - tensor.begin != bits / 8) {
     raise(ErrorKind::kCheckpoint,
           "{}: tensor '{}' of shape {} and dtype {} needs {} bytes, its data_offsets [{}, {}] hold {}", path,
-          shown_name(tensor.name), shape_text(tensor.shape), tensor.dtype, bits / 8, tensor.begin, tensor.end,
+          shown(tensor.name), shape_text(tensor.shape), tensor.dtype, bits / 8, tensor.begin, tensor.end,
           tensor.end - tensor.begin);
   }
 }
@@ -180,7 +180,7 @@ void check_tiling(const SafetensorsHeader& header, int64_t data_bytes, const std
   for (const SafetensorsHeader::Tensor& tensor : header.tensors) {
     if (tensor.end < tensor.begin || tensor.begin != end) {
       raise(ErrorKind::kCheckpoint, "{}: tensor '{}' has data_offsets [{}, {}], {}", path,
-            shown_name(tensor.name), tensor.begin, tensor.end,
+            shown(tensor.name), tensor.begin, tensor.end,
             tensor.end < tensor.begin
                 ? "which run backwards"
                 : fmt::format("which {} {}, where the tensor before it ends",
@@ -204,10 +204,6 @@ std::string shape_text(const std::vector<int64_t>& shape) {
     text += (i != 0 ? ", " : "") + std::to_string(shape[i]);
   }
   return text + "]";
-}
-
-std::string shown_name(const std::string& name) {
-  return name.size() <= 200 ? name : name.substr(0, 200) + "...";
 }
 
 SafetensorsHeader parse_safetensors_header(std::string_view json, int64_t data_bytes,

@@ -26,7 +26,5 @@ SafetensorsHeader parse_safetensors_header(std::string_view json, int64_t data_b
 
 // "[2, 3]"
 std::string shape_text(const std::vector<int64_t>& shape);
-// A name from a file, short enough for a message.
-std::string shown_name(const std::string& name);
 
 }  // namespace longspan
