@@ -120,7 +120,9 @@ std::string read_text(const std::string& path) {
   const bool is_pipe = fstat(file, &status) == 0 && S_ISFIFO(status.st_mode);
   close(file);
   if (count < 0) raise(ErrorKind::kConfiguration, "cannot read the configuration {}: {}", path, strerror(error));
-  if (is_pipe && text.empty()) raise(ErrorKind::kConfiguration, "cannot read the configuration {}: a pipe without a writer", path);
+  if (is_pipe && text.empty()) {
+    raise(ErrorKind::kConfiguration, "cannot read the configuration {}: a pipe without a writer", path);
+  }
   return text;
 }
 

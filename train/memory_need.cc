@@ -18,8 +18,8 @@ void expect_room_for_parameters(int64_t num_parameters, int64_t bytes_per_parame
   const double bytes = as_double(num_parameters) * as_double(bytes_per_parameter);
   if (fits(bytes, available_bytes)) return;
   raise(ErrorKind::kResource,
-        "the {} parameters of the model need at least {:.1f} GB of memory on each rank, which has {:.1f} GB: lower model.num_layers, "
-        "model.hidden_size, model.mlp_size or model.vocabulary_size, or start fewer ranks on each host",
+        "the {} parameters of the model need at least {:.1f} GB of memory on each rank, which has {:.1f} GB: lower "
+        "model.num_layers, model.hidden_size, model.mlp_size or model.vocabulary_size, or start fewer ranks on each host",
         num_parameters, gigabytes(bytes), gigabytes(as_double(available_bytes)));
 }
 
@@ -33,8 +33,8 @@ void expect_room_for_batch(const RunSpec& spec, int64_t available_bytes) {
   const double kept = kept_bytes * length * sequences / spec.mesh.context;
   if (fits(table + kept, available_bytes)) return;
   raise(ErrorKind::kResource,
-        "data.sequence_length {} and training.global_batch_sequences {} need at least {:.1f} GB of memory on each rank, which has "
-        "{:.1f} GB: lower one of them, or start more hosts",
+        "data.sequence_length {} and training.global_batch_sequences {} need at least {:.1f} GB of memory on each rank, "
+        "which has {:.1f} GB: lower one of them, or start more hosts",
         spec.data.sequence_length, spec.global_batch_sequences, gigabytes(table + kept), gigabytes(as_double(available_bytes)));
 }
 

@@ -9,7 +9,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace longspan;
   std::vector<std::string> overrides;
   std::string_view rest = fuzz::text_of(data, size);
-  while (!rest.empty() && overrides.size() < 64) {
+  while (!rest.empty() && overrides.size() < 16) {
     const size_t end = std::min(rest.find('\n'), rest.size());
     overrides.emplace_back(rest.substr(0, end));
     rest.remove_prefix(std::min(end + 1, rest.size()));

@@ -7,7 +7,8 @@ bad megatron_short 3 'megatron; truncate -s 20 p.idx' "$megatron_run" p.idx '20 
 bad megatron_cut 3 'megatron; truncate -s 100 p.idx' "$megatron_run" p.idx '100 bytes' 'need 114'
 bad megatron_long 3 'megatron; echo >>p.idx' "$megatron_run" p.idx '115 bytes' 'need 114'
 bad megatron_modes 3 'megatron; le 4 0 >>p.idx' "$megatron_run" p.idx multimodal
-bad megatron_data_cut 3 'megatron; truncate -s 16 p.bin' "$megatron_run" p.idx 'sequence 3 of 4 tokens lies at byte 10' '16 bytes'
+bad megatron_data_cut 3 'megatron; truncate -s 16 p.bin' "$megatron_run" p.idx \
+  'sequence 3 of 4 tokens lies at byte 10' '16 bytes'
 megatron_lie magic '0 1 65' 'does not start with MMIDIDX'
 megatron_lie version '9 8 3' 'version 3' '1 is supported'
 megatron_lie type '17 1 77' 'unknown token type 77'

@@ -15,4 +15,5 @@ bad output_metrics_is_pipe 5 'mkdir out; mkfifo out/metrics.jsonl' '' out/metric
 bad output_status_is_folder 5 'mkdir -p out/exit_status.json/x' '' out/exit_status.json
 bad output_tensorboard_is_file 5 'mkdir out; echo >out/tensorboard' '--set metrics.tensorboard=true' out/tensorboard
 bad output_checkpoints_is_file 4 'mkdir out; echo >out/checkpoints' '' out/checkpoints 'Not a directory'
-bad output_checkpoints_unreadable 4 'unprivileged; trained; chmod 0 out/checkpoints' "$go_on" out/checkpoints 'Permission denied'
+bad output_checkpoints_unreadable 4 'unprivileged; trained; chmod 0 out/checkpoints' "$go_on" out/checkpoints \
+  'Permission denied'

@@ -32,11 +32,13 @@ bad set_batch 2 : '--set training.global_batch_sequences=3 --set training.micro_
 bad set_holdout 2 : '--set data.holdout_every=1' data.holdout_every 'is 1'
 bad set_two_holdouts 2 : '--set data.holdout_every=2 --set evaluation.files=text' evaluation.files 'holdout_every is 2'
 bad set_blend_without_files 2 : "--set data.files= --set 'data.blend={weight: 1}'" 'data.blend[0]' 'no files'
-bad set_blend_weight 2 : "--set data.files= --set 'data.blend={files: \"text\" weight: -1}'" 'data.blend[0].weight' 'is -1'
+bad set_blend_weight 2 : "--set data.files= --set 'data.blend={files: \"text\" weight: -1}'" 'data.blend[0].weight' \
+  'is -1'
 bad set_resume 2 : '--set checkpoint.resume=-7' checkpoint.resume 'is -7' LATEST
 bad set_threads 2 : '--set threads_per_rank=5000' threads_per_rank 'is 5000' 4096
 bad set_parameters_beyond_memory 5 : '--set model.hidden_size=1048576 --set model.mlp_size=4194304' \
   model.hidden_size ' parameters' 'which has'
-bad set_sequence_beyond_memory 5 : '--set data.sequence_length=1099511627776' 'data.sequence_length 1099511627776' 'which has'
+bad set_sequence_beyond_memory 5 : '--set data.sequence_length=1099511627776' 'data.sequence_length 1099511627776' \
+  'which has'
 bad set_batch_beyond_memory 5 : '--set training.global_batch_sequences=16777216 --set data.sequence_length=1048576' \
   'training.global_batch_sequences 16777216' 'which has'

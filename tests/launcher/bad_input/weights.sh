@@ -3,14 +3,18 @@ tensors() { bad "weights_$1" 4 "imported; safetensors '$2' $3" '' model "${@:4}"
 index() { bad "index_$1" 4 "imported; mv model/model.safetensors model/a.safetensors
   echo '$2' >model/model.safetensors.index.json" '' "${@:3}"; }
 bad weights_absent 4 'imported; rm model/model.safetensors' '' 'model has neither' model.safetensors.index.json
-bad weights_folder 4 'imported; rm model/model.safetensors; mkdir model/model.safetensors' '' model/model.safetensors 'a folder'
-bad weights_pipe 4 'imported; rm model/model.safetensors; mkfifo model/model.safetensors' '' model/model.safetensors 'a pipe'
+bad weights_folder 4 'imported; rm model/model.safetensors; mkdir model/model.safetensors' \
+  '' model/model.safetensors 'a folder'
+bad weights_pipe 4 'imported; rm model/model.safetensors; mkfifo model/model.safetensors' '' model/model.safetensors \
+  'a pipe'
 bad weights_empty 4 'imported; : >model/model.safetensors' '' model/model.safetensors '0 bytes' 'at least 8'
-bad weights_cut 4 'imported; truncate -s 70000 model/model.safetensors' '' model/model.safetensors 'cut short' 'end at byte'
+bad weights_cut 4 'imported; truncate -s 70000 model/model.safetensors' '' model/model.safetensors 'cut short' \
+  'end at byte'
 bad weights_longer 4 'imported; echo >>model/model.safetensors' '' model/model.safetensors 'something follows'
 bad weights_header_length 4 'imported; le 8 -1 | put model/model.safetensors 0' '' model/model.safetensors \
   18446744073709551615 100000000
-bad weights_header_beyond 4 'imported; le 8 99999999 | put model/model.safetensors 0' '' model/model.safetensors 99999999 'only'
+bad weights_header_beyond 4 'imported; le 8 99999999 | put model/model.safetensors 0' \
+  '' model/model.safetensors 99999999 'only'
 tensors not_json '{"a":' 0 malformed
 tensors list '[1]' 0 "does not start with '{'"
 tensors deep '{"a":[[[[[[[[[[' 0 "'a'" 'a list'
@@ -34,7 +38,8 @@ bad weights_type 4 'imported; sed -i s/F32/I32/ model/model.safetensors' '' mode
   "'model.embed_tokens.weight' is I32" 'cannot be read as'
 bad weights_extra 4 'imported; key num_hidden_layers 1' '' model model.layers.1.
 bad weights_fewer_layers 4 'imported; key num_hidden_layers 3' '' "model has no tensor 'model.layers.2."
-bad weights_shape 4 'imported; key vocab_size 97' '' model/model.safetensors model.embed_tokens.weight '[96, 32]' '[97, 32]'
+bad weights_shape 4 'imported; key vocab_size 97' '' model/model.safetensors model.embed_tokens.weight '[96, 32]' \
+  '[97, 32]'
 index not_json '{"weight_map":' index.json 'not JSON'
 index no_map '{}' index.json weight_map missing
 index map_is_list '{"weight_map":[]}' index.json weight_map 'an object'
