@@ -2,6 +2,7 @@
 #pragma once
 
 #include <bitset>
+#include <cstdint>
 #include <vector>
 
 namespace longspan {
@@ -12,11 +13,8 @@ using CpuMask = std::bitset<kMaxCpus>;
 // The CPUs this process may run on.
 CpuMask own_cpu_mask();
 
-// CPUs' worth of time that the control groups around this process grant it; 0: no limit.
-int cpu_quota();
-
 // Ranks with the same mask share its CPUs evenly, the remainder going to the first of them; each has at least one. A
-// quota (0: none) is shared by all ranks of the host alike.
-int threads_of_rank(const std::vector<CpuMask>& masks_of_host, int local_rank, int quota);
+// quota of CPUs (0: none) is shared by all ranks of the host alike.
+int threads_of_rank(const std::vector<CpuMask>& masks_of_host, int local_rank, int64_t quota);
 
 }  // namespace longspan

@@ -6,8 +6,10 @@
 #include <thread>
 
 #include "core/runtime/context.h"
+#include "launcher/control_groups.h"
 #include "launcher/host_memory.h"
 #include "launcher/host_threads.h"
+#include "launcher/start_watch.h"
 
 namespace longspan {
 namespace {
@@ -37,12 +39,13 @@ CpuMask mask_of(const int64_t* words) {
 
 }  // namespace
 
-World::World(Launch launch, std::chrono::milliseconds timeout) {
+World::World(Launch launch, std::chrono::milliseconds timeout, std::chrono::milliseconds start_limit) {
   if (launch == Launch::kAlone) {
     alone_ = make_self_communicator();
     host_name_ = own_host_name();
     return;
   }
+  const StartWatch watch(start_limit);
   session_ = std::make_unique<MpiSession>(MpiSession::Options{.timeout = timeout});
   host_name_ = session_->host_name();
   if (MPI_Comm_dup(MPI_COMM_WORLD, &failing_) != MPI_SUCCESS) {

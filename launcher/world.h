@@ -12,9 +12,12 @@
 
 namespace longspan {
 
+constexpr std::chrono::minutes kDefaultStartLimit{10};  // of thousands of ranks, from a busy file system
+
 class World {
  public:
-  World(Launch launch, std::chrono::milliseconds timeout);
+  // Ends the process with the code of communication where MPI has not brought the ranks together within `start_limit`.
+  World(Launch launch, std::chrono::milliseconds timeout, std::chrono::milliseconds start_limit = kDefaultStartLimit);
   ~World();
   World(const World&) = delete;
   World& operator=(const World&) = delete;

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "launcher/doctor/facts.h"
-#include "launcher/doctor/system_files.h"
+#include "launcher/system_files.h"
 
 namespace longspan::doctor {
 

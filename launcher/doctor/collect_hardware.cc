@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "core/base/cpu_level.h"
+#include "launcher/control_groups.h"
 #include "launcher/doctor/collect.h"
 
 namespace longspan::doctor {
@@ -31,25 +32,6 @@ std::vector<std::string> instructions(const SystemFiles& files) {
 std::string onednn_version() {
   const dnnl_version_t* version = dnnl_version();
   return fmt::format("{}.{}.{}", version->major, version->minor, version->patch);
-}
-
-// Of version 2 ("200000 100000" in cpu.max) or 1, in whole CPUs.
-int64_t cpu_quota_of(const SystemFiles& files) {
-  const auto cpus = [](double quota, double period) -> int64_t {
-    return quota > 0 && period > 0 ? std::max<int64_t>(1, static_cast<int64_t>(quota / period)) : kUnknown;
-  };
-  const auto version_2 = [&](const std::string& folder) {
-    std::istringstream words(files.line(folder + "/cpu.max"));
-    double quota = 0, period = 0;
-    words >> quota >> period;
-    return cpus(quota, period);
-  };
-  const auto version_1 = [&](const std::string& folder) {
-    return cpus(static_cast<double>(files.number(folder + "/cpu.cfs_quota_us")),
-                static_cast<double>(files.number(folder + "/cpu.cfs_period_us")));
-  };
-  const int64_t second = files.least_of_groups("", version_2), first = files.least_of_groups("cpu", version_1);
-  return std::max<int64_t>(0, first < 0 || second < 0 ? std::max(first, second) : std::min(first, second));
 }
 
 int64_t num_gpus(const SystemFiles& files) {
@@ -101,7 +83,7 @@ CpuFacts collect_cpu(const SystemFiles& files, const std::vector<int>& allowed) 
     if (std::any_of(cpus.begin(), cpus.end(), is_allowed)) facts.nodes.push_back(node.front());
   }
   std::sort(facts.nodes.begin(), facts.nodes.end());
-  facts.quota = cpu_quota_of(files);
+  facts.quota = cpu_quota(files);
   facts.gpus = num_gpus(files);
   return facts;
 }
@@ -111,14 +93,7 @@ MemoryFacts collect_memory(const SystemFiles& files) {
   facts.total_bytes = kilobytes(files, "MemTotal");
   facts.available_bytes = kilobytes(files, "MemAvailable");
   facts.swap_bytes = kilobytes(files, "SwapTotal");
-  const auto reader = [&](const char* file) {
-    return [&files, file](const std::string& folder) { return files.number(folder + "/" + file); };
-  };
-  const int64_t second = files.least_of_groups("", reader("memory.max"));
-  const int64_t first = files.least_of_groups("memory", reader("memory.limit_in_bytes"));
-  facts.group_limit_bytes = first < 0 || second < 0 ? std::max(first, second) : std::min(first, second);
-  // Version 1 says "none" as a number that no machine has.
-  if (facts.group_limit_bytes >= int64_t{1} << 62) facts.group_limit_bytes = kUnlimited;
+  facts.group_limit_bytes = memory_limit(files);
   facts.huge_pages = chosen_word(files.line("/sys/kernel/mm/transparent_hugepage/enabled"));
   facts.lock_bytes = soft_limit(RLIMIT_MEMLOCK);
   facts.files = soft_limit(RLIMIT_NOFILE);

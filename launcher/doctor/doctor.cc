@@ -3,12 +3,8 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <condition_variable>
 #include <cstdlib>
 #include <iostream>
-#include <memory>
-#include <mutex>
-#include <thread>
 
 #include "launcher/doctor/collect.h"
 #include "launcher/doctor/examine.h"
@@ -22,33 +18,7 @@ namespace longspan::doctor {
 namespace {
 
 constexpr std::chrono::seconds kTimeout{60};   // of what is collective when MPI ends
-constexpr std::chrono::seconds kUntilMet{30};  // for MPI to start, which cannot be called off
-
-// MPI waits for ever when hosts cannot reach each other. Ends this process, and with it the run, if it lives too long.
-class StartWatch {
- public:
-  StartWatch() : thread_([this](const std::stop_token& stop) { watch(stop); }) {}
-
- private:
-  void watch(const std::stop_token& stop) {
-    std::unique_lock lock(mutex_);
-    if (changed_.wait_for(lock, stop, kUntilMet, [&] { return stop.stop_requested(); }) || stop.stop_requested())
-      return;
-    if (is_first_process(std::getenv)) {
-      std::cerr << fmt::format(
-                       "longspan: MPI has not brought the ranks together within {} s. Can every host reach every other "
-                       "(firewall, several networks: export OMPI_MCA_btl_tcp_if_include=... "
-                       "OMPI_MCA_oob_tcp_if_include=...), and do they resolve each other's names?\n",
-                       kUntilMet.count())
-                << std::flush;
-    }
-    std::_Exit(exit_code(ErrorKind::kCommunication));
-  }
-
-  std::mutex mutex_;
-  std::condition_variable_any changed_;
-  std::jthread thread_;
-};
+constexpr std::chrono::seconds kStartLimit{30};
 
 Facts look(const std::string& launch, bool has_mpi) {
   Facts facts = collect(SystemFiles(), environ);
@@ -64,9 +34,7 @@ Facts look(const std::string& launch, bool has_mpi) {
 int run_doctor() {
   const std::string launch = launch_kind(std::getenv);
   const bool has_mpi = launch == "mpirun" || launch == "srun" || launch == "pmix";
-  auto watch = std::make_unique<StartWatch>();
-  World world(has_mpi ? Launch::kMpi : Launch::kAlone, kTimeout);
-  watch.reset();
+  World world(has_mpi ? Launch::kMpi : Launch::kAlone, kTimeout, kStartLimit);
   Examination found;
   try {
     found = examine(world.communicator(), world.host_name(), [&] { return look(launch, has_mpi); });

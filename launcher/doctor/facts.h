@@ -9,10 +9,9 @@
 #include <string>
 #include <vector>
 
-namespace longspan::doctor {
+#include "launcher/system_files.h"
 
-constexpr int64_t kUnknown = -1;
-constexpr int64_t kUnlimited = INT64_MAX;
+namespace longspan::doctor {
 
 struct CpuFacts {
   std::string model;

@@ -4,7 +4,7 @@
 #include <numeric>
 #include <set>
 
-#include "launcher/doctor/system_files.h"
+#include "launcher/system_files.h"
 #include "launcher/doctor/topics.h"
 
 namespace longspan::doctor {

@@ -6,7 +6,7 @@
 #include <cmath>
 
 #include "launcher/doctor/examine.h"
-#include "launcher/doctor/system_files.h"
+#include "launcher/system_files.h"
 #include "launcher/join.h"
 
 namespace longspan::doctor {

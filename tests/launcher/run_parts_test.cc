@@ -7,12 +7,14 @@
 #include <sstream>
 #include <thread>
 
+#include "launcher/control_groups.h"
 #include "launcher/exit_status.h"
 #include "launcher/folder_lock.h"
 #include "launcher/host_memory.h"
 #include "launcher/host_threads.h"
 #include "launcher/progress.h"
 #include "launcher/run_observer.h"
+#include "launcher/start_watch.h"
 #include "launcher/terminal.h"
 
 namespace longspan {
@@ -53,6 +55,19 @@ TEST(HostThreads, StayWithinTheQuotaOfAContainer) {
 TEST(HostThreads, SeeThisMachine) {
   EXPECT_GE(own_cpu_mask().count(), 1u);
   EXPECT_GE(cpu_quota(), 0);
+}
+
+TEST(StartWatch, EndsAProcessThatWaitsForItsPeersForEver) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const auto wait = [] {
+    const StartWatch watch(std::chrono::milliseconds(50));
+    std::this_thread::sleep_for(std::chrono::seconds(60));
+  };
+  EXPECT_EXIT(wait(), testing::ExitedWithCode(6), "MPI has not brought the ranks together within 0.05 s");
+}
+
+TEST(StartWatch, LetsGoOfWhoeverHasMet) {
+  for (int i = 0; i < 100; ++i) StartWatch(std::chrono::minutes(1));
 }
 
 TEST(Progress, FormatsDurationsAndCounts) {

@@ -1,4 +1,4 @@
-#include "launcher/doctor/system_files.h"
+#include "launcher/system_files.h"
 
 #include <fmt/format.h>
 
@@ -8,10 +8,9 @@
 #include <fstream>
 #include <sstream>
 
-#include "launcher/doctor/facts.h"
 #include "launcher/join.h"
 
-namespace longspan::doctor {
+namespace longspan {
 namespace {
 
 constexpr int kMostCpus = 1 << 16;
@@ -120,4 +119,4 @@ std::string format_cpu_list(const std::vector<int>& cpus) {
   return join(ranges, ",");
 }
 
-}  // namespace longspan::doctor
+}  // namespace longspan

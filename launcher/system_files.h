@@ -7,7 +7,10 @@
 #include <string>
 #include <vector>
 
-namespace longspan::doctor {
+namespace longspan {
+
+constexpr int64_t kUnknown = -1;
+constexpr int64_t kUnlimited = INT64_MAX;
 
 class SystemFiles {
  public:
@@ -33,4 +36,4 @@ std::vector<int> parse_cpu_list(const std::string& text);
 // The other way round.
 std::string format_cpu_list(const std::vector<int>& cpus);
 
-}  // namespace longspan::doctor
+}  // namespace longspan
