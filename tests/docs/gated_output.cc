@@ -6,7 +6,7 @@ namespace longspan {
 
 Tensor GatedOutput::forward(Context& context, const Tensor& x, const Tensor& a, Stash* stash) const {
   const Tensor gate = linear_.forward(context, x, stash ? &stash->linear : nullptr);
-  Tensor y = context.empty(a.shape(), a.dtype());
+  Tensor y = context.empty(a.shape(), a.dtype(), kept_in(stash));
   context.kernels<Activation>().swiglu_forward(context, gate, a, y);
   if (stash) {
     stash->gate = gate;
