@@ -142,7 +142,8 @@ int run_in_world(const CommandLine& line, Launch launch, std::string& drawn) {
   RunObserver observer;
   try {
     const int code = run_together(line, loaded, problem, world, folder, observer);
-    const bool trained = line.command == Command::kTrain && (code == kExitDone || code == kExitStopped);
+    // Not after a stop on request: whoever asked may soon end this process the hard way.
+    const bool trained = line.command == Command::kTrain && code == kExitDone;
     if (trained && world.rank() == 0 && loaded.config.metrics().plot()) drawn = folder.path;
     return code;
   } catch (...) {

@@ -84,6 +84,25 @@ class FileActions {
   posix_spawn_file_actions_t actions_;
 };
 
+// No signals blocked, unlike in this program (launcher/stop_signal.h).
+class Attributes {
+ public:
+  Attributes() {
+    sigset_t none;
+    sigemptyset(&none);
+    posix_spawnattr_init(&attributes_);
+    posix_spawnattr_setsigmask(&attributes_, &none);
+    posix_spawnattr_setflags(&attributes_, POSIX_SPAWN_SETSIGMASK);
+  }
+  ~Attributes() { posix_spawnattr_destroy(&attributes_); }
+  Attributes(const Attributes&) = delete;
+  Attributes& operator=(const Attributes&) = delete;
+  const posix_spawnattr_t* get() const { return &attributes_; }
+
+ private:
+  posix_spawnattr_t attributes_;
+};
+
 }  // namespace
 
 bool write_plot(const std::string& output_directory) {
@@ -107,8 +126,9 @@ int run_program(const std::vector<std::string>& words, const std::string& folder
   for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
   arguments.push_back(nullptr);
   const FileActions actions(folder);
+  const Attributes attributes;
   pid_t child = 0;
-  if (posix_spawnp(&child, arguments[0], actions.get(), nullptr, arguments.data(), environ) != 0) return kNotThere;
+  if (posix_spawnp(&child, arguments[0], actions.get(), attributes.get(), arguments.data(), environ) != 0) return kNotThere;
   const auto deadline = Clock::now() + patience;
   int status = 0;
   pid_t ended = 0;

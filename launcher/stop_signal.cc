@@ -1,54 +1,67 @@
 #include "launcher/stop_signal.h"
 
+#include <pthread.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <csignal>
-#include <cstring>
-#include <ctime>
+#include <iostream>
+#include <optional>
+#include <string>
+#include <thread>
 
 #include "launcher/exit_status.h"
 
 namespace longspan {
 namespace {
 
+using Clock = std::chrono::steady_clock;
+
 std::atomic<bool> requested{false};
-std::atomic<long> hard_request_seconds{-1};
-static_assert(std::atomic<long>::is_always_lock_free);  // a signal handler may take no lock
 
-void on_signal(int signal_number) {
-  requested = true;
-  if (signal_number == SIGUSR1) return;
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  long unset = -1;
-  if (hard_request_seconds.compare_exchange_strong(unset, now.tv_sec)) return;
-  if (now.tv_sec - unset < 1) return;
+sigset_t signals_of_interest() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int signal_number : {SIGINT, SIGTERM, SIGUSR1}) sigaddset(&set, signal_number);
+  return set;
+}
+
+[[noreturn]] void end_by(int signal_number) {
   signal(signal_number, SIG_DFL);
+  const sigset_t set = signals_of_interest();
+  pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
   ::raise(signal_number);
+  _exit(kExitInterrupted);  // not reached
 }
 
-const char* last_words_of_all = "";
-
-void end(int) {
-  [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, last_words_of_all, strlen(last_words_of_all));
-  _exit(kExitInterrupted);
-}
-
-void install(void (*handler)(int)) {
-  struct sigaction action = {};
-  action.sa_handler = handler;
-  action.sa_flags = SA_RESTART;
-  for (const int signal_number : {SIGINT, SIGTERM, SIGUSR1}) sigaction(signal_number, &action, nullptr);
+// Calls react(signal) for each that arrives.
+template <class React>
+void install(React react) {
+  const sigset_t set = signals_of_interest();
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  std::thread([set, react]() mutable {
+    for (int signal_number = 0; sigwait(&set, &signal_number) == 0;) react(signal_number);
+  }).detach();
 }
 
 }  // namespace
 
-void install_stop_signals() { install(on_signal); }
+void install_stop_signals() {
+  install([first = std::optional<Clock::time_point>()](int signal_number) mutable {
+    requested = true;
+    if (signal_number == SIGUSR1) return;
+    const auto now = Clock::now();
+    if (first && now - *first >= std::chrono::seconds(1)) end_by(signal_number);
+    if (!first) first = now;
+  });
+}
 
 void install_end_signals(const char* last_words) {
-  last_words_of_all = last_words;
-  install(end);
+  install([words = std::string(last_words)](int) {
+    std::cerr << words << std::flush;
+    _exit(kExitInterrupted);
+  });
 }
 
 bool stop_requested() { return requested; }

@@ -41,4 +41,13 @@ void agree_on_data(const Context& context, Communicator& world, const Dataset& d
         range.smallest, range.largest, mine, world.rank(), field);
 }
 
+void refuse_not_finite(const RunSpec& spec, const StepReport& report) {
+  const bool imported = report.step == 1 && !spec.model_folder.empty();
+  raise(ErrorKind::kNumerical,
+        "step {}: the loss is {} and the gradient norm on this rank {}; the weights of the step before are unchanged. {}",
+        report.step, report.loss, report.grad_norm,
+        imported ? "Are the weights in model.from_huggingface sound?"
+                 : "Lower optimizer.learning_rate, or continue from an older checkpoint with other data");
+}
+
 }  // namespace longspan

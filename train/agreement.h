@@ -5,6 +5,7 @@
 #include "core/runtime/context.h"
 #include "parallel/comm/communicator.h"
 #include "train/data/dataset.h"
+#include "train/observer.h"
 #include "train/run_spec.h"
 
 namespace longspan {
@@ -13,5 +14,9 @@ namespace longspan {
 void agree_on_configuration(const Context& context, Communicator& world, const RunSpec& spec);
 // `field` is where the data are named, for the message.
 void agree_on_data(const Context& context, Communicator& world, const Dataset& data, const char* field);
+
+// Raises Error(kNumerical) about a step whose loss, or whose gradient norm on some rank, is not finite. Called by all ranks, or
+// those that are left alone would wait for the others.
+[[noreturn]] void refuse_not_finite(const RunSpec& spec, const StepReport& report);
 
 }  // namespace longspan

@@ -117,6 +117,10 @@ EvaluationResult evaluate(const RunSpec& spec, Communicator& world, const RankRe
   const int64_t step = load_for_inference(rank.context(), spec, world, decoder.parameters(), observer);
   EvaluationResult result = evaluator.run(rank.context(), decoder);
   result.report.step = step;
+  if (!std::isfinite(result.report.loss)) {
+    raise(ErrorKind::kNumerical, "the loss on the held-out data is {}: the weights of step {} of {} are unusable",
+          result.report.loss, step, spec.model_folder.empty() ? spec.output_directory : spec.model_folder);
+  }
   return result;
 }
 

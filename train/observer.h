@@ -31,7 +31,7 @@ struct StepReport {
   double compute_seconds = 0, communication_exposed_seconds = 0, data_seconds = 0, unaccounted_seconds = 0;
   double communication_hidden_seconds = 0;
   double compute_seconds_min = 0, compute_seconds_max = 0;  // over the ranks
-  // After the step, and no part of it; known when the line of the step is written.
+  // Between the step before and this one, and no part of it.
   double checkpoint_seconds = 0, evaluation_seconds = 0;
   int64_t peak_memory_bytes = 0;      // this rank's tensors and tables, so far
   int64_t peak_memory_bytes_max = 0;  // over the ranks

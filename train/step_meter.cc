@@ -7,7 +7,7 @@ namespace longspan {
 void StepMeter::begin(int64_t step) {
   recorder_.before(step);
   begin_ = Clock::now();
-  rank_.tracer().take();
+  between_ = rank_.tracer().take();
   waited_before_ = mesh_.axis(Axis::kContext).waited_seconds();
   range_.emplace(&rank_.tracer(), TimeCategory::kNone, "step", TraceArgs{.step = step});
 }
@@ -23,13 +23,8 @@ void StepMeter::end(StepReport& report) {
   report.communication_hidden_seconds = times.hidden_communication_seconds;
   report.data_seconds = times[TimeCategory::kData];
   report.unaccounted_seconds = times[TimeCategory::kNone];
-}
-
-void StepMeter::close(StepReport& report, TraceRecorder::Run run) {
-  const TimeBreakdown times = rank_.tracer().take();
-  report.checkpoint_seconds = times[TimeCategory::kCheckpoint];
-  report.evaluation_seconds = times[TimeCategory::kEvaluation];
-  recorder_.after(report.step, run);
+  report.checkpoint_seconds = between_[TimeCategory::kCheckpoint];
+  report.evaluation_seconds = between_[TimeCategory::kEvaluation];
 }
 
 void StepMeter::compare_ranks(StepReport& report) {

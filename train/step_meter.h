@@ -2,8 +2,9 @@
 //
 // The times are this rank's, from the ranges that the parts of a step open (core/runtime/trace.h): compute,
 // communication that the rank waited for or did itself (exposed), data, and what no range covers (unaccounted) add up
-// to the step's wall time; hidden communication lies under the others. A checkpoint and an evaluation come after the
-// step and are not part of it: each counts as a whole, the waiting for other ranks included. The moment at which memory
+// to the step's wall time; hidden communication lies under the others. A checkpoint and an evaluation come between
+// steps and are part of none: a report has those that came before its step, each as a whole, the waiting for other ranks
+// included. The moment at which memory
 // was at its peak is that of the run so far; its bytes by tag add up to peak_memory_bytes.
 #pragma once
 
@@ -22,12 +23,15 @@ class StepMeter {
   StepMeter(const RunSpec& spec, RankContext& rank, const ProcessMesh& mesh, TrainObserver& observer)
       : rank_(rank), mesh_(mesh), recorder_(spec, rank, mesh.world(), observer) {}
 
-  void start(int64_t first_step, int64_t last_step) { recorder_.start(first_step, last_step); }
+  // `num_actions` of a step's program.
+  void start(int64_t first_step, int64_t last_step, size_t num_actions) {
+    recorder_.start(first_step, last_step, num_actions);
+  }
   void begin(int64_t step);
   // The step is done. Collective over the world: what ranks differ in is compared.
   void end(StepReport& report);
   // What followed the step is done, too.
-  void close(StepReport& report, TraceRecorder::Run run);
+  void close(int64_t step, TraceRecorder::Run run) { recorder_.after(step, run); }
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -38,6 +42,7 @@ class StepMeter {
   TraceRecorder recorder_;
   Clock::time_point begin_;
   double waited_before_ = 0;
+  TimeBreakdown between_;  // the step before and this one
   std::optional<TraceRange> range_;
 };
 

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <filesystem>
 #include <iterator>
+#include <optional>
 #include <vector>
 
 #include "train/formats/atomic_file.h"
@@ -110,8 +111,14 @@ std::string trace_objects(const RankTrace& trace, const ReferenceClock& clock, i
   return text;
 }
 
-void write_trace_file(const Context& context, Communicator& world, const std::string& path,
-                      const std::string& objects) {
+void make_trace_folder(const std::string& folder) {
+  std::error_code error;
+  std::filesystem::create_directories(folder, error);
+  if (error) raise(ErrorKind::kResource, "metrics.trace_steps: {} cannot be made: {}", folder, error.message());
+}
+
+std::string write_trace_file(const Context& context, Communicator& world, const std::string& path,
+                             const std::string& objects) {
   const Tensor nothing = context.empty({0}, DType::kUInt8, MemoryTag::kWorkspace);
   const Tensor sizes = context.zeros({world.size()}, DType::kInt64, MemoryTag::kWorkspace);
   sizes.data<int64_t>()[world.rank()] = static_cast<int64_t>(objects.size());
@@ -120,20 +127,36 @@ void write_trace_file(const Context& context, Communicator& world, const std::st
     const Tensor part = context.empty({static_cast<int64_t>(objects.size())}, DType::kUInt8, MemoryTag::kWorkspace);
     std::memcpy(part.raw(), objects.data(), objects.size());
     world.send_recv(context.stream(), {.send = part, .to = 0, .receive = nothing, .from = 0}).wait();
-    return;
+    return "";
   }
-  std::filesystem::create_directories(std::filesystem::path(path).parent_path());
-  AtomicFile file(path, ErrorKind::kResource);
-  file.write("{\"displayTimeUnit\":\"ms\",\"traceEvents\":[\n");
-  file.write(objects);
+  std::string failure;
+  const auto attempt = [&failure](const auto& write) {
+    try {
+      if (failure.empty()) write();
+    } catch (const Error& error) {
+      failure = error.what();
+    }
+  };
+  std::optional<AtomicFile> file;
+  attempt([&] {
+    file.emplace(path, ErrorKind::kResource);
+    file->write("{\"displayTimeUnit\":\"ms\",\"traceEvents\":[\n");
+    file->write(objects);
+  });
+  // Each peer waits until its part is taken, whatever becomes of it.
   for (int peer = 1; peer < world.size(); ++peer) {
     const Tensor part = context.empty({sizes.data<int64_t>()[peer]}, DType::kUInt8, MemoryTag::kWorkspace);
     world.send_recv(context.stream(), {.send = nothing, .to = peer, .receive = part, .from = peer}).wait();
-    file.write(",\n");
-    file.write(std::string_view(static_cast<const char*>(part.raw()), part.num_bytes()));
+    attempt([&] {
+      file->write(",\n");
+      file->write(std::string_view(static_cast<const char*>(part.raw()), part.num_bytes()));
+    });
   }
-  file.write("\n]}\n");
-  file.commit();
+  attempt([&] {
+    file->write("\n]}\n");
+    file->commit();
+  });
+  return failure;
 }
 
 }  // namespace longspan

@@ -21,7 +21,11 @@ struct RankTrace {
 // One rank's part: JSON objects with commas between. Times count from `origin_ns` of rank 0's clock.
 std::string trace_objects(const RankTrace& trace, const ReferenceClock& clock, int64_t origin_ns);
 
-// Collective: rank 0 writes the parts of all ranks. Raises Error(kResource) where the file cannot be written.
-void write_trace_file(const Context& context, Communicator& world, const std::string& path, const std::string& objects);
+// Raises Error(kResource) where it cannot be made.
+void make_trace_folder(const std::string& folder);
+
+// Collective: rank 0 writes the parts of all ranks, and answers why where the file cannot be written: a run is not given up
+// for its trace. Other ranks answer nothing.
+std::string write_trace_file(const Context& context, Communicator& world, const std::string& path, const std::string& objects);
 
 }  // namespace longspan

@@ -95,19 +95,19 @@ TrainOutcome Trainer::run(const std::function<bool()>& stop_requested) {
                       .num_parameters = decoder_.parameters().num_elements(),
                       .data_tokens = data_.total_tokens(),
                       .data_documents = data_.num_documents()});
-  meter_.start(steps_done_ + 1, spec_.num_steps);
+  meter_.start(steps_done_ + 1, spec_.num_steps, program_.size());
   bool stop = false;
   while (steps_done_ < spec_.num_steps && !stop) {
-    StepResult result = step(steps_done_ + 1, stop_requested);
+    const StepResult result = step(steps_done_ + 1, stop_requested);
     ++steps_done_;
     stop = result.stop;
     observer_.on_step(result.report);
+    if (metrics_) metrics_->write(result.report);
     const bool last = steps_done_ == spec_.num_steps;
     const auto due = [&](int64_t interval) { return interval > 0 && steps_done_ % interval == 0; };
     if (evaluator_ && !stop && due(spec_.evaluation.interval_steps)) evaluate(steps_done_);
     if (last || stop || due(spec_.checkpoint.interval_steps)) save(steps_done_);
-    meter_.close(result.report, last || stop ? TraceRecorder::Run::kEnds : TraceRecorder::Run::kGoesOn);
-    if (metrics_) metrics_->write(result.report);
+    meter_.close(steps_done_, last || stop ? TraceRecorder::Run::kEnds : TraceRecorder::Run::kGoesOn);
   }
   return stop && steps_done_ < spec_.num_steps ? TrainOutcome::kStopped : TrainOutcome::kDone;
 }
@@ -116,7 +116,7 @@ Trainer::StepResult Trainer::step(int64_t step, const std::function<bool()>& sto
   StepResult result{.report = {.step = step}};
   meter_.begin(step);
   compute_gradients(step);
-  add_up_losses(stop_requested, result);
+  agree(stop_requested, result);
   update(result.report);
   result.report.tokens = spec_.global_batch_sequences * spec_.data.sequence_length;
   meter_.end(result.report);
@@ -134,30 +134,28 @@ void Trainer::compute_gradients(int64_t step) {
   observer_.on_gradients(step, decoder_.parameters());
 }
 
-void Trainer::add_up_losses(const std::function<bool()>& stop_requested, StepResult& result) {
+void Trainer::agree(const std::function<bool()>& stop_requested, StepResult& result) {
   Context& context = rank_.context();
   const TraceRange range(context.tracer(), TimeCategory::kCompute, "losses");
-  const Tensor sums = context.zeros({2}, DType::kFloat64, MemoryTag::kWorkspace);  // losses, ranks asked to stop
+  StepReport& report = result.report;
+  report.grad_norm = gradient_norm(context, decoder_.parameters());
+  // Losses; ranks asked to stop; ranks whose norm is not finite, which may be one alone where memory or a network errs.
+  const Tensor sums = context.zeros({3}, DType::kFloat64, MemoryTag::kWorkspace);
   auto* s = sums.data<double>();
   for (const Microbatch& batch : decoder_.microbatches()) s[0] += sum_of_losses(batch) * batch.gradient_scale;
   s[1] = stop_requested() ? 1 : 0;
+  s[2] = std::isfinite(report.grad_norm) ? 0 : 1;
   mesh_.replicas().all_reduce(context.stream(), sums, ReduceOp::kSum);
   decoder_.microbatches().clear();
-  result.report.loss = s[0];
+  report.loss = s[0];
   result.stop = s[1] > 0;
+  if (!std::isfinite(report.loss) || s[2] > 0) refuse_not_finite(spec_, report);
 }
 
 void Trainer::update(StepReport& report) {
   Context& context = rank_.context();
   const TraceRange range(context.tracer(), TimeCategory::kCompute, "optimizer");
-  report.grad_norm = gradient_norm(context, decoder_.parameters());
   report.learning_rate = learning_rate(spec_.optimizer, report.step, spec_.num_steps);
-  if (!std::isfinite(report.loss) || !std::isfinite(report.grad_norm)) {
-    raise(ErrorKind::kNumerical,
-          "step {}: the loss is {} and the gradient norm {}; the weights of the step before are unchanged. Lower "
-          "optimizer.learning_rate, or continue from an older checkpoint with other data",
-          report.step, report.loss, report.grad_norm);
-  }
   const bool dumps = report.step == 1 && world_.rank() == 0 && !spec_.dump_gradients.empty();
   if (dumps) dump_gradients(spec_.dump_gradients, decoder_.parameters());
   optimizer_->step(context, report.step, report.learning_rate, report.grad_norm);

@@ -29,7 +29,8 @@ class Trainer {
   void resume();
   StepResult step(int64_t step, const std::function<bool()>& stop_requested);
   void compute_gradients(int64_t step);
-  void add_up_losses(const std::function<bool()>& stop_requested, StepResult& result);
+  // Collective: the loss of the global batch, whether to stop, whether all is finite. Raises on all ranks alike.
+  void agree(const std::function<bool()>& stop_requested, StepResult& result);
   void update(StepReport& report);
   void save(int64_t step);
   void evaluate(int64_t step);

@@ -83,13 +83,14 @@ void Tracer::end() noexcept {
   const int64_t now = now_ns();
   advance(now);
   const Frame& frame = frames_.back();
-  keep({.kind = TraceEvent::Kind::kRange,
-        .category = frame.category,
-        .name = frame.name,
-        .begin_ns = frame.begin_ns,
-        .end_ns = now,
-        .args = frame.args});
+  const TraceEvent event = {.kind = TraceEvent::Kind::kRange,
+                            .category = frame.category,
+                            .name = frame.name,
+                            .begin_ns = frame.begin_ns,
+                            .end_ns = now,
+                            .args = frame.args};
   frames_.pop_back();
+  keep(event);
 }
 
 TraceEvent Tracer::begin_transfer(const TraceArgs& args) {
@@ -126,7 +127,8 @@ HostVector<TraceEvent> Tracer::stop_recording() {
 
 void Tracer::keep(const TraceEvent& event) noexcept {
   if (capacity_ == 0 || event.begin_ns < recording_since_ns_) return;
-  if (events_.size() < capacity_) {
+  // There must be room for the ranges around it, which end later and say more.
+  if (events_.size() + frames_.size() < capacity_) {
     events_.push_back(event);
   } else {
     ++num_lost_;

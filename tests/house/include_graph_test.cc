@@ -74,8 +74,10 @@ std::vector<std::string> faults(const House& house, const std::string& file, con
     if (!std::regex_search(line, match, kInclude)) continue;
     const std::string header = match[2];
     if (match[1] == "<") {
-      const std::string library = library_of(header);
-      if (!library.empty() && library != "fmt" && !house.at(room).libraries.contains(library)) {
+      const std::string library = library_of(header), other = room_of(house, header);
+      if (!other.empty()) {
+        found.push_back(fmt::format("{} ({}) includes {} as if it were a library's", file, room, header));
+      } else if (!library.empty() && library != "fmt" && !house.at(room).libraries.contains(library)) {
         found.push_back(fmt::format("{} ({}) uses {} of {}", file, room, header, library));
       }
     } else if (const std::string other = room_of(house, header); !house.at(room).may_include.contains(other)) {
@@ -116,6 +118,7 @@ TEST(IncludeGraph, SeesWhatIsForbidden) {
   EXPECT_TRUE(refused("core/base/a.h", "#include \"core/tensor/tensor.h\""));
   EXPECT_TRUE(refused("train/formats/a.cc", "#include \"train/trainer.h\""));
   EXPECT_TRUE(refused("model/a.cc", "#include <mpi.h>"));
+  EXPECT_TRUE(refused("core/base/a.cc", "#include <train/trainer.h>"));
   EXPECT_TRUE(refused("core/runtime/a.cc", "#include \"tests/support/folder.h\""));
   EXPECT_TRUE(refused("cellar/a.cc", ""));
   EXPECT_FALSE(refused("model/a.cc", "#include \"core/base/error.h\""));

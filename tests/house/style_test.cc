@@ -16,7 +16,7 @@ std::string without_comment(const std::string& line) { return line.substr(0, lin
 
 const std::regex& forbidden_in_the_library() {
   static const std::regex pattern(
-      R"(\b(getenv|secure_getenv|setenv|quick_exit|_exit|printf|fprintf|puts)\s*\(|std::(exit|abort|cout|cerr|clog)\b)");
+      R"(\b(getenv|secure_getenv|setenv|quick_exit|_exit|printf|fprintf|puts|fputs)\s*\(|std::(exit|abort|cout|cerr|clog)\b|(^|[\s;(])(::)?exit\s*\(|\benviron\b)");
   return pattern;
 }
 
@@ -28,6 +28,9 @@ TEST(Style, OnlyTheLauncherExitsPrintsOrReadsTheEnvironment) {
   }
   EXPECT_TRUE(std::regex_search("if (getenv(\"HOME\")) return;", forbidden_in_the_library()));
   EXPECT_TRUE(std::regex_search("std::cout << 1;", forbidden_in_the_library()));
+  EXPECT_TRUE(std::regex_search("  exit(1);", forbidden_in_the_library()));
+  EXPECT_TRUE(std::regex_search("if (bad) ::exit(1);", forbidden_in_the_library()));
+  EXPECT_FALSE(std::regex_search("  session.abort(code);", forbidden_in_the_library()));
   EXPECT_FALSE(std::regex_search("fmt::format_to(printer, x);", forbidden_in_the_library()));
 }
 

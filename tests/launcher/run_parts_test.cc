@@ -1,6 +1,8 @@
 // The small parts of the launcher: threads of a host, progress, exit status.
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <new>
@@ -15,6 +17,7 @@
 #include "launcher/progress.h"
 #include "launcher/run_observer.h"
 #include "launcher/start_watch.h"
+#include "launcher/stop_signal.h"
 #include "launcher/terminal.h"
 
 namespace longspan {
@@ -64,6 +67,23 @@ TEST(StartWatch, EndsAProcessThatWaitsForItsPeersForEver) {
     std::this_thread::sleep_for(std::chrono::seconds(60));
   };
   EXPECT_EXIT(wait(), testing::ExitedWithCode(6), "MPI has not brought the ranks together within 0.05 s");
+}
+
+// A handler would run on whichever thread the signal meets, with a stack that may be none (launcher/stop_signal.h).
+TEST(StopSignal, IsTakenByAThreadOfItsOwn) {
+  install_stop_signals();
+  EXPECT_FALSE(stop_requested());
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);) {
+    if (!line.starts_with("SigCgt:") && !line.starts_with("SigBlk:")) continue;
+    const uint64_t mask = std::stoull(line.substr(7), nullptr, 16);
+    for (const int number : {SIGINT, SIGTERM, SIGUSR1}) {
+      EXPECT_EQ((mask >> (number - 1)) & 1, line.starts_with("SigBlk:") ? 1u : 0u) << line << " of signal " << number;
+    }
+  }
+  ASSERT_EQ(kill(getpid(), SIGUSR1), 0);
+  for (int i = 0; i < 1000 && !stop_requested(); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  EXPECT_TRUE(stop_requested());
 }
 
 TEST(StartWatch, LetsGoOfWhoeverHasMet) {
