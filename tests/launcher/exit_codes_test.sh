@@ -78,6 +78,15 @@ expect 2 'model.hidden_size: is 65, but' \
 expect 0 'data.sequence_length is 513, but max_position_embeddings of' "$longspan" train $(run imported.textproto p) \
   --set model.from_huggingface="$golden/llama" --set data.sequence_length=513 --set training.steps=1
 
+# Weights that are no numbers, once they are read.
+cp -r "$golden/llama" spoilt
+truncate -s -4 spoilt/model.safetensors && printf '\377\377\377\177' >>spoilt/model.safetensors
+expect 7 'Are the weights in model.from_huggingface sound' "$longspan" train $(run imported.textproto n) \
+  --set model.from_huggingface=spoilt
+expect_status n 7
+expect 7 'spoilt are unusable' "$longspan" evaluate $(run imported.textproto n) --set model.from_huggingface=spoilt \
+  --set evaluation.files=text
+
 expect 0 'step 3/3' "$longspan" train $(run good.textproto d) --set training.steps=3
 expect_status d 0
 [ "$(wc -l <d/metrics.jsonl)" = 3 ] || complain "d/metrics.jsonl has not 3 lines"

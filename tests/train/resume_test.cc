@@ -100,6 +100,24 @@ TEST(Resume, StoppedAndStartedAgainIsTheSameRun) {
   EXPECT_EQ(std::count(metrics.begin(), metrics.end(), '\n'), 20);
 }
 
+// Whatever ends a run after its checkpoint is there, the step has its line.
+TEST(Resume, NoLineIsLostBetweenACheckpointAndTheNextStep) {
+  struct Ends final : TrainObserver {
+    void on_checkpoint(int64_t, const std::string&, double) override { throw std::runtime_error("the end"); }
+  };
+  const test::Folder folder;
+  RunSpec spec = small_run(folder, "ended");
+  spec.num_steps = 5;
+  spec.checkpoint.interval_steps = 2;
+  run_in_process(1, [&](Communicator& world) {
+    Ends ends;
+    EXPECT_THROW(train(spec, world, {}, ends, [] { return false; }), std::runtime_error);
+  });
+  EXPECT_EQ(run(spec, 1, 1).losses.size(), 3u);
+  const std::string metrics = test::read_file(spec.output_directory + "/metrics.jsonl");
+  for (int step = 1; step <= 5; ++step) EXPECT_NE(metrics.find(fmt::format("\"step\": {},", step)), std::string::npos) << step;
+}
+
 TEST(Resume, AnotherMeshGoesOn) {
   const test::Folder folder;
   const History whole = run(small_run(folder, "whole"), 1, 1);

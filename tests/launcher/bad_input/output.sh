@@ -14,6 +14,7 @@ bad output_metrics_is_folder 5 'mkdir -p out/metrics.jsonl' '' out/metrics.jsonl
 bad output_metrics_is_pipe 5 'mkdir out; mkfifo out/metrics.jsonl' '' out/metrics.jsonl 'a pipe'
 bad output_status_is_folder 5 'mkdir -p out/exit_status.json/x' '' out/exit_status.json
 bad output_tensorboard_is_file 5 'mkdir out; echo >out/tensorboard' '--set metrics.tensorboard=true' out/tensorboard
+bad output_trace_is_file 5 'mkdir out; echo >out/trace' '--set metrics.trace_steps=1' metrics.trace_steps out/trace
 bad output_checkpoints_is_file 4 'mkdir out; echo >out/checkpoints' '' out/checkpoints 'Not a directory'
 bad output_checkpoints_unreadable 4 'unprivileged; trained; chmod 0 out/checkpoints' "$go_on" out/checkpoints \
   'Permission denied'
