@@ -10,16 +10,10 @@ namespace longspan {
 
 namespace {
 
-double as_double(int64_t value) {
-  return static_cast<double>(value);
-}
-double gigabytes(double bytes) {
-  return bytes / 1e9;
-}
+double as_double(int64_t value) { return static_cast<double>(value); }
+double gigabytes(double bytes) { return bytes / 1e9; }
 
-bool fits(double bytes, int64_t available_bytes) {
-  return available_bytes == 0 || bytes <= as_double(available_bytes);
-}
+bool fits(double bytes, int64_t available_bytes) { return available_bytes == 0 || bytes <= as_double(available_bytes); }
 
 // Bytes of one token in each part of a decoder, in the compute dtype, and of one number in the dtype of sums.
 struct TokenBytes {
@@ -55,9 +49,7 @@ double at_work_in_loss(const RunSpec& spec, const TokenBytes& b, double tokens) 
 // Backward of the last block, whose stash is still there: in its MLP the gradients of the output and of three inner
 // tensors; in attention those of output, of the MLP's input and of the norm before it, of what attention gave, of q, k
 // and v in sums, and a number for each head.
-double at_work_in_mlp(const TokenBytes& b, double tokens) {
-  return tokens * (b.hidden + 3 * b.mlp);
-}
+double at_work_in_mlp(const TokenBytes& b, double tokens) { return tokens * (b.hidden + 3 * b.mlp); }
 double at_work_in_attention(const ModelSpec& model, const TokenBytes& b, double tokens) {
   return tokens * (3 * b.hidden + b.q + b.in_sums(b.q) + b.in_sums(b.kv) + b.sum * as_double(model.num_heads));
 }
@@ -94,8 +86,9 @@ std::string what_would_fit(const RunSpec& spec, int64_t available_bytes) {
                                                        [&](int64_t ranks) { return !fits_with(length, ranks); });
   std::string text = too_long > 1 ? fmt::format("lower data.sequence_length to at most {}", too_long - 1)
                                   : std::string("lower model.num_layers or model.hidden_size, since no length fits");
-  if (spec.global_batch_sequences > spec.mesh.data)
+  if (spec.global_batch_sequences > spec.mesh.data) {
     text += ", or lower training.micro_batch_sequences or global_batch_sequences";
+  }
   if (enough < most_ranks) {
     text += fmt::format(", or start at least {} ranks with as much memory each, as mesh.context {}",
                         enough * (spec.mesh.num_ranks() / context), enough);
@@ -108,16 +101,16 @@ std::string what_would_fit(const RunSpec& spec, int64_t available_bytes) {
 TrainingNeed training_need(const RunSpec& spec) {
   const TokenBytes b(spec);
   const double length = as_double(spec.data.sequence_length), ranks = spec.mesh.context;
-  const double tokens = length * as_double(spec.micro_batch_sequences) / ranks;  // of a microbatch, here
-  const double all_tokens =
-      length * as_double(spec.global_batch_sequences) / spec.mesh.data;  // of a step, on the whole ring
+  // Of a microbatch, on one rank; of a step, on a whole ring.
+  const double tokens = length * as_double(spec.micro_batch_sequences) / ranks;
+  const double all_tokens = length * as_double(spec.global_batch_sequences) / spec.mesh.data;
   TrainingNeed need;
   // Master, gradient and two moments are sums; the value is the master where the dtypes agree.
   need.weights = parameters_of(spec.model) * (4 * b.sum + (b.sum == b.compute ? 0 : b.compute));
   need.kept = tokens * as_double(spec.model.num_layers) * stash_of_block(spec.model, b);
   const double loss = at_work_in_loss(spec, b, tokens), mlp = at_work_in_mlp(b, tokens);
-  const double attention = at_work_in_attention(spec.model, b, tokens),
-               ring = ring_buffers(spec.mesh.context, b, tokens);
+  const double attention = at_work_in_attention(spec.model, b, tokens);
+  const double ring = ring_buffers(spec.mesh.context, b, tokens);
   need.at_work = std::max({loss, mlp, attention});
   if (attention + ring >= need.at_work) {
     need.at_work = attention;
@@ -132,25 +125,23 @@ TrainingNeed training_need(const RunSpec& spec) {
 void expect_room_for_parameters(int64_t num_parameters, int64_t bytes_per_parameter, int64_t available_bytes) {
   const double bytes = as_double(num_parameters) * as_double(bytes_per_parameter);
   if (fits(bytes, available_bytes)) return;
-  raise(
-      ErrorKind::kResource,
-      "the {} parameters of the model need at least {:.1f} GB of memory on each rank, which has {:.1f} GB: lower "
-      "model.num_layers, model.hidden_size, model.mlp_size or model.vocabulary_size, or start fewer ranks on each host",
-      num_parameters, gigabytes(bytes), gigabytes(as_double(available_bytes)));
+  raise(ErrorKind::kResource,
+        "the {} parameters of the model need at least {:.1f} GB of memory on each rank, which has {:.1f} GB: lower "
+        "model.num_layers, model.hidden_size, model.mlp_size or model.vocabulary_size, or start fewer ranks on each "
+        "host",
+        num_parameters, gigabytes(bytes), gigabytes(as_double(available_bytes)));
 }
 
 void expect_room_for_batch(const RunSpec& spec, int64_t available_bytes) {
   const TrainingNeed need = training_need(spec);
   if (fits(need.total(), available_bytes)) return;
-  raise(
-      ErrorKind::kResource,
-      "data.sequence_length {}, training.micro_batch_sequences {} and training.global_batch_sequences {} need at least "
-      "{:.1f} GB of memory on each rank (weights and optimizer {:.1f}, kept for backward {:.1f}, work of one layer "
-      "{:.1f}, "
-      "ring {:.1f}, tables of tokens {:.1f}), which has {:.1f} GB: {}",
-      spec.data.sequence_length, spec.micro_batch_sequences, spec.global_batch_sequences, gigabytes(need.total()),
-      gigabytes(need.weights), gigabytes(need.kept), gigabytes(need.at_work), gigabytes(need.ring),
-      gigabytes(need.tables), gigabytes(as_double(available_bytes)), what_would_fit(spec, available_bytes));
+  raise(ErrorKind::kResource,
+        "data.sequence_length {}, training.micro_batch_sequences {} and training.global_batch_sequences {} need at "
+        "least {:.1f} GB of memory on each rank (weights and optimizer {:.1f}, kept for backward {:.1f}, work of one "
+        "layer {:.1f}, ring {:.1f}, tables of tokens {:.1f}), which has {:.1f} GB: {}",
+        spec.data.sequence_length, spec.micro_batch_sequences, spec.global_batch_sequences, gigabytes(need.total()),
+        gigabytes(need.weights), gigabytes(need.kept), gigabytes(need.at_work), gigabytes(need.ring),
+        gigabytes(need.tables), gigabytes(as_double(available_bytes)), what_would_fit(spec, available_bytes));
 }
 
 }  // namespace longspan
