@@ -1,8 +1,9 @@
-// The least memory that a run can do with: what would not fit by far is refused before a host begins to swap, or ends the
-// run without a word.
+// The least memory that a run can do with: what would not fit is refused before a host begins to swap, or ends the run
+// without a word.
 //
-// Counted is only what is certain: parameters with what belongs to each, and what the tokens of a batch take on each rank.
-// A run that passes may still run out of memory.
+// Counted is only what is certain: parameters with what belongs to each, and of a training step what one rank holds at
+// the moments that need most. Workspace of kernels, buffers of messages and the process itself come on top, so a run
+// that passes may still run out of memory.
 #pragma once
 
 #include <cstdint>
@@ -14,9 +15,22 @@ namespace longspan {
 // Bytes for each parameter: its value and, in training, its gradient and two moments.
 constexpr int64_t kTrainingBytesPerParameter = 16, kInferenceBytesPerParameter = 4;
 
-// Both raise Error(kResource), naming the fields, what is needed and what there is; `available_bytes` is for one rank, 0 where
-// it is not known.
+// What a training step holds at its peak on one rank, in bytes; doubles, since sizes come from a user and may multiply
+// to more than 64 bits hold.
+struct TrainingNeed {
+  double weights = 0;  // values, masters, gradients and moments
+  double kept = 0;     // for backward, by all layers for one microbatch
+  double at_work = 0;  // the loss of a tile of tokens, or the gradients that flow through one layer, whichever is more
+  double ring = 0;     // keys and values that arrive, sums of their gradients that leave
+  double tables = 0;   // of all tokens of the step: ids, rotary angles, losses, which keys each query may see
+  double total() const { return weights + kept + at_work + ring + tables; }
+};
+TrainingNeed training_need(const RunSpec& spec);
+
+// Both raise Error(kResource), naming the fields, what is needed and what there is; `available_bytes` is for one rank,
+// 0 where it is not known.
 void expect_room_for_parameters(int64_t num_parameters, int64_t bytes_per_parameter, int64_t available_bytes);
+// The second also says which length, or how many ranks, would fit.
 void expect_room_for_batch(const RunSpec& spec, int64_t available_bytes);
 
 }  // namespace longspan

@@ -2,7 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include "parallel/comm/backends.h"
 #include "tests/core/expect_error.h"
+#include "tests/support/folder.h"
+#include "train/train.h"
 
 namespace longspan {
 namespace {
@@ -18,18 +21,107 @@ TEST(MemoryNeed, ParametersThatFitPass) {
                [] { expect_room_for_parameters(int64_t{1} << 60, kTrainingBytesPerParameter, 9'000'000'000); });
 }
 
-TEST(MemoryNeed, TheTokensOfABatchAreThoseOfOneRank) {
+// The model and the mesh of a run, small enough for a test.
+RunSpec small_run(int64_t sequence_length, int context) {
   RunSpec spec;
+  spec.model.hidden_size = 32;
+  spec.model.num_layers = 3;
+  spec.model.num_heads = 4;
+  spec.model.num_kv_heads = 2;
   spec.model.head_dim = 8;
-  spec.data.sequence_length = 1000;
-  spec.global_batch_sequences = 8;
-  // 16 bytes for each token of a microbatch, and 8 + 4 x 8 for each that a rank keeps.
-  EXPECT_NO_THROW(expect_room_for_batch(spec, 16'000 + 320'000));
-  expect_error(ErrorKind::kResource, {"data.sequence_length 1000", "training.global_batch_sequences 8"},
-               [&] { expect_room_for_batch(spec, 16'000 + 319'999); });
+  spec.model.mlp_size = 64;
+  spec.data.sequence_length = sequence_length;
+  spec.loss_tile_tokens = 64;
+  spec.mesh.context = context;
+  spec.num_steps = 1;
+  spec.tensorboard = RunSpec::TensorBoard::kOff;
+  return spec;
+}
+
+// Trains, and compares what the run says it took on the rank that took most.
+void expect_close_to_measured(RunSpec spec, const char* what) {
+  const test::Folder folder;
+  spec.data.sources = {{.files = {folder.write("text", std::string(20000, 'x'))}}};
+  struct Last final : TrainObserver {
+    void on_step(const StepReport& report) override { peak = static_cast<double>(report.peak_memory_bytes_max); }
+    double peak = 0;
+  };
+  run_in_process(spec.mesh.num_ranks(), [&](Communicator& world) {
+    Last last;
+    train(spec, world, {.num_threads = 1}, last, [] { return false; });
+    if (world.rank() != 0) return;
+    const double bound = training_need(spec).total();
+    testing::Test::RecordProperty(fmt::format("bound_to_peak_{}_context_{}", what, spec.mesh.context),
+                                  fmt::format("{:.3f}", bound / last.peak));
+    EXPECT_LE(bound, last.peak) << what << ", context " << spec.mesh.context;
+    EXPECT_GE(bound, 0.9 * last.peak) << what << ", context " << spec.mesh.context;
+  });
+}
+
+TEST(MemoryNeed, IsALowerBoundCloseToWhatAStepTakes) {
+  for (const int context : {1, 2, 4}) {
+    for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+      RunSpec spec = small_run(4096, context);
+      spec.compute_dtype = dtype;
+      expect_close_to_measured(spec, dtype == DType::kFloat32 ? "fp32" : "bf16");
+    }
+    RunSpec qwen = small_run(2048, context);
+    qwen.model.num_layers = 2;
+    qwen.model.head_dim = 32;
+    qwen.model.tie_embeddings = ModelSpec::Tie::kYes;
+    qwen.model.bias = ModelSpec::Bias::kQkv;
+    qwen.model.qk_norm = ModelSpec::QkNorm::kYes;
+    expect_close_to_measured(qwen, "qk_norm_bias_tied");
+    RunSpec heavy_attention = small_run(2048, context);
+    heavy_attention.model.num_layers = 1;
+    heavy_attention.model.num_kv_heads = 4;
+    heavy_attention.model.head_dim = 32;
+    expect_close_to_measured(heavy_attention, "attention");
+    RunSpec heavy_mlp = small_run(2048, context);
+    heavy_mlp.model.num_layers = 1;
+    heavy_mlp.model.mlp_size = 512;
+    expect_close_to_measured(heavy_mlp, "mlp");
+    RunSpec heavy_head = small_run(2048, context);
+    heavy_head.model.num_layers = 1;
+    heavy_head.model.vocabulary_size = 2000;
+    heavy_head.loss_tile_tokens = 1024;
+    heavy_head.compute_dtype = DType::kBFloat16;
+    expect_close_to_measured(heavy_head, "head");
+  }
+}
+
+// All tokens of a step have tables, only those of one microbatch activations.
+TEST(MemoryNeed, CountsMicrobatchesAndTheMesh) {
+  RunSpec spec = small_run(256, 2);
+  spec.micro_batch_sequences = 2;
+  spec.global_batch_sequences = 64;
   spec.mesh.data = 2;
-  spec.mesh.context = 4;
-  EXPECT_NO_THROW(expect_room_for_batch(spec, 16'000 + 40'000));
+  expect_close_to_measured(spec, "many_microbatches");
+}
+
+TEST(MemoryNeed, SaysWhatWouldFit) {
+  RunSpec spec = small_run(1'000'000, 1);
+  const auto need = [](const RunSpec& s) { return static_cast<int64_t>(training_need(s).total()) + 1; };
+  RunSpec third = spec, split = spec;
+  third.data.sequence_length = 300'000;
+  split.mesh.context = 4;
+  EXPECT_NO_THROW(expect_room_for_batch(spec, need(spec)));
+  EXPECT_NO_THROW(expect_room_for_batch(spec, 0)) << "nothing is known";
+  expect_error(ErrorKind::kResource,
+               {"data.sequence_length 1000000", "training.micro_batch_sequences 1", "training.global_batch_sequences 1",
+                "weights and optimizer 0.0", "kept for backward 5.1", "which has 1.", "to at most 300000,"},
+               [&] { expect_room_for_batch(spec, need(third)); });
+  expect_error(ErrorKind::kResource, {"at least 4 ranks", "mesh.context 4"},
+               [&] { expect_room_for_batch(spec, need(split)); });
+  split.mesh.data = spec.mesh.data = 2;
+  split.global_batch_sequences = spec.global_batch_sequences = 2;
+  expect_error(ErrorKind::kResource, {"at least 8 ranks", "mesh.context 4"},
+               [&] { expect_room_for_batch(spec, need(split)); });
+  expect_error(ErrorKind::kResource, {"model.num_layers", "no length fits"},
+               [&] { expect_room_for_batch(spec, 1000); });
+  spec.global_batch_sequences = 4;
+  expect_error(ErrorKind::kResource, {"or lower training.micro_batch_sequences or global_batch_sequences"},
+               [&] { expect_room_for_batch(spec, 1000); });
   spec.data.sequence_length = int64_t{1} << 40;
   spec.global_batch_sequences = 1 << 24;
   EXPECT_THROW(expect_room_for_batch(spec, int64_t{1} << 50), Error) << "beyond 64 bits";

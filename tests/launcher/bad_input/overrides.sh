@@ -40,5 +40,9 @@ bad set_parameters_beyond_memory 5 : '--set model.hidden_size=1048576 --set mode
   model.hidden_size ' parameters' 'which has'
 bad set_sequence_beyond_memory 5 : '--set data.sequence_length=1099511627776' 'data.sequence_length 1099511627776' \
   'which has'
+# What the tokens' tables leave room for, but not what a step keeps for its backward.
+bad set_stashes_beyond_memory 5 : \
+  '--set data.sequence_length=5000000 --set model.num_layers=200 --set model.hidden_size=256' \
+  'data.sequence_length 5000000' 'kept for backward' 'which has' 'lower data.sequence_length to at most'
 bad set_batch_beyond_memory 5 : '--set training.global_batch_sequences=16777216 --set data.sequence_length=1048576' \
   'training.global_batch_sequences 16777216' 'which has'
