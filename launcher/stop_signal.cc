@@ -30,7 +30,10 @@ void on_signal(int signal_number) {
 
 const char* last_words_of_all = "";
 
+std::atomic<void (*)()> last_action{nullptr};
+
 void end(int) {
+  if (void (*action)() = last_action) action();
   [[maybe_unused]] const ssize_t written = write(STDERR_FILENO, last_words_of_all, strlen(last_words_of_all));
   _exit(kExitInterrupted);
 }
@@ -50,6 +53,8 @@ void install_end_signals(const char* last_words) {
   last_words_of_all = last_words;
   install(end);
 }
+
+void before_end_by_signal(void (*action)()) { last_action = action; }
 
 bool stop_requested() { return requested; }
 
