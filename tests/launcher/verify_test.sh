@@ -69,7 +69,7 @@ says 'where one rank has'
 long_one=("$longspan" verify --config "$config" --set 'mesh={data: 2 context: 8}' --set training.global_batch_sequences=4)
 has_documents() { [ -n "$(ls -A ../temporary)" ]; }
 for signal in INT TERM USR1; do
-  alone "${long_one[@]}" >../said 2>&1 </dev/null &
+  TMPDIR="$folder/temporary" "${long_one[@]}" >../said 2>&1 </dev/null &
   started=$!
   for ((i = 0; i < 3000; i++)); do
     has_documents && break
@@ -77,7 +77,7 @@ for signal in INT TERM USR1; do
   done
   sleep 0.2
   has_documents || complain "SIG$signal: verify had no documents to leave"
-  ps -o pid= --ppid "$started" | xargs kill -s "$signal"
+  kill -s "$signal" "$started"
   wait "$started"
   actual=$?
   [ "$actual" = 130 ] || { complain "SIG$signal: exit code $actual, not 130"; cat ../said; }
