@@ -3,14 +3,18 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <filesystem>
 #include <iostream>
 
+#include "core/base/cpu_level.h"
 #include "launcher/config_spec.h"
 #include "launcher/exit_status.h"
 #include "launcher/join.h"
+#include "launcher/stop_signal.h"
 #include "parallel/comm/backends.h"
+#include "train/rank_context.h"
 #include "train/verify.h"
 #include "train/verify_shape.h"
 
@@ -32,6 +36,12 @@ std::string describe(const RunSpec& run, const RunSpec& small, bool threads) {
   return text + "random weights and documents, made from the seed\n";
 }
 
+std::string kernels_of(DType dtype, const RankResources& resources) {
+  const std::string backend = (resources.kernels ? resources.kernels : kernels_for(dtype))->backend();
+  return fmt::format("{} kernels{}", backend,
+                     backend == "cpu" ? fmt::format(" ({})", name(detect_cpu_level())) : std::string());
+}
+
 VerifyReport compare(const OneRank& one_rank, const RunSpec& small, World& world, const RankResources& resources,
                      std::chrono::milliseconds timeout) {
   const int num_ranks = small.mesh.num_ranks();
@@ -49,6 +59,22 @@ VerifyReport compare(const OneRank& one_rank, const RunSpec& small, World& world
   return report;
 }
 
+std::atomic<const SyntheticDocuments*> on_disk = nullptr;
+
+// A signal ends verify without unwinding, and so would leave the documents behind.
+class RemovedBySignals {
+ public:
+  explicit RemovedBySignals(const SyntheticDocuments& documents) {
+    on_disk = &documents;
+    before_end_by_signal([] {
+      if (const SyntheticDocuments* left = on_disk) left->remove();
+    });
+  }
+  ~RemovedBySignals() { on_disk = nullptr; }
+  RemovedBySignals(const RemovedBySignals&) = delete;
+  RemovedBySignals& operator=(const RemovedBySignals&) = delete;
+};
+
 }  // namespace
 
 int run_verify(const config::RunConfig& config, World& world, const RankResources& resources, std::ostream& out) {
@@ -57,18 +83,19 @@ int run_verify(const config::RunConfig& config, World& world, const RankResource
   const RunSpec run = make_run_spec(config);
   RunSpec small = shrunk(run);
   const SyntheticDocuments documents(small, std::filesystem::temp_directory_path());
+  const RemovedBySignals removed(documents);
   small.data.sources = {{.files = {documents.folder()}}};
   if (speaks) out << describe(run, small, world.alone()) << std::flush;
   const std::chrono::seconds timeout(config.communication().timeout_seconds());
   int64_t num_tensors = 0;
-  for (const DType dtype : {DType::kFloat64, run.compute_dtype}) {
+  for (const DType dtype : verify_precisions(run.compute_dtype)) {
     const auto begin = Clock::now();
     const OneRank one_rank(small, dtype, resources);
     const VerifyReport report = compare(one_rank, small, world, resources, timeout);
     num_tensors = report.num_tensors;
     if (speaks) {
-      out << fmt::format("{}: largest difference {:.2g}, in {}; allowed is {:.2g}; {:.1f} s\n", name(dtype),
-                         report.largest, report.where, verify_tolerance(dtype),
+      out << fmt::format("{}: largest difference {:.2g}, in {}; allowed is {:.2g}; {}; {:.1f} s\n", name(dtype),
+                         report.largest, report.where, verify_tolerance(dtype), kernels_of(dtype, resources),
                          std::chrono::duration<double>(Clock::now() - begin).count())
           << std::flush;
     }

@@ -1,4 +1,4 @@
-// longspan verify: this mesh against one rank, in double precision and in the run's own.
+// longspan verify: this mesh against one rank, in double precision, in float32 and in the run's own.
 #pragma once
 
 #include <ostream>

@@ -19,6 +19,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 std::atomic<bool> requested{false};
+std::atomic<void (*)()> last_action{nullptr};
 
 sigset_t signals_of_interest() {
   sigset_t set;
@@ -59,10 +60,13 @@ void install_stop_signals() {
 
 void install_end_signals(const char* last_words) {
   install([words = std::string(last_words)](int) {
+    if (void (*action)() = last_action) action();
     std::cerr << words << std::flush;
     _exit(kExitInterrupted);
   });
 }
+
+void before_end_by_signal(void (*action)()) { last_action = action; }
 
 bool stop_requested() { return requested; }
 

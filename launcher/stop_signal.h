@@ -14,6 +14,8 @@ namespace longspan {
 // For commands that have nothing to save: the same signals end the process at once, with code 130 (kExitInterrupted) and
 // `last_words` on standard error.
 void install_end_signals(const char* last_words);
+// What is to be done before that, on the thread that waits for signals.
+void before_end_by_signal(void (*action)());
 
 void install_stop_signals();
 bool stop_requested();

@@ -47,8 +47,9 @@ VerifyReport StepComparison::report() {
   compare_tensors();
   const int64_t last = got_.tensors.back().order;
   compare_gradients(last + 1);
-  compare_loss(last + 2);
-  return findings_.settle(static_cast<int64_t>(got_.tensors.size() + got_.parameters.size()) + 1);
+  compare_number(last + 2, "norm of the gradients", std::sqrt(got_.squares), std::sqrt(expected_.squares));
+  compare_number(last + 3, "loss", got_.loss, expected_.loss);
+  return findings_.settle(static_cast<int64_t>(got_.tensors.size() + got_.parameters.size()) + 2);
 }
 
 void StepComparison::compare_tensors() {
@@ -79,7 +80,7 @@ void StepComparison::compare_rows(const TensorRecord& tensor, const TensorRecord
     place += fmt::format(", token {}", indices[static_cast<size_t>(difference.first / tensor.width)]);
     if (tensor.width > 1) place += fmt::format(", element {}", difference.first % tensor.width);
   }
-  findings_.add(tensor.order, name, place, difference, tensor.values.size());
+  findings_.add({tensor.order, name, place, difference, tensor.values.size()});
 }
 
 // Summed over the ranks of the sequence, it is what one rank has. Collective over the ring.
@@ -107,11 +108,10 @@ void StepComparison::compare_gradients(int64_t order) {
   blame(order, name, p, mesh_.replicas(), {got_.gradients, expected_.gradients, brought, Sum::Part::kIsRight});
 }
 
-void StepComparison::compare_loss(int64_t order) {
-  const std::span<const double> got(&got_.loss, 1), expected(&expected_.loss, 1);
-  const auto difference = compare_elements(got, expected, std::abs(expected_.loss), tolerance_);
-  findings_.measured(difference.largest, "loss");
-  if (difference.first >= 0) findings_.add(order, "loss", "of the global batch", difference, 1);
+void StepComparison::compare_number(int64_t order, const std::string& name, double got, double expected) {
+  const auto difference = compare_elements({&got, 1}, {&expected, 1}, std::abs(expected), tolerance_);
+  findings_.measured(difference.largest, name);
+  if (difference.first >= 0) findings_.add({order, name, "of the global batch", difference, 1});
 }
 
 TensorDifference StepComparison::compare_parameter(size_t p, std::span<const double> got,
@@ -158,7 +158,8 @@ void StepComparison::blame(int64_t order, const std::string& name, size_t p, Com
   Multiple multiple = as_multiple_of(error, slice(p, sum.part));
   const bool nothing = largest_magnitude(slice(p, sum.part)) == 0;
   if (nothing) multiple.residual = kExplains;  // suspect, if no other rank's part explains the error
-  const bool mine = findings_.is_best(group, multiple.residual, difference.first >= 0);
+  const auto has = difference.first < 0 ? Findings::Has::kRight : Findings::Has::kWrong;
+  const bool mine = findings_.is_to_blame(group, multiple.residual, has);
   if (difference.first < 0) return;
   const std::string place = index_text(expected_.parameters[p].shape, difference.first);
   std::string remark = mine ? "" : "; no single rank's part of the sum explains it";
@@ -167,7 +168,7 @@ void StepComparison::blame(int64_t order, const std::string& name, size_t p, Com
     const double times = sum.kind == Sum::Part::kIsRight ? 1 + multiple.factor : 1 / (1 - multiple.factor);
     remark = fmt::format("; it is as if this rank's part of the sum were counted {:.3g} times", times);
   }
-  findings_.add(order, name, place, difference, got.size(), mine ? Blame::kThisRank : Blame::kSome, remark);
+  findings_.add({order, name, place, difference, got.size(), mine ? Blame::kThisRank : Blame::kSome, remark});
 }
 
 }  // namespace longspan

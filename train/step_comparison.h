@@ -27,7 +27,7 @@ class StepComparison {
   void compare_rows(const TensorRecord& tensor, const TensorRecord& whole);
   void compare_share(const TensorRecord& share, const TensorRecord& whole);
   void compare_gradients(int64_t order);
-  void compare_loss(int64_t order);
+  void compare_number(int64_t order, const std::string& name, double got, double expected);
   TensorDifference compare_parameter(size_t p, std::span<const double> got, std::span<const double> expected) const;
   std::span<const double> slice(size_t p, std::span<const double> flat) const;
   size_t weight_of(const std::string& bias) const;

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "core/kernels/optimizer.h"
+
 namespace longspan {
 
 namespace {
@@ -127,9 +129,30 @@ class StepRecorder::WatchedAttention final : public BlockAttention {
   std::shared_ptr<const KernelSet> inner_;
 };
 
+// What the norm is made of; a rank that has it wrong alone would clip otherwise than its peers.
+class StepRecorder::WatchedOptimizer final : public OptimizerKernels {
+ public:
+  WatchedOptimizer(StepRecorder& recorder, std::shared_ptr<const KernelSet> inner)
+      : recorder_(recorder), inner_(std::move(inner)) {}
+
+ private:
+  const OptimizerKernels& inner() const { return inner_->get<OptimizerKernels>(); }
+  void do_adamw(const Context& context, const AdamWOptions& options, const Tensor& gradient, const Tensor& master,
+                const Tensor& first, const Tensor& second, const Tensor& value) const override {
+    inner().adamw(context, options, gradient, master, first, second, value);
+  }
+  double do_sum_of_squares(const Context& context, const Tensor& x) const override {
+    return recorder_.record_.squares = inner().sum_of_squares(context, x);
+  }
+
+  StepRecorder& recorder_;
+  std::shared_ptr<const KernelSet> inner_;
+};
+
 std::shared_ptr<const KernelSet> StepRecorder::watched(std::shared_ptr<const KernelSet> kernels) {
   const auto watched = std::make_shared<KernelSet>(*kernels);
-  watched->add<BlockAttention>(std::make_shared<const WatchedAttention>(*this, std::move(kernels)));
+  watched->add<BlockAttention>(std::make_shared<const WatchedAttention>(*this, kernels));
+  watched->add<OptimizerKernels>(std::make_shared<const WatchedOptimizer>(*this, std::move(kernels)));
   return watched;
 }
 
@@ -190,7 +213,9 @@ void StepRecorder::add_share(const std::string& block, int microbatch) {
 void StepRecorder::add_attention(const AttentionBlock& block) {
   const TileMap& tiles = decoder_->microbatches().at(static_cast<size_t>(pass_.microbatch)).shard.tiles;
   int owner = 0;
-  while (&tiles.keys_of(owner) != block.visible) ++owner;
+  while (owner < tiles.num_ranks() && &tiles.keys_of(owner) != block.visible) ++owner;
+  check(owner < tiles.num_ranks(), "attention of {} is given tiles that none of the {} ranks owns", pass_.of,
+        tiles.num_ranks());
   const int hop = (ring_rank_ - owner + tiles.num_ranks()) % tiles.num_ranks();
   int64_t order = kOrders * order_ + 4 * hop;
   const auto add_one = [&](const char* what, const Tensor& tensor) {

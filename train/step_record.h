@@ -3,7 +3,8 @@
 //
 // Of each microbatch: its tokens, targets, rotary angles and gradient scale; the queries, and the keys and values of
 // every hop, that attention is given in forward and in backward; what every block gives; the losses; the gradient of
-// every block's input; and its share in the gradients of the parameters, block by block.
+// every block's input; and its share in the gradients of the parameters, block by block. Of the step: the gradients as
+// they were reduced, the sum of their squares, and the loss.
 #pragma once
 
 #include <limits>
@@ -45,16 +46,18 @@ struct StepRecord {
   std::vector<TensorRecord> tensors;
   std::vector<ParameterPlace> parameters;
   std::vector<double> gradients;  // flat, after the reduction
-  // Of the global batch; NaN where the step did not come to it.
+  // The sum of the squares of the gradients, and the loss, of the global batch; NaN where the step did not come to it.
+  double squares = std::numeric_limits<double>::quiet_NaN();
   double loss = std::numeric_limits<double>::quiet_NaN();
 };
 
-// Watches a run through the hooks of the trainer, and attention through kernels that are to be those of the run.
+// Watches a run through the hooks of the trainer, and attention and the gradients' norm through kernels that are to be
+// those of the run.
 class StepRecorder final : public TrainObserver {
  public:
   // The rank's place in its ring.
   explicit StepRecorder(int ring_rank) : ring_rank_(ring_rank) {}
-  // The same kernels, but attention is watched. The recorder must outlive them.
+  // The same kernels, but watched. The recorder must outlive them.
   std::shared_ptr<const KernelSet> watched(std::shared_ptr<const KernelSet> kernels);
 
   void on_model(Decoder& decoder) override;
@@ -67,6 +70,7 @@ class StepRecorder final : public TrainObserver {
  private:
   class WatchedBlock;
   class WatchedAttention;
+  class WatchedOptimizer;
   struct Pass {
     int microbatch = 0;
     std::string of;  // "model.layers.1 in backward"

@@ -15,12 +15,18 @@
 #pragma once
 
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "train/run_spec.h"
 #include "train/step_record.h"
 #include "train/train.h"
 
 namespace longspan {
+
+// In which a run is verified: double precision, where nothing hides behind rounding, on the reference kernels; float32,
+// the run's own kernels with little rounding; and what it computes in.
+std::vector<DType> verify_precisions(DType compute_dtype);
 
 // How far apart two orders of summation may be, by the measure above.
 double verify_tolerance(DType compute_dtype);

@@ -22,14 +22,14 @@ void Findings::measured(double difference, const std::string& name) {
   where_ = name;
 }
 
-void Findings::add(int64_t order, const std::string& name, const std::string& place, const TensorDifference& difference,
-                   size_t num_elements, Blame blame, const std::string& remark) {
-  const double key = 2 * static_cast<double>(order) + (blame == Blame::kSome ? 1 : 0);
+void Findings::add(const Finding& finding) {
+  const double key = 2 * static_cast<double>(finding.order) + (finding.blame == Blame::kSome ? 1 : 0);
   if (key >= key_) return;
   key_ = key;
-  text_ = fmt::format(
-      "{}, {}, {}: {} where one rank has {}; {} of {} elements are off, by up to {:.2g} of the largest{}", rank_name(),
-      name, place, difference.got, difference.expected, difference.num_off, num_elements, difference.largest, remark);
+  const TensorDifference& difference = finding.difference;
+  text_ = fmt::format("{}, {}, {}: {} where one rank has {}; {} of {} elements are off, by up to {:.2g} of the largest{}",
+                      rank_name(), finding.name, finding.place, difference.got, difference.expected, difference.num_off,
+                      finding.num_elements, difference.largest, finding.remark);
 }
 
 VerifyReport Findings::settle(int64_t num_tensors) {
@@ -69,8 +69,8 @@ int64_t Findings::smallest(Communicator& group, int64_t value) const {
   return -*cell.data<int64_t>();
 }
 
-bool Findings::is_best(Communicator& group, double residual, bool is_off) const {
-  const std::vector<double> off = gathered(group, is_off ? 1 : 0), residuals = gathered(group, residual);
+bool Findings::is_to_blame(Communicator& group, double residual, Has has) const {
+  const std::vector<double> off = gathered(group, has == Has::kWrong ? 1 : 0), residuals = gathered(group, residual);
   const auto rank = static_cast<ptrdiff_t>(group.rank());
   if (std::find(off.begin(), off.end(), 0) != off.end())
     return std::find(off.begin(), off.end(), 1) - off.begin() == rank;

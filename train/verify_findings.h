@@ -21,6 +21,16 @@ constexpr double kExplains = 0.01;
 // "[3, 5]": the element of a tensor that is the flat-th in order.
 std::string index_text(const Shape& shape, int64_t flat);
 
+// A tensor that is off.
+struct Finding {
+  int64_t order = 0;  // when it was computed
+  std::string name, place;  // of the tensor, and in it, of the first element that is off
+  TensorDifference difference;
+  size_t num_elements = 0;
+  Blame blame = Blame::kThisRank;
+  std::string remark = {};  // goes to the end of the text
+};
+
 class Findings {
  public:
   // The mesh must outlive it.
@@ -28,10 +38,8 @@ class Findings {
 
   // Every tensor that was compared, whatever came of it.
   void measured(double difference, const std::string& name);
-  // A tensor that is off. `order`: when it was computed; a later one than that found already does not count. `place`:
-  // of the first element that is off. `remark` goes to the end of the text.
-  void add(int64_t order, const std::string& name, const std::string& place, const TensorDifference& difference,
-           size_t num_elements, Blame blame = Blame::kThisRank, const std::string& remark = "");
+  // One computed later than that found already does not count.
+  void add(const Finding& finding);
 
   // Collective over the world: the report on which all agree. Of those ranks that found the first difference, it names
   // the one whose predecessor in its ring did not: what is wrong with a shard of keys is passed on to the ranks behind.
@@ -42,7 +50,8 @@ class Findings {
   int64_t smallest(Communicator& group, int64_t value) const;
   // Whether this rank is to blame for a sum of the group that is off. If only some ranks have it wrong, the first of
   // them is; else the one whose part explains the error best (`residual`), if one does.
-  bool is_best(Communicator& group, double residual, bool is_off) const;
+  enum class Has { kRight, kWrong };
+  bool is_to_blame(Communicator& group, double residual, Has has) const;
 
  private:
   std::vector<double> gathered(Communicator& group, double value) const;

@@ -1,13 +1,15 @@
 #include "train/verify_shape.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cmath>
 #include <cstring>
-#include <filesystem>
 #include <fstream>
 
 #include "core/base/error.h"
@@ -22,12 +24,13 @@ int64_t shrunk_width(int64_t width, int64_t target) {
   return width <= target ? width : target + width % 16;
 }
 
-// At most two key heads, and fewer where that leaves many query heads to each.
+// Two key heads, where there are two: with a single one, a query head that took the wrong one could not be seen. Where
+// that leaves many query heads, narrower ones keep the step short.
 void shrink_heads(ModelSpec& model) {
   const int64_t group = model.num_heads / model.num_kv_heads;
-  const int64_t num_kv_heads = std::min<int64_t>(model.num_kv_heads, group > 8 ? 1 : 2);
-  model.num_heads = group * num_kv_heads;
-  model.num_kv_heads = num_kv_heads;
+  model.num_kv_heads = std::min<int64_t>(model.num_kv_heads, 2);
+  model.num_heads = group * model.num_kv_heads;
+  model.head_dim = shrunk_width(model.head_dim, model.num_heads > 16 ? 16 : 32);
 }
 
 // Zigzag cuts a sequence into 2 P chunks, so the remainder by that decides how uneven the shares are. Several tiles of
@@ -37,6 +40,13 @@ int64_t shrunk_length(int64_t length, int64_t num_ranks, int64_t num_sequences) 
   const int64_t chunks = 2 * num_ranks, tokens = std::clamp<int64_t>(2048 / num_sequences, 64, 512);
   const int64_t target = chunks * std::max(kLeastChunk, (tokens + chunks - 1) / chunks);
   return length <= target ? length : target + length % chunks;
+}
+
+// Eight digits, so that the order of names is that of numbers; by hand, because a signal handler may not allocate.
+std::array<char, 9> file_name(int64_t number) {
+  std::array<char, 9> digits = {};
+  for (size_t i = 8; i-- > 0; number /= 10) digits[i] = static_cast<char>('0' + number % 10);
+  return digits;
 }
 
 }  // namespace
@@ -51,7 +61,6 @@ RunSpec shrunk(const RunSpec& run) {
   shrink_heads(model);
   model.num_layers = std::min<int64_t>(model.num_layers, 3);
   model.hidden_size = shrunk_width(model.hidden_size, 64);
-  model.head_dim = shrunk_width(model.head_dim, 32);
   model.mlp_size = shrunk_width(model.mlp_size, 96);
   model.vocabulary_size = shrunk_width(model.vocabulary_size, 128);
   // Weights as large as keep a product's output as large as its input: smaller ones make attention all but uniform, and
@@ -99,6 +108,12 @@ SyntheticDocuments::SyntheticDocuments(const std::string& parent) : folder_(pare
   if (mkdtemp(folder_.data()) == nullptr) {
     raise(ErrorKind::kResource, "{}: no folder for verify's documents can be made: {}", parent, strerror(errno));
   }
+  descriptor_ = open(folder_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (descriptor_ < 0) {
+    const int reason = errno;
+    rmdir(folder_.c_str());
+    raise(ErrorKind::kResource, "{}: cannot be opened: {}", folder_, strerror(reason));
+  }
 }
 
 SyntheticDocuments::SyntheticDocuments(const RunSpec& small, const std::string& parent) : SyntheticDocuments(parent) {
@@ -117,7 +132,7 @@ SyntheticDocuments::SyntheticDocuments(const RunSpec& small, const std::string& 
       document.push_back(
           static_cast<uint32_t>(tokens.below(drawn++, static_cast<uint64_t>(small.model.vocabulary_size))));
     }
-    const std::string path = fmt::format("{}/{:08}", folder_, number);
+    const std::string path = folder_ + "/" + file_name(number).data();
     std::ofstream file(path, std::ios::binary);
     file.write(reinterpret_cast<const char*>(document.data()), static_cast<std::streamsize>(4 * document.size()));
     if (!file.flush()) raise(ErrorKind::kResource, "{}: cannot be written: {}", path, strerror(errno));
@@ -126,8 +141,13 @@ SyntheticDocuments::SyntheticDocuments(const RunSpec& small, const std::string& 
 }
 
 SyntheticDocuments::~SyntheticDocuments() {
-  std::error_code ignored;
-  std::filesystem::remove_all(folder_, ignored);
+  remove();
+  close(descriptor_);
+}
+
+void SyntheticDocuments::remove() const noexcept {
+  for (int64_t number = 0; unlinkat(descriptor_, file_name(number).data(), 0) == 0;) ++number;
+  rmdir(folder_.c_str());
 }
 
 }  // namespace longspan

@@ -1,35 +1,42 @@
-// Kernels that err, for planting errors on one rank: the reference kernels, with one family in which a single thing is
-// wrong.
+// Kernels that err, for planting errors on one rank: the reference or the CPU kernels, with one family in which a single
+// thing is wrong.
 #pragma once
 
 #include <atomic>
+#include <cmath>
 #include <cstring>
 #include <utility>
 
 #include "attention/kernels/block_attention.h"
-#include "core/kernels/backends.h"
 #include "core/kernels/elementwise.h"
 #include "core/kernels/linear_algebra.h"
 #include "core/kernels/loss.h"
+#include "core/kernels/optimizer.h"
 #include "core/kernels/rotary.h"
+#include "train/rank_context.h"
 
 namespace longspan::test {
 
 using Kernels = std::shared_ptr<const KernelSet>;
 
-inline std::shared_ptr<KernelSet> reference_kernels() {
-  auto kernels = std::make_shared<KernelSet>("faulty reference");
-  add_reference_kernels(*kernels);
-  add_reference_attention(*kernels);
+// The kernels of a precision with `Faulty` in the place of its family; it is made from the right ones and `arguments`.
+template <class Family, class Faulty, class... Arguments>
+Kernels with_fault_in(DType dtype, Arguments... arguments) {
+  const auto kernels = std::make_shared<KernelSet>(*kernels_for(dtype));
+  kernels->add<Family>(std::make_shared<const Faulty>(kernels_for(dtype), arguments...));
   return kernels;
 }
 
-// The reference kernels with `Faulty` in the place of its family; it is made from the right kernels and `arguments`.
+// The reference kernels.
 template <class Family, class Faulty, class... Arguments>
 Kernels with_fault(Arguments... arguments) {
-  const auto kernels = reference_kernels();
-  kernels->add<Family>(std::make_shared<const Faulty>(reference_kernels(), arguments...));
-  return kernels;
+  return with_fault_in<Family, Faulty>(DType::kFloat64, arguments...);
+}
+
+// The CPU kernels, in float32 and bfloat16.
+template <class Family, class Faulty, class... Arguments>
+Kernels with_cpu_fault(Arguments... arguments) {
+  return with_fault_in<Family, Faulty>(DType::kFloat32, arguments...);
 }
 
 // Passes everything on; errors derive from it.
@@ -96,10 +103,10 @@ class UsesTheNextGroup final : public RightAttention {
  private:
   static Tensor turned(const Context& context, const Tensor& x) {
     const Tensor y = context.empty(x.shape(), x.dtype());
-    const auto from = x.view<double, 3>(), to = y.view<double, 3>();
     for (int64_t t = 0; t < x.size(0); ++t) {
       for (int64_t h = 0; h < x.size(1); ++h) {
-        for (int64_t d = 0; d < x.size(2); ++d) to(t, h, d) = from(t, (h + 1) % x.size(1), d);
+        const Tensor from = x.select(0, t).select(0, (h + 1) % x.size(1));
+        std::memcpy(y.select(0, t).select(0, h).raw(), from.raw(), from.num_bytes());
       }
     }
     return y;
@@ -109,6 +116,66 @@ class UsesTheNextGroup final : public RightAttention {
     changed.k = turned(context, block.k);
     changed.v = turned(context, block.v);
     right().forward(context, changed, state);
+  }
+};
+
+// Not a number where one comes out of the first forward.
+class GivesNotANumber final : public RightAttention {
+ public:
+  using RightAttention::RightAttention;
+
+ private:
+  void do_forward(const Context& context, const AttentionBlock& block, const AttentionState& state) const override {
+    right().forward(context, block, state);
+    if (count_++ == 0) *state.output.data<double>() = std::nan("");
+  }
+  mutable std::atomic<int> count_ = 0;
+};
+
+// The sum of the squares of the gradients is none.
+class NormIsNotANumber final : public OptimizerKernels {
+ public:
+  explicit NormIsNotANumber(Kernels right) : right_(std::move(right)) {}
+
+ private:
+  void do_adamw(const Context& context, const AdamWOptions& options, const Tensor& gradient, const Tensor& master,
+                const Tensor& first, const Tensor& second, const Tensor& value) const override {
+    right_->get<OptimizerKernels>().adamw(context, options, gradient, master, first, second, value);
+  }
+  double do_sum_of_squares(const Context&, const Tensor&) const override { return std::nan(""); }
+  Kernels right_;
+};
+
+// Of the CPU kernels, which keep what hops add up in float32: every hop rounds it to bfloat16.
+class RoundsEveryHop final : public RightAttention {
+ public:
+  enum class What { kOutput, kOutputAndLse };
+  RoundsEveryHop(Kernels right, What what) : RightAttention(std::move(right)), what_(what) {}
+
+ private:
+  static void round(const Tensor& x) {
+    for (int64_t i = 0; i < x.num_elements(); ++i) x.data<float>()[i] = static_cast<float>(bfloat16(x.data<float>()[i]));
+  }
+  void do_forward(const Context& context, const AttentionBlock& block, const AttentionState& state) const override {
+    right().forward(context, block, state);
+    round(state.output);
+    if (what_ == What::kOutputAndLse) round(state.lse);
+  }
+  What what_;
+};
+
+// Every hop makes the sums of dK and dV that pass through it 2 % smaller.
+class LosesKeyGradients final : public RightAttention {
+ public:
+  using RightAttention::RightAttention;
+
+ private:
+  void do_backward(const Context& context, const AttentionBlock& block,
+                   const AttentionGradient& gradient) const override {
+    right().backward(context, block, gradient);
+    for (const Tensor& x : {gradient.dk, gradient.dv}) {
+      for (int64_t i = 0; i < x.num_elements(); ++i) x.data<float>()[i] *= 0.98F;
+    }
   }
 };
 

@@ -10,6 +10,7 @@
 #include "parallel/comm/backends.h"
 #include "tests/support/folder.h"
 #include "tests/train/faulty_kernels.h"
+#include "tests/train/faulty_sum.h"
 #include "train/data/dataset.h"
 #include "train/verify_compare.h"
 #include "train/verify_shape.h"
@@ -35,11 +36,14 @@ RunSpec small_run(int data, int context) {
   return run;
 }
 
+constexpr int kEveryRank = -1;
+
 // What the mesh's ranks are given, rank by rank.
 struct Plants {
-  int rank = 0;
+  int rank = 0;  // or kEveryRank
   CommFaults faults;
   std::shared_ptr<const KernelSet> kernels;
+  int nan_in_sum = -1;
 };
 
 VerifyReport verified(const RunSpec& run, DType dtype, const Plants& plants = {}, const RankResources& all = {}) {
@@ -50,8 +54,9 @@ VerifyReport verified(const RunSpec& run, DType dtype, const Plants& plants = {}
   const OneRank one_rank(small, dtype, all);
   std::vector<VerifyReport> reports(static_cast<size_t>(small.mesh.num_ranks()));
   run_in_process(small.mesh.num_ranks(), [&](Communicator& inner) {
-    const bool faulty = inner.rank() == plants.rank;
-    const auto world = make_faulty_communicator(inner, faulty ? plants.faults : CommFaults{});
+    const bool faulty = plants.rank == kEveryRank || inner.rank() == plants.rank;
+    const auto faulty_sends = make_faulty_communicator(inner, faulty ? plants.faults : CommFaults{});
+    const auto world = std::make_unique<test::NotANumberInASum>(*faulty_sends, faulty ? plants.nan_in_sum : -1);
     reports[static_cast<size_t>(inner.rank())] = one_rank.compare(
         *world,
         {.num_threads = 1, .memory = nullptr, .kernels = faulty && plants.kernels ? plants.kernels : all.kernels});
@@ -66,7 +71,7 @@ VerifyReport verified(const RunSpec& run, DType dtype, const Plants& plants = {}
 void expect_agreement(const RunSpec& run) {
   SCOPED_TRACE(
       fmt::format("{} {} packing {}", run.mesh.to_string(), name(run.layout), static_cast<int>(run.data.packing)));
-  for (const DType dtype : {DType::kFloat64, run.compute_dtype}) {
+  for (const DType dtype : verify_precisions(run.compute_dtype)) {
     const VerifyReport report = verified(run, dtype);
     EXPECT_EQ(report.difference, "");
     EXPECT_LE(report.largest, verify_tolerance(dtype)) << report.where;
@@ -117,7 +122,11 @@ TEST(VerifyShape, KeepsWhatAMeshCouldGetWrong) {
 
   run.model.num_heads = 64;
   run.model.num_kv_heads = 4;
-  EXPECT_EQ(shrunk(run).model.num_heads, 16);
+  EXPECT_EQ(shrunk(run).model.num_heads, 32);
+  EXPECT_EQ(shrunk(run).model.num_kv_heads, 2);
+  EXPECT_EQ(shrunk(run).model.head_dim, 24);
+  run.model.num_kv_heads = 1;
+  EXPECT_EQ(shrunk(run).model.num_heads, 64);
   EXPECT_EQ(shrunk(run).model.num_kv_heads, 1);
 }
 
@@ -250,6 +259,82 @@ TEST_P(VerifyError, IsFound) {
   EXPECT_GT(report.largest, 0.01);
 }
 
+// Of a size at which all is shrunk: 16 query heads share a key head, and of four key heads two are left.
+RunSpec large_run() {
+  RunSpec run = small_run(1, 3);
+  run.model.vocabulary_size = 1000;
+  run.model.hidden_size = 256;
+  run.model.num_layers = 4;
+  run.model.num_heads = 64;
+  run.model.num_kv_heads = 4;
+  run.model.head_dim = 72;
+  run.model.mlp_size = 688;
+  run.data.sequence_length = 1000;
+  run.layout = LayoutType::kStriped;
+  return run;
+}
+
+struct CpuError {
+  const char* name;
+  Kernels kernels;
+  const char* tensor;
+  RunSpec run;
+};
+
+void PrintTo(const CpuError& error, std::ostream* out) { *out << error.name; }
+
+class VerifyCpuError : public testing::TestWithParam<CpuError> {};
+
+TEST_P(VerifyCpuError, IsFoundInFloat32) {
+  const VerifyReport report =
+      verified(GetParam().run, DType::kFloat32, {.rank = 1, .faults = {}, .kernels = GetParam().kernels});
+  const std::string begin = fmt::format("rank 1, {}, ", GetParam().tensor);
+  EXPECT_EQ(report.difference.substr(0, begin.size()), begin) << report.difference;
+  EXPECT_GT(report.largest, 0.01);
+}
+
+// A query head that takes the keys of another group: in float64, too.
+TEST(Verify, SeesAWrongGroupAmongManyQueryHeads) {
+  const VerifyReport report = verified(
+      large_run(), DType::kFloat64,
+      {.rank = kEveryRank, .faults = {}, .kernels = test::with_fault<BlockAttention, test::UsesTheNextGroup>()});
+  EXPECT_EQ(report.difference.find("rank 0, output of model.layers.0, "), 0u) << report.difference;
+}
+
+// What rounding to bfloat16 hides, float32 shows.
+TEST(Verify, SeesInFloat32WhatRoundingHides) {
+  using What = test::RoundsEveryHop::What;
+  RunSpec run = large_run();
+  run.compute_dtype = DType::kBFloat16;
+  const std::vector<std::pair<Kernels, const char*>> errors = {
+      {test::with_cpu_fault<BlockAttention, test::RoundsEveryHop>(What::kOutput), "output of model.layers.0"},
+      {test::with_cpu_fault<BlockAttention, test::RoundsEveryHop>(What::kOutputAndLse), "output of model.layers.0"},
+      {test::with_cpu_fault<BlockAttention, test::LosesKeyGradients>(), "gradient of the output of model.layers."},
+  };
+  for (const auto& [kernels, tensor] : errors) {
+    const Plants plants = {.rank = kEveryRank, .faults = {}, .kernels = kernels};
+    const VerifyReport fine = verified(run, DType::kFloat32, plants), coarse = verified(run, DType::kBFloat16, plants);
+    EXPECT_NE(fine.difference.find(tensor), std::string::npos) << fine.difference;
+    EXPECT_GT(fine.largest, 20 * verify_tolerance(DType::kFloat32));
+    std::cout << "in bfloat16: " << coarse.largest << ", in float32: " << fine.largest << "\n";
+  }
+}
+
+// On one rank alone: every rank must still come to the comparison.
+TEST(Verify, NamesWhereNotANumberBegins) {
+  const auto expect = [](const Plants& plants, const std::string& begin) {
+    const VerifyReport report = verified(small_run(1, 3), DType::kFloat64, plants);
+    EXPECT_EQ(report.difference.substr(0, begin.size()), begin) << report.difference;
+    EXPECT_EQ(report.largest, INFINITY);
+  };
+  expect({.rank = 1, .faults = {}, .kernels = test::with_fault<BlockAttention, test::GivesNotANumber>()},
+         "rank 1, output of model.layers.0, microbatch 0, token ");
+  expect({.rank = 1, .faults = {}, .kernels = nullptr, .nan_in_sum = 1},
+         "rank 1, gradient of model.embed_tokens.weight after the reduction, [0, 0]: nan where one rank has ");
+  expect({.rank = 1, .faults = {}, .kernels = test::with_fault<OptimizerKernels, test::NormIsNotANumber>()},
+         "rank 1, norm of the gradients, of the global batch: nan where one rank has ");
+}
+
 // With two microbatches on each rank.
 TEST(Verify, NamesThePlaceInAMeshOfTwoAxes) {
   RunSpec run = small_run(2, 2);
@@ -310,6 +395,26 @@ std::vector<PlantedError> planted_errors() {
 }
 
 INSTANTIATE_TEST_SUITE_P(Planted, VerifyError, testing::ValuesIn(planted_errors()),
+                         [](const auto& i) { return std::string(i.param.name); });
+
+std::vector<CpuError> cpu_errors() {
+  RunSpec small = small_run(1, 3);
+  small.layout = LayoutType::kStriped;
+  const auto group = test::with_cpu_fault<BlockAttention, test::UsesTheNextGroup>();
+  const auto edge = test::with_cpu_fault<BlockAttention, test::SeesBeyondTheEdge>();
+  const auto hop = test::with_cpu_fault<BlockAttention, test::SkipsAHop>(1);
+  const auto product = test::with_cpu_fault<LinearAlgebra, test::AddsAProduct>(5, 0);
+  return {
+      {"WrongGroup", group, "output of model.layers.0", small},
+      {"WrongGroupShrunk", group, "output of model.layers.0", large_run()},
+      {"DocumentEdge", edge, "output of model.layers.0", small},
+      {"DocumentEdgeShrunk", edge, "output of model.layers.0", large_run()},
+      {"HopSkipped", hop, "output of model.layers.0", small},
+      {"GradientLeftOut", product, "gradient of model.layers.1.self_attn.k_proj.weight by microbatch 0", small},
+  };
+}
+
+INSTANTIATE_TEST_SUITE_P(Planted, VerifyCpuError, testing::ValuesIn(cpu_errors()),
                          [](const auto& i) { return std::string(i.param.name); });
 
 }  // namespace
