@@ -75,7 +75,7 @@ done
 
 written=$(own_exit_status "$folder")
 if [ "$code" = 1 ] && [ -z "$written" ] && [ "$asked" = 0 ] && has_no_slots "$@"; then
-  echo "cluster/mpirun.sh: more ranks than slots, which are cores where no hostfile says else: start fewer, or add --oversubscribe" >&2
+  echo "cluster/mpirun.sh: more ranks than slots, which without a hostfile are cores: start fewer, or add --oversubscribe" >&2
   exit 5
 fi
 exit "${written:-$code}"
