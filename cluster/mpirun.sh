@@ -3,7 +3,7 @@
 #
 # Notices a dead connection within about ten seconds instead of never, passes signals on so that ranks end in order after a
 # checkpoint, and returns the exit code of the run (exit_status.json), which mpirun may change: 85 means a checkpoint was
-# written on request, start again to continue.
+# written on request, start again to continue. Also as root, which mpirun alone refuses.
 set -uo pipefail
 
 if [ $# = 0 ] || [ "$1" = --help ]; then
@@ -25,7 +25,21 @@ flags=(
 . "$(dirname "$(readlink -f "$0")")/run_folder.sh"
 folder=
 case " $* " in *" train "*) folder=$(run_folder "$@") ;; esac
-forget_exit_status "$folder"
+name_launch
+flags+=(-x LONGSPAN_LAUNCH)
+
+# Where no rank ran, mpirun itself has failed, with a code that ours gives to bugs. Whether the hosts have room it is asked
+# again, with the same flags and a program that does nothing, so that what the ranks say need not pass through here.
+has_no_slots() {  # WORD...
+  local before=()
+  while [ $# -gt 1 ]; do
+    case $2 in train | evaluate | generate | verify | bench | doctor) break ;; esac
+    before+=("$1")
+    shift
+  done
+  [ $# -gt 1 ] || return
+  [[ $(setsid mpirun "${flags[@]}" "${before[@]}" true </dev/null 2>&1) == *'not enough slots'* ]]
+}
 
 # A terminal is on this side of mpirun's pipes, where rank 0 cannot see it.
 if [ -t 2 ]; then
@@ -59,4 +73,9 @@ while :; do
 done
 [ "$code" -gt 128 ] && { wait "$launcher"; code=$?; }  # that signal's number may stand in for the code
 
-exit "$(exit_status_or "$code" "$folder")"
+written=$(own_exit_status "$folder")
+if [ "$code" = 1 ] && [ -z "$written" ] && [ "$asked" = 0 ] && has_no_slots "$@"; then
+  echo "cluster/mpirun.sh: more ranks than slots, which without a hostfile are cores: start fewer, or add --oversubscribe" >&2
+  exit 5
+fi
+exit "${written:-$code}"

@@ -1,4 +1,5 @@
-# Sourced by the scripts of this folder: where a run of longspan leaves its exit status, from the words of its command line.
+# Sourced by the scripts of this folder: where a run of longspan leaves its exit status, from the words of its command line,
+# and what it says.
 
 # The last --set output_directory, else what the configuration says; empty if neither does.
 run_folder() {  # WORD...
@@ -25,12 +26,12 @@ run_folder() {  # WORD...
   printf '%s' "$folder"
 }
 
-# The file of an earlier run would speak for this one.
-forget_exit_status() { [ -z "$1" ] || rm -f -- "$1/exit_status.json"; }  # FOLDER
+# A name for this launch, which the program stores with its exit status: a folder may be in use by another run, whose
+# status must neither be removed nor speak for a launch that was refused.
+name_launch() { export LONGSPAN_LAUNCH="$(uname -n).$$.$(date +%s%N)"; }
 
-# What the run wrote; CODE, which a launcher may have changed, where it wrote nothing.
-exit_status_or() {  # CODE FOLDER
-  local written=
-  [ -n "$2" ] && written=$(sed -n 's/^{"code": *\([0-9][0-9]*\).*/\1/p' "$2/exit_status.json" 2>/dev/null)
-  printf '%s' "${written:-$1}"
+# What the ranks of this launch wrote; nothing where they did not.
+own_exit_status() {  # FOLDER
+  [ -n "$1" ] || return 0
+  sed -n 's/^{"code": *\([0-9][0-9]*\),.*"launch": *"'"$LONGSPAN_LAUNCH"'".*/\1/p' "$1/exit_status.json" 2>/dev/null
 }

@@ -163,9 +163,10 @@ void fill_mesh(Mesh& mesh, const ConfigTarget& target, ConfigProblems& problems)
                    kMostThreads);
     }
   } else if (product != target.num_ranks) {
-    problems.add("mesh", "pipeline {} x data {} x context {} x tensor {} is {}{}, but this run has {} rank{}",
+    problems.add("mesh", "pipeline {} x data {} x context {} x tensor {} is {}{}, but this run has {} rank{}: {}",
                  mesh.pipeline(), mesh.data(), mesh.context(), mesh.tensor(), product == kMost ? "at least " : "", product,
-                 target.num_ranks, target.num_ranks == 1 ? "" : "s");
+                 target.num_ranks, target.num_ranks == 1 ? "" : "s",
+                 product == kMost ? "leave mesh out" : fmt::format("start {}, or leave mesh out", product));
   }
 }
 

@@ -10,6 +10,12 @@ void check_mesh_support(const RunConfig& c, ConfigProblems& problems) {
   if (scheme != Context::AUTO && scheme != Context::RING) {
     problems.add("context.scheme", "{} does not exist yet; this program has RING", Context::Scheme_Name(scheme));
   }
+  if (c.mesh().pipeline() > 1) {
+    problems.add("mesh.pipeline", "is {}; this program has no pipeline, so 1 is all it can do", c.mesh().pipeline());
+  }
+  if (c.mesh().tensor() > 1) {
+    problems.add("mesh.tensor", "is {}; tensor parallelism does not exist yet, so 1 is all it can do", c.mesh().tensor());
+  }
   if (c.pipeline().schedule() != Pipeline::AUTO) {
     problems.add("pipeline.schedule", "{} does not exist yet; this program has no pipeline",
                  Pipeline::Schedule_Name(c.pipeline().schedule()));

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <filesystem>
 #include <new>
 
@@ -20,6 +21,16 @@ bool write_whole(int file, const std::string& text) {
     if (count > 0) done += static_cast<size_t>(count);
   }
   return fsync(file) == 0;
+}
+
+std::string text_of(const ExitStatus& status) {
+  std::vector<JsonField> fields = {{"code", int64_t{status.code}},
+                                   {"reason", status.reason},
+                                   {"rank", int64_t{status.rank}},
+                                   {"host", status.host},
+                                   {"step", status.step}};
+  if (const char* launch = std::getenv("LONGSPAN_LAUNCH")) fields.push_back({"launch", std::string(launch)});
+  return to_json(fields) + "\n";
 }
 
 }  // namespace
@@ -56,12 +67,7 @@ Failure describe(const std::exception_ptr& exception) {
 Claim claim_exit_status(const std::string& output_directory, const ExitStatus& status) noexcept try {
   const std::string path = output_directory + "/exit_status.json";
   const std::string temporary = path + "." + status.host + "." + std::to_string(getpid());
-  const std::string text = to_json({{"code", int64_t{status.code}},
-                                    {"reason", status.reason},
-                                    {"rank", int64_t{status.rank}},
-                                    {"host", status.host},
-                                    {"step", status.step}}) +
-                           "\n";
+  const std::string text = text_of(status);
   const int file = open(temporary.c_str(), O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0666);
   if (file < 0) return Claim::kImpossible;
   const bool written = write_whole(file, text);

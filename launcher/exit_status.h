@@ -3,6 +3,10 @@
 // Launchers change exit codes (mpirun answers 1 or 205 after a kill, srun 137), so the file is the truth. The first rank
 // that fails writes it: it appears under its name by link(2), which succeeds for one writer only. Ranks that fail
 // because a peer did come later and find it there.
+//
+// {"code": 85, "reason": "stopped on request ...", "rank": 0, "host": "node1", "step": 17, "launch": "node1.4711.17"}
+// `launch` is $LONGSPAN_LAUNCH, where that is set: the scripts of cluster/ know by it what their own launch left, since a
+// launch that is refused must not answer for the run that has the folder.
 #pragma once
 
 #include <cstdint>

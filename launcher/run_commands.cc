@@ -39,15 +39,18 @@ std::string describe_threads(World& world, int num_threads) {
   return fmt::format("{} thread{} per rank", most, most == 1 ? "" : "s");
 }
 
-// Beyond the positions that a model was trained for it still runs, but worse than it could.
+// Beyond the positions that a model was trained for it still runs, but worse than it could. Stretching them is left to the
+// folder, from which all of the model comes.
 void note_trained_positions(const RunSpec& spec, ProgressPrinter& printer) {
   if (spec.model_folder.empty()) return;
-  const int64_t trained = read_huggingface_config(spec.model_folder).max_positions;
-  if (trained == 0 || spec.data.sequence_length <= trained) return;
+  const HuggingFaceConfig model = read_huggingface_config(spec.model_folder);
+  if (model.max_positions == 0 || spec.data.sequence_length <= model.max_positions) return;
+  const bool stretched = model.spec.rope.scaling != RopeScalingType::kNone;
   const std::string note = fmt::format(
-      "data.sequence_length is {}, but max_position_embeddings of {} says that it was trained for {} positions; "
-      "model.rope.scaling stretches them",
-      spec.data.sequence_length, spec.model_folder, trained);
+      "data.sequence_length is {}, but max_position_embeddings in {}/config.json is {}: {}", spec.data.sequence_length,
+      spec.model_folder, model.max_positions,
+      stretched ? "its rope_scaling is applied, to positions beyond these, too"
+                : "positions beyond these are new to the model, and nothing stretches them; rope_scaling in that file would");
   LOG(INFO) << note;
   printer.on_note(note);
 }

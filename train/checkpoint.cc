@@ -6,6 +6,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <sstream>
 
 #include "train/formats/atomic_file.h"
 #include "train/formats/crc32c.h"
@@ -43,6 +44,17 @@ void set_aside(const std::string& path) {
 
 [[noreturn]] void fail(const std::string& path, const std::string& why) {
   raise(ErrorKind::kCheckpoint, "checkpoint {}: {}", path, why);
+}
+
+// What "name value name value ..." says and `other` does not.
+std::string only_in(const std::string& text, const std::string& other) {
+  std::istringstream words(text);
+  std::string found;
+  for (std::string name, value; words >> name >> value;) {
+    if ((" " + other + " ").find(fmt::format(" {} {} ", name, value)) != std::string::npos) continue;
+    found += fmt::format("{}{} {}", found.empty() ? "" : ", ", name, value);
+  }
+  return found.empty() ? "nothing else" : found;
 }
 
 std::span<const std::byte> bytes_of(const Tensor& tensor) {
@@ -238,6 +250,10 @@ std::string save_checkpoint(const std::string& output_directory, const Checkpoin
 CheckpointFacts load_checkpoint(const std::string& folder, const std::vector<NamedTensor>& tensors,
                                 const std::string& model) {
   const formats::Manifest manifest = read_manifest(folder);
+  if (manifest.model() != model) {
+    fail(folder, fmt::format("its model has {}, this one {}: leave the model as it was, or name another output_directory",
+                             shown(only_in(manifest.model(), model), 1000), only_in(model, manifest.model())));
+  }
   for (const NamedTensor& named : tensors) {
     const auto it = std::find_if(manifest.tensors().begin(), manifest.tensors().end(),
                                  [&](const auto& entry) { return entry.name() == named.name; });
@@ -252,9 +268,6 @@ CheckpointFacts load_checkpoint(const std::string& folder, const std::vector<Nam
                                name(named.tensor.dtype()), named.tensor.shape().to_string()));
     }
     read_slice(folder, *it, named.tensor);
-  }
-  if (manifest.model() != model) {
-    fail(folder, fmt::format("its model is \"{}\", this one \"{}\"", shown(manifest.model(), 1000), model));
   }
   const int64_t named_step = step_of(fs::path(folder).filename().string());
   if (manifest.step() != named_step) {

@@ -54,6 +54,7 @@ std::optional<CheckpointFacts> load(const RunSpec& spec, const std::vector<Named
     try {
       return load_checkpoint(folder.path, tensors, to_string(spec.model));
     } catch (const Error& e) {
+      if (folders.size() == 1) throw;
       if (first_reason.empty()) first_reason = e.what();
       observer.on_note(fmt::format("{}; trying an older checkpoint", e.what()));
     }

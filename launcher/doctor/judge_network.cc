@@ -134,7 +134,7 @@ void judge_network(const Examination& found, Roll& roll) {
                          format_amount(found.ring.bytes_per_second, Unit::kBytesPerSecond)));
   }
   if (found.ranks.size() == 1 && found.silences.empty()) {
-    roll.say(Topic::kNetwork, Status::kOk, "one rank: nothing to measure; mpirun -np N longspan doctor examines N");
+    roll.say(Topic::kNetwork, Status::kOk, "one rank: nothing to measure; cluster/mpirun.sh -np N longspan doctor examines N");
   }
 }
 

@@ -50,7 +50,6 @@ FAKE
 chmod +x "$folder"/cluster/*
 
 for i in $(seq 40); do yes "Dear reader, this is letter $i." | head -100 >"$folder/notes/$i.txt"; done
-for i in $(seq 0 1999); do printf "\\x$(printf %02x $((i * i % 96)))\\0\\0\\0"; done >book.u32
 
 steps=0 checked=0
 run() {  # WHERE COMMAND

@@ -1,7 +1,8 @@
 #!/bin/bash
 # The scripts of cluster/ with launchers that are not there: cluster_scripts_test.sh FOLDER
 #
-# The mpirun and srun on PATH do what WRITE says to the exit status of $RUN, then end with CODE.
+# The mpirun and srun on PATH do what WRITE says to the exit status of $RUN, as the launch LAUNCH or as the one they are
+# part of, then end with CODE.
 set -u
 folder=$1
 cluster=$(cd "$(dirname "$0")/../../cluster" && pwd)
@@ -12,10 +13,14 @@ complain() { echo "FAILED: $*"; failures=$((failures + 1)); }
 
 cat >bin/mpirun <<'FAKE'
 #!/bin/bash
+cd "$(dirname "$0")/.." || exit 9
+[ -z "${FULL:-}" ] || { echo "There are not enough slots available in the system" >&2; exit 1; }
+case " $* " in *' true ') exit ;; esac
 printf '%s\n' "$@" >words
 env | grep ^LONGSPAN_TERMINAL= >terminal
 [ -z "${WAIT:-}" ] || { trap 'echo USR1 >signals' USR1; touch ready; while [ ! -e signals ]; do sleep 0.1; done; }
-[ -z "${WRITE:-}" ] || echo "{\"code\": $WRITE, \"reason\": \"x\", \"rank\": 0}" >"$RUN/exit_status.json"
+[ -z "${WRITE:-}" ] || echo "{\"code\": $WRITE, \"reason\": \"x\", \"rank\": 0," \
+  "\"launch\": \"${LAUNCH:-$LONGSPAN_LAUNCH}\"}" >"$RUN/exit_status.json"
 exit "${CODE:-0}"
 FAKE
 cp bin/mpirun bin/srun
@@ -74,8 +79,9 @@ for script in "$cluster/mpirun.sh p" "$cluster/longspan.sbatch"; do
     train 1 85 85 $script
     stale runs/x
     train 6 '' 6 $script
-    [ ! -e runs/x/exit_status.json ] || complain "$script: the status of an earlier run is still there"
+    grep -q '"code": 7' runs/x/exit_status.json || complain "$script: removed the status of a run that is not its own"
     train 0 0 0 $script
+    LAUNCH=another train 2 85 2 $script
   }
 done
 grep -qx 'requeue 7' asked || complain "85 does not go back into the queue"
@@ -87,6 +93,12 @@ stale runs/x
 CODE=5 expect 5 "$cluster/mpirun.sh" p evaluate --config none.textproto --set output_directory=runs/x
 grep -q '"code": 7' runs/x/exit_status.json || complain "evaluate has changed the exit status of the training"
 
+# More ranks than slots, which is told from a rank that ends with 1.
+FULL=1 expect 5 "$cluster/mpirun.sh" -np 9 p train --set output_directory=runs/x
+grep -q 'add --oversubscribe' said || { complain "does not say how to start more ranks than slots"; cat said; }
+FULL=1 expect 5 "$cluster/mpirun.sh" -np 9 p doctor
+CODE=1 expect 1 "$cluster/mpirun.sh" -np 2 p doctor
+
 # How long mpirun waits before it kills, and a request to stop that reaches it.
 expect 0 "$cluster/mpirun.sh" p train
 grep -A1 -x odls_base_sigkill_timeout words | grep -qx 5 || complain "mpirun does not kill after 5 s"
@@ -97,6 +109,26 @@ kill -USR1 "$(pgrep -P $!)"
 wait $!
 code=$?
 [ "$code" = 85 ] || { complain "after USR1 the exit code is $code, not 85"; cat said; }
+
+# launcher/quickstart hands on what ends it, waits for the ranks, and says how to go on.
+echo words >text
+quickstart=$cluster/../runs/quickstart-$(echo "$PWD/text" | cksum | cut -d' ' -f1)
+trap 'rm -rf "$quickstart"' EXIT
+for signal in TERM HUP INT; do
+  rm -rf ready signals "$quickstart"
+  mkdir -p "$quickstart"
+  RUN=$quickstart WAIT=1 WRITE=85 CODE=1 LONGSPAN=p timeout 20 env --default-signal=INT \
+    "$cluster/../launcher/quickstart" text >said 2>&1 &
+  until [ -e ready ]; do sleep 0.1; done
+  kill -$signal "$(pgrep -P $!)"
+  wait $!
+  code=$?
+  [ "$code" = 85 ] || { complain "after $signal quickstart ends with $code, not 85"; cat said; }
+  [ -e signals ] || { complain "quickstart does not hand $signal on"; echo >signals; }
+  grep -q 'again to continue' said || { complain "quickstart does not say how to continue"; cat said; }
+done
+RUN=$quickstart LAUNCH=another WRITE=85 CODE=2 LONGSPAN=p expect 2 "$cluster/../launcher/quickstart" text
+grep -q 'why is said above' said || { complain "quickstart answers for another run"; cat said; }
 
 # A terminal is made known by a variable, so that what the user sets wins.
 if command -v script >/dev/null; then

@@ -147,6 +147,8 @@ TEST(ConfigSupport, RefusesByName) {
   expect_refusal({"pipeline.sequence_chunks=2"}, "pipeline.sequence_chunks: is 2");
   expect_refusal({"memory.recompute=BLOCK"}, "memory.recompute: BLOCK does not exist yet");
   expect_refusal({"memory.recompute=KEEP_ATTENTION"}, "KEEP_ATTENTION does not exist yet");
+  expect_refusal({"mesh.tensor=2"}, "mesh.tensor: is 2; tensor parallelism does not exist yet");
+  expect_refusal({"mesh.pipeline=2"}, "mesh.pipeline: is 2; this program has no pipeline");
   expect_refusal({"memory.offload=STASH"}, "memory.offload: STASH does not exist yet");
   expect_refusal({"memory.mlp_tile_tokens=64"}, "memory.mlp_tile_tokens: is 64");
   expect_refusal({"recurrence.mode=EXACT"}, "recurrence.mode: EXACT does not exist yet");
@@ -160,9 +162,10 @@ TEST(ConfigSupport, RefusesContradictions) {
   expect_refusal({"metrics.trace_first_step=3"}, "metrics.trace_first_step: is 3, but metrics.trace_steps is 0");
   expect_refusal(
       {"mesh={context: 2}"},
-      "--set mesh={context: 2}: mesh: pipeline 1 x data 1 x context 2 x tensor 1 is 2, but this run has 1 rank");
-  expect_refusal({"mesh={pipeline: 1048576 data: 1048576 context: 1048576 tensor: 1048576}"},
-                 "tensor 1048576 is at least 1000000000, but this run has 1 rank");
+      "--set mesh={context: 2}: mesh: pipeline 1 x data 1 x context 2 x tensor 1 is 2, but this run has 1 rank: "
+      "start 2, or leave mesh out");
+  expect_refusal({"mesh={data: 1048576 context: 1048576}"},
+                 "tensor 1 is at least 1000000000, but this run has 1 rank: leave mesh out");
   expect_refusal({"mesh={data: 2}"}, "x tensor 1 is 2, but this run has 3 ranks", target(Command::kTrain, 3));
   expect_refusal({"mesh={data: 2}"}, "x tensor 1 is 2, but this run has 3 ranks", target(Command::kVerify, 3));
   ConfigTarget threads = target(Command::kVerify);

@@ -191,6 +191,15 @@ TEST_F(ExitStatusTest, TheFirstRankWins) {
   EXPECT_EQ(claim_exit_status(folder_, {0, "done", 0, "node1", 20}), Claim::kFirst);
 }
 
+TEST_F(ExitStatusTest, SaysWhichLaunchItIsOf) {
+  setenv("LONGSPAN_LAUNCH", "node1.4711.5", 1);
+  EXPECT_EQ(claim_exit_status(folder_, {0, "done", 0, "node1", 20}), Claim::kFirst);
+  unsetenv("LONGSPAN_LAUNCH");
+  EXPECT_EQ(contents(),
+            "{\"code\": 0, \"reason\": \"done\", \"rank\": 0, \"host\": \"node1\", \"step\": 20, "
+            "\"launch\": \"node1.4711.5\"}\n");
+}
+
 TEST_F(ExitStatusTest, HasOneWinnerAmongMany) {
   std::atomic<int> winners{0};
   std::vector<std::thread> ranks;

@@ -14,7 +14,8 @@ damaged tensors_changed 'printf XYZ | put $latest/tensors_00000.bin 5000' tensor
 damaged tensors_pipe 'rm $latest/tensors_00000.bin; mkfifo $latest/tensors_00000.bin' tensors_00000.bin 'a pipe'
 damaged renamed 'mv $latest out/checkpoints/step_00000007' 'manifest says step 1, its name 7'
 damaged is_file 'rm -r $latest; echo >$latest' step_00000001/manifest.pb 'Not a directory'
-bad checkpoint_other_shape 4 trained "$go_on --set model.mlp_size=48" step_00000001 '[32, 16]' '[48, 16]'
+bad checkpoint_other_shape 4 trained "$go_on --set model.mlp_size=48" step_00000001 'mlp_size 32,' 'mlp_size 48:' \
+  'another output_directory'
 bad checkpoint_other_model 4 trained "$go_on --set model.rope.theta=500" step_00000001 'rope.theta 10000' \
   'rope.theta 500'
 bad checkpoint_step_absent 4 trained "$go_on --set checkpoint.resume=5" checkpoint.resume 'step 5'
