@@ -27,9 +27,10 @@ void Findings::add(const Finding& finding) {
   if (key >= key_) return;
   key_ = key;
   const TensorDifference& difference = finding.difference;
-  text_ = fmt::format("{}, {}, {}: {} where one rank has {}; {} of {} elements are off, by up to {:.2g} of the largest{}",
-                      rank_name(), finding.name, finding.place, difference.got, difference.expected, difference.num_off,
-                      finding.num_elements, difference.largest, finding.remark);
+  text_ = fmt::format(
+      "{}, {}, {}: {} where one rank has {}; {} of {} elements are off, by up to {:.2g} of the largest{}", rank_name(),
+      finding.name, finding.place, difference.got, difference.expected, difference.num_off, finding.num_elements,
+      difference.largest, finding.remark);
 }
 
 VerifyReport Findings::settle(int64_t num_tensors) {

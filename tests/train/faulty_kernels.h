@@ -1,5 +1,5 @@
-// Kernels that err, for planting errors on one rank: the reference or the CPU kernels, with one family in which a single
-// thing is wrong.
+// Kernels that err, for planting errors: the reference or the CPU kernels, with one family in which a single thing is
+// wrong.
 #pragma once
 
 #include <atomic>
@@ -154,7 +154,8 @@ class RoundsEveryHop final : public RightAttention {
 
  private:
   static void round(const Tensor& x) {
-    for (int64_t i = 0; i < x.num_elements(); ++i) x.data<float>()[i] = static_cast<float>(bfloat16(x.data<float>()[i]));
+    float* values = x.data<float>();
+    for (int64_t i = 0; i < x.num_elements(); ++i) values[i] = static_cast<float>(bfloat16(values[i]));
   }
   void do_forward(const Context& context, const AttentionBlock& block, const AttentionState& state) const override {
     right().forward(context, block, state);

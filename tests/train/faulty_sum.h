@@ -15,7 +15,9 @@ class NotANumberInASum final : public Communicator {
 
  private:
   NotANumberInASum(Communicator& inner, std::shared_ptr<int> left)
-      : Communicator(inner.rank(), inner.size(), inner.name(), inner.timeout()), inner_(inner), left_(std::move(left)) {}
+      : Communicator(inner.rank(), inner.size(), inner.name(), inner.timeout()),
+        inner_(inner),
+        left_(std::move(left)) {}
 
   void do_all_reduce(Stream& stream, const Tensor& data, ReduceOp op) override {
     inner_.all_reduce(stream, data, op);
