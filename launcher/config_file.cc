@@ -165,7 +165,10 @@ LoadedConfig parse_config(std::string_view text, const std::string& name,
 }
 
 LoadedConfig load_config(const std::string& path, const std::vector<std::string>& overrides) {
-  return parse_config(read_text(path), path, overrides);
+  std::string text = read_text(path);
+  constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";  // some editors begin every file with it
+  if (text.starts_with(kByteOrderMark)) text.erase(0, kByteOrderMark.size());
+  return parse_config(text, path, overrides);
 }
 
 std::string print_config(const config::RunConfig& config) {

@@ -94,8 +94,9 @@ double ProgressPrinter::seconds_left(const StepReport& report) {
 
 void ProgressPrinter::on_start(const RunFacts& facts) {
   facts_ = facts;
-  print_line(fmt::format("{} parameters; {} documents, {} tokens; {}",
+  print_line(fmt::format("{} parameters; {} document{}, {} tokens; {}",
                          format_count(static_cast<double>(facts.num_parameters)), facts.data_documents,
+                         facts.data_documents == 1 ? "" : "s",
                          format_count(static_cast<double>(facts.data_tokens)), format_start(facts)));
 }
 

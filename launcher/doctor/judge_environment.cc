@@ -85,7 +85,8 @@ std::optional<Remark> settings(const Facts& facts) {
   const std::string list = listed(facts, {"OMPI_MCA_", "UCX_", "DNNL_", "ONEDNN_", "MALLOC_"});
   if (list.empty()) return {};
   return Remark{Status::kNote, list,
-                "set by you or a module; mpirun hands only OMPI_ variables to other hosts, others need -x NAME"};
+                "set by you, a module or flags of mpirun, of which cluster/mpirun.sh has some; "
+                "mpirun hands only OMPI_ variables to other hosts, others need -x NAME"};
 }
 
 std::optional<Remark> gpu_settings(const Facts& facts) {

@@ -101,7 +101,8 @@ void judge_progress(const Examination& found, Roll& roll) {
   if (found.ring.bytes_per_second <= 0) return;
   const int percent = static_cast<int>(100 * (1 - found.ring.exposed) + 0.5);
   roll.say(Topic::kMpi, Status::kOk,
-           fmt::format("without a call into MPI {}% of a message moved by itself; longspan calls it between tiles",
+           fmt::format("without a call into MPI {}% of a message moved by itself; the rest costs little, since "
+                       "longspan calls it between tiles",
                        percent));
 }
 

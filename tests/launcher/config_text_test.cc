@@ -113,6 +113,12 @@ TEST(ConfigText, AcceptsNothingAtAll) {
   EXPECT_EQ(print_config(parsed("# only a comment")), "");
 }
 
+TEST(ConfigText, AByteOrderMarkIsNoText) {
+  const std::string path = testing::TempDir() + "byte_order_mark.textproto";
+  std::ofstream(path) << "\xef\xbb\xbfseed: 7";
+  EXPECT_EQ(load_config(path, {}).config.seed(), 7u);
+}
+
 TEST(ConfigText, SaysWhichFileCannotBeRead) {
   try {
     load_config("no/such/file.textproto", {});

@@ -75,7 +75,7 @@ expect_no_result c
 expect 2 'model.hidden_size: is 65, but' \
   "$longspan" train $(run imported.textproto c) --set model.from_huggingface=cut --set model.hidden_size=65
 
-expect 0 'data.sequence_length is 513, but max_position_embeddings of' "$longspan" train $(run imported.textproto p) \
+expect 0 'data.sequence_length is 513, but max_position_embeddings in' "$longspan" train $(run imported.textproto p) \
   --set model.from_huggingface="$golden/llama" --set data.sequence_length=513 --set training.steps=1
 
 # Weights that are no numbers, once they are read.
