@@ -39,8 +39,7 @@ std::vector<DType> verify_precisions(DType compute_dtype) {
 // rounding: planted, an output of attention that every hop rounds is off by 0.017, with its log-sum-exp by 0.025; sums
 // of dK and dV that every hop makes 2 % too small, by 0.03 to 0.06. The same kernels are therefore run in float32
 // first, where each of these is off by 0.008 and more, 250 times the tolerance. What is left to bfloat16 is the code
-// that only
-// it has, conversions and mixed products.
+// that only it has, conversions and mixed products.
 double verify_tolerance(DType compute_dtype) {
   switch (compute_dtype) {
     case DType::kFloat64:
