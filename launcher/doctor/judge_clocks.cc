@@ -8,7 +8,7 @@ namespace longspan::doctor {
 namespace {
 
 constexpr double kTolerableOffset = 1e-3;  // seconds
-constexpr double kFirstSensible = 1.7e9;   // November 2023, before this program was written
+constexpr double kFirstSensible = 1704067200;  // the year 2024, before this program was written
 
 }  // namespace
 
