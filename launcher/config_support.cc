@@ -187,7 +187,7 @@ void check_support(const RunConfig& c, ConfigProblems& problems) {
 }
 
 void check_bench(const RunConfig& c, const std::string& name, ConfigProblems& problems) {
-  // Besides threads_per_rank, which all of them read.
+  // Besides cpu.level and threads_per_rank, which all of them read.
   static const std::map<std::string, std::vector<std::string>> kReads = {
       {"attention", {"precision", "model.head_dim", "data.sequence_length"}},
       {"elementwise", {"precision", "model.hidden_size"}},
@@ -196,11 +196,12 @@ void check_bench(const RunConfig& c, const std::string& name, ConfigProblems& pr
   const std::vector<std::string>& reads = kReads.at(name);
   RunConfig rest = c;
   rest.clear_threads_per_rank();
+  rest.clear_cpu();
   for (const std::string& path : reads) clear_field(rest, path);
   std::vector<const google::protobuf::FieldDescriptor*> unread;
   rest.GetReflection()->ListFields(rest, &unread);
   for (const auto* field : unread) {
-    problems.add(field->name(), "bench {} reads {} and threads_per_rank only", name, join(reads, ", "));
+    problems.add(field->name(), "bench {} reads {}, cpu.level and threads_per_rank only", name, join(reads, ", "));
   }
 }
 

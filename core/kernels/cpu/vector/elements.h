@@ -9,13 +9,18 @@ namespace longspan::LS_CPU_LEVEL {
 
 typedef uint16_t ShortV __attribute__((vector_size(kWidth * 2)));
 
-inline FloatV widen(ShortV v) {
-  return (FloatV)(__builtin_convertvector(v, BitsV) << 16);
-}
-// As narrow<bfloat16>.
+// To nearest, ties to even, a NaN stays a NaN. The instruction of AVX512_BF16 takes denormal numbers, below 1.2e-38, for 0.
 inline ShortV round_to_bfloat16(FloatV v) {
-  const BitsV u = (BitsV)v, rounded = u + (((u >> 16) & 1u) + 0x7fffu);
-  return __builtin_convertvector((v != v ? u | 0x400000u : rounded) >> 16, ShortV);
+#if defined(__AVX512BF16__)
+  return (ShortV)_mm512_maskz_cvtneps_pbh(0xffff, (__m512)v);
+#else
+  const BitsV u = (BitsV)v, rounded = u + (((u >> 16) & 1u) + 0x7fffu), bits = (v != v ? u | 0x400000u : rounded) >> 16;
+#if defined(__AVX512F__)
+  return (ShortV)_mm512_maskz_cvtepi32_epi16(0xffff, (__m512i)bits);
+#else
+  return __builtin_convertvector(bits, ShortV);
+#endif
+#endif
 }
 
 inline void store_narrow(float* p, FloatV v) {
