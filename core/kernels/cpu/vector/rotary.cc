@@ -4,33 +4,31 @@ namespace longspan::LS_CPU_LEVEL {
 
 namespace {
 
-// The same pair of every head, so that its angle is read once.
 template <class T, class Read, class Store>
-void rotate_heads(const cpu::RotaryTokens<T>& tokens, T* first, FloatV cosine, FloatV sine, Read read, Store write) {
-  const int64_t half = tokens.head_dim / 2, heads = tokens.heads, stride = tokens.head_stride;
-  for (int64_t h = 0; h < heads; ++h, first += stride) {
-    const FloatV a = read(first), b = read(first + half);
-    write(first, a * cosine - b * sine);
-    write(first + half, b * cosine + a * sine);
-  }
+inline void rotate_vector(T* first, T* second, FloatV cosine, FloatV sine, Read read, Store write) {
+  const FloatV a = read(first), b = read(second);
+  write(first, a * cosine - b * sine);
+  write(second, b * cosine + a * sine);
 }
 
+// As memory lies: heads outside, although every head reads the angles anew, which are in the first cache.
 template <class T>
 void rotate(const cpu::RotaryTokens<T>& tokens) {
-  const int64_t half = tokens.head_dim / 2;
-  const float sign = tokens.sign;
+  const int64_t half = tokens.head_dim / 2, whole = half - half % kWidth, heads = tokens.heads;
+  const FloatV sign = broadcast(tokens.sign);
+  const Part part{half - whole};
   for (int64_t t = 0; t < tokens.tokens; ++t) {
     const float *cosine = tokens.cosine + t * half, *sine = tokens.sine + t * half;
-    T* token = tokens.x + t * tokens.token_stride;
-    int64_t i = 0;
-    for (; i + kWidth <= half; i += kWidth) {
-      rotate_heads(tokens, token + i, load(cosine + i), sign * load(sine + i), Whole{},
-                   [](T* p, FloatV v) { store_narrow(p, v); });
+    T* head = tokens.x + t * tokens.token_stride;
+    for (int64_t h = 0; h < heads; ++h, head += tokens.head_stride) {
+      for (int64_t i = 0; i < whole; i += kWidth) {
+        rotate_vector(head + i, head + half + i, load(cosine + i), sign * load(sine + i), Whole{},
+                      [](T* p, FloatV v) { store_narrow(p, v); });
+      }
+      if (whole == half) continue;
+      rotate_vector(head + whole, head + half + whole, part(cosine + whole), sign * part(sine + whole), part,
+                    [part](T* p, FloatV v) { store_part(p, part.count, v); });
     }
-    if (i == half) continue;
-    const Part part{half - i};
-    rotate_heads(tokens, token + i, part(cosine + i), sign * part(sine + i), part,
-                 [part](T* p, FloatV v) { store_part(p, part.count, v); });
   }
 }
 
