@@ -1,3 +1,4 @@
+#include "core/kernels/backends.h"
 #include "core/kernels/cpu/cpu.h"
 #include "core/kernels/cpu/onednn.h"
 
@@ -19,11 +20,13 @@ Tensor tile(const Tensor& matrix, Transpose transpose, int64_t row, int64_t rows
   return matrix.slice(0, row, row + rows).slice(1, column, column + columns);
 }
 
+bool multiplies_bfloat16(CpuLevel level) { return level >= CpuLevel::kAvx512Bf16 && has_native_bfloat16(); }
+
 class CpuLinearAlgebra final : public LinearAlgebra {
  public:
   explicit CpuLinearAlgebra(CpuLevel level)
       : loops_(vector_loops<bfloat16>(level)),
-        native_bfloat16_(level >= CpuLevel::kAvx512Bf16 && has_native_bfloat16()) {}
+        native_bfloat16_(multiplies_bfloat16(level)) {}
 
  private:
   void do_gemm(const Context& context, const GemmOptions& options, const Tensor& a, const Tensor& b,
@@ -35,10 +38,16 @@ class CpuLinearAlgebra final : public LinearAlgebra {
     } else if (a.dtype() == DType::kFloat32) {
       multiply(context, options, a, b, c);
     } else if (native_bfloat16_) {
-      matmuls_.run(context, describe(options, a, b, c), a, b, c);
+      matmuls_.run(context, describe(options, a, b, c), a, b, c, options.packed_b);
     } else {
       multiply_in_tiles(context, options, a, b, c);
     }
+  }
+
+  Tensor do_pack(const Context& context, Transpose transpose, const Tensor& b, const Tensor& reused) const override {
+    expect_supported(b.dtype(), {DType::kFloat32, DType::kBFloat16}, "cpu", kName);
+    if (b.dtype() == DType::kFloat32 || !native_bfloat16_) return {};
+    return matmuls_.pack(context, transpose, b, row_distance(b), reused);
   }
 
   static Product describe(const GemmOptions& options, const Tensor& a, const Tensor& b, const Tensor& c) {
@@ -130,3 +139,9 @@ std::shared_ptr<const LinearAlgebra> make_linear_algebra(CpuLevel level) {
 }
 
 }  // namespace longspan::cpu
+
+namespace longspan {
+
+bool cpu_packs(DType dtype, CpuLevel level) { return dtype == DType::kBFloat16 && cpu::multiplies_bfloat16(level); }
+
+}  // namespace longspan
