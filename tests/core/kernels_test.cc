@@ -55,7 +55,8 @@ TEST_P(CpuKernels, MultiplyAsTheReference) {
                                 {1, 33, 7},
                                 {65, 1, 17},
                                 {63, 65, 67},
-                                {128, 96, 200}}) {
+                                {128, 96, 200},
+                                {2, 2100, 3}}) {
     expect_reference(gemm_cases(m, n, k));
   }
 }
