@@ -3,51 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 
 #include "attention/kernels/block_attention.h"
-#include "core/base/random.h"
-#include "launcher/peak.h"
+#include "launcher/bench_tools.h"
 
 namespace longspan {
 namespace {
-
-double clock_seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-// Seconds of the fastest call of `body`.
-template <class Body>
-double best_seconds(const BenchAttentionOptions& options, const Body& body) {
-  const auto now = options.num_threads == 1 ? thread_cpu_seconds : clock_seconds;
-  double best = INFINITY, total = 0;
-  for (int i = 0; i < 3 || total < options.min_seconds; ++i) {
-    const double start = now();
-    body();
-    const double seconds = now() - start;
-    best = std::min(best, seconds);
-    total += seconds;
-  }
-  return best;
-}
-
-Tensor random_heads(const Context& context, const Shape& shape, DType dtype, const char* name) {
-  constexpr uint64_t kDistinct = 65521;  // prime, so that rows differ; drawing every element would take longer than the case
-  const RandomStream random(1, name);
-  std::vector<float> drawn;
-  for (uint64_t i = 0; i < kDistinct; ++i) drawn.push_back(static_cast<float>(random.normal(i)));
-  Tensor x = context.empty(shape, dtype);
-  for (int64_t i = 0; i < x.num_elements(); ++i) {
-    const float value = drawn[static_cast<uint64_t>(i) % kDistinct];
-    if (dtype == DType::kFloat32) {
-      x.data<float>()[i] = value;
-    } else {
-      x.data<bfloat16>()[i] = bfloat16(value);
-    }
-  }
-  return x;
-}
 
 struct Seconds {
   double forward, backward;
@@ -59,24 +21,24 @@ Seconds time_case(const BenchAttentionOptions& options, const BenchAttentionOpti
   std::vector<IndexInterval> causal;
   for (int64_t i = 0; i < c.num_tokens; ++i) causal.push_back({0, i + 1});
   const KeyIntervals visible(causal, {{.start = 0, .stride = 1, .length = c.num_tokens}});
-  const AttentionBlock block = {.q = random_heads(context, shape, c.dtype, "q"),
-                                .k = random_heads(context, shape, c.dtype, "k"),
-                                .v = random_heads(context, shape, c.dtype, "v"),
+  const AttentionBlock block = {.q = random_tensor(context, shape, c.dtype, "q"),
+                                .k = random_tensor(context, shape, c.dtype, "k"),
+                                .v = random_tensor(context, shape, c.dtype, "v"),
                                 .visible = &visible,
                                 .scale = 1 / std::sqrt(static_cast<double>(c.head_dim))};
   AttentionState state;
   Seconds seconds{};
-  seconds.forward = best_seconds(options, [&] {
+  seconds.forward = best_seconds(options.num_threads, options.min_seconds, [&] {
     state = kernel.initial_state(context, c.num_tokens, options.num_threads, c.head_dim);
     kernel.forward(context, block, state);
   });
-  AttentionGradient gradient = {.doutput = random_heads(context, shape, c.dtype, "dy"),
+  AttentionGradient gradient = {.doutput = random_tensor(context, shape, c.dtype, "dy"),
                                 .lse = state.lse,
                                 .delta = context.empty(state.lse.shape(), DType::kFloat32),
                                 .dq = context.zeros(shape, DType::kFloat32),
                                 .dk = context.zeros(shape, DType::kFloat32),
                                 .dv = context.zeros(shape, DType::kFloat32)};
-  seconds.backward = best_seconds(options, [&] {
+  seconds.backward = best_seconds(options.num_threads, options.min_seconds, [&] {
     kernel.delta(context, state.output, gradient.doutput, gradient.delta);
     kernel.backward(context, block, gradient);
   });

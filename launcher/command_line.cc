@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "core/base/error.h"
+#include "launcher/join.h"
 #include "launcher/nearest_match.h"
 
 namespace longspan {
@@ -22,7 +23,17 @@ constexpr const char* kFooter =
     "7 numerical, or verify found a difference; 85 checkpointed on a signal, start again to continue;\n"
     "130 another command was stopped by a signal.";
 
-const std::vector<std::string> kBenchmarks = {"attention", "ring"};
+const std::vector<std::string> kBenchmarks = {
+    "attention",
+    "gemm",
+    "ring",
+};
+
+// "a, b or c"
+std::string benchmark_names() {
+  const std::vector<std::string> most(kBenchmarks.begin(), kBenchmarks.end() - 1);
+  return fmt::format("{} or {}", join(most, ", "), kBenchmarks.back());
+}
 
 struct Parser {
   explicit Parser(CommandLine& line);
@@ -57,8 +68,8 @@ Parser::Parser(CommandLine& line) {
   verify = add_command(app, line, "verify",
                        "this mesh against one rank: loss and every gradient, at a size that one rank can hold");
   bench = app.add_subcommand("bench",
-                             "measure: `attention` on one rank beside the peak of this machine, `ring` over all ranks");
-  bench->add_option("NAME", line.bench_name, "attention or ring");
+                             "measure beside the peak of this machine: `ring` over all ranks, the others on one");
+  bench->add_option("NAME", line.bench_name, benchmark_names());
   add_set(*bench, line);
   doctor = app.add_subcommand("doctor", "what is wrong with this machine, these hosts and this way to start, and what to do");
 }
@@ -94,7 +105,7 @@ std::vector<std::string> commands_of(const CLI::App& app) {
 }
 
 void check_bench(const CommandLine& line) {
-  if (line.bench_name.empty()) raise(ErrorKind::kConfiguration, "bench needs a name: attention or ring");
+  if (line.bench_name.empty()) raise(ErrorKind::kConfiguration, "bench needs a name: {}", benchmark_names());
   if (std::find(kBenchmarks.begin(), kBenchmarks.end(), line.bench_name) == kBenchmarks.end()) {
     raise(ErrorKind::kConfiguration, "there is no benchmark \"{}\"{}", line.bench_name,
           suggestion(line.bench_name, kBenchmarks));

@@ -102,7 +102,7 @@ bool all_succeed(World& world, std::exception_ptr& problem, const Body& body) {
 
 // One rank is enough, or as many as are started.
 bool takes_many_ranks(const CommandLine& line) {
-  return line.command != Command::kGenerate && line.bench_name != "attention";
+  return line.command != Command::kGenerate && (line.command != Command::kBench || line.bench_name == "ring");
 }
 
 int run_together(const CommandLine& line, LoadedConfig& loaded, std::exception_ptr problem, World& world,

@@ -1,5 +1,10 @@
 #include "launcher/config_support.h"
 
+#include <map>
+#include <vector>
+
+#include "launcher/join.h"
+
 namespace longspan {
 namespace {
 
@@ -82,6 +87,19 @@ void check_data(const RunConfig& c, ConfigProblems& problems) {
     problems.add("model.vocabulary_size", "is {}; data.format TEXT has bytes, which need 256",
                  c.model().vocabulary_size());
   }
+}
+
+// By path, such as model.head_dim; a message that is empty afterwards goes with it.
+void clear_field(google::protobuf::Message& message, const std::string& path) {
+  const size_t dot = path.find('.');
+  const auto* field = message.GetDescriptor()->FindFieldByName(path.substr(0, dot));
+  const auto* reflection = message.GetReflection();
+  if (dot != std::string::npos) {
+    google::protobuf::Message* inner = reflection->MutableMessage(&message, field);
+    clear_field(*inner, path.substr(dot + 1));
+    if (inner->ByteSizeLong() > 0) return;
+  }
+  reflection->ClearField(&message, field);
 }
 
 bool has_held_out_data(const RunConfig& c) {
@@ -169,25 +187,21 @@ void check_support(const RunConfig& c, ConfigProblems& problems) {
 }
 
 void check_bench(const RunConfig& c, const std::string& name, ConfigProblems& problems) {
-  const bool ring = name == "ring";
+  // Besides cpu.level and threads_per_rank, which all of them read.
+  static const std::map<std::string, std::vector<std::string>> kReads = {
+      {"attention", {"precision", "model.head_dim", "data.sequence_length"}},
+      {"gemm", {"precision", "model.hidden_size", "data.sequence_length"}},
+      {"ring", {"model.num_heads", "model.num_kv_heads", "model.head_dim", "data.sequence_length"}},
+  };
+  const std::vector<std::string>& reads = kReads.at(name);
   RunConfig rest = c;
   rest.clear_threads_per_rank();
   rest.clear_cpu();
-  rest.mutable_model()->clear_head_dim();
-  rest.mutable_data()->clear_sequence_length();
-  if (ring) {
-    rest.mutable_model()->clear_num_heads();
-    rest.mutable_model()->clear_num_kv_heads();
-  } else {
-    rest.clear_precision();
-  }
-  if (rest.model().ByteSizeLong() == 0) rest.clear_model();
-  if (rest.data().ByteSizeLong() == 0) rest.clear_data();
+  for (const std::string& path : reads) clear_field(rest, path);
   std::vector<const google::protobuf::FieldDescriptor*> unread;
   rest.GetReflection()->ListFields(rest, &unread);
   for (const auto* field : unread) {
-    problems.add(field->name(), "bench {} reads {}, model.head_dim, data.sequence_length, cpu.level and threads_per_rank only", name,
-                 ring ? "model.num_heads, model.num_kv_heads" : "precision");
+    problems.add(field->name(), "bench {} reads {}, cpu.level and threads_per_rank only", name, join(reads, ", "));
   }
 }
 

@@ -202,9 +202,11 @@ TEST(ConfigSupport, RefusesContradictions) {
 TEST(ConfigSupport, RefusesWhatABenchmarkDoesNotRead) {
   LoadedConfig loaded =
       parse_config("", "none", {"model.head_dim=64", "precision=BF16", "data.sequence_length=9", "threads_per_rank=1"});
-  EXPECT_NO_THROW(resolve(loaded, target(Command::kBench)));
+  ConfigTarget attention = target(Command::kBench);
+  attention.bench = "attention";
+  EXPECT_NO_THROW(resolve(loaded, attention));
   loaded = parse_config("", "none", {"model.num_heads=64"});
-  EXPECT_THROW(resolve(loaded, target(Command::kBench)), Error);
+  EXPECT_THROW(resolve(loaded, attention), Error);
 }
 
 TEST(ConfigSupport, NamesCpuLevelsAsTheLibraryDoes) {
@@ -231,6 +233,8 @@ TEST(ConfigSupport, KnowsWhatEachBenchmarkReads) {
   EXPECT_EQ(refusal_of("ring", {"precision=BF16"}),
             "--set precision=BF16: precision: bench ring reads model.num_heads, model.num_kv_heads, model.head_dim, "
             "data.sequence_length, cpu.level and threads_per_rank only");
+  EXPECT_EQ(refusal_of("gemm", {"precision=BF16", "model.hidden_size=64", "data.sequence_length=9"}), "no error");
+  EXPECT_NE(refusal_of("gemm", {"model.head_dim=64"}).find("bench gemm reads precision, model.hidden_size,"), std::string::npos);
   EXPECT_NE(refusal_of("attention", {"model.num_heads=4"}).find("bench attention reads precision,"), std::string::npos);
 }
 
