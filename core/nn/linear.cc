@@ -7,8 +7,8 @@ namespace longspan {
 
 Tensor Linear::forward(Context& context, const Tensor& x, Stash* stash) const {
   Tensor y = context.empty({x.size(0), weight_.shape[0]}, context.compute_dtype(), kept_in(stash));
-  context.kernels<LinearAlgebra>().gemm(
-      context, {.b = Transpose::kYes, .packed_b = weight_.packed_transposed}, x, weight_.value, y);
+  context.kernels<LinearAlgebra>().gemm(context, {.b = Transpose::kYes, .packed_b = weight_.packed_transposed}, x,
+                                        weight_.value, y);
   if (bias_) context.kernels<Elementwise>().add_bias(context, bias_->value, y);
   if (stash) stash->x = x;
   return y;
@@ -22,8 +22,8 @@ Tensor Linear::backward_input(Context& context, const Tensor& dy, Stash& stash) 
 }
 
 void Linear::add_backward_input(Context& context, const Tensor& dy, Stash& stash, const Tensor& dx) const {
-  context.kernels<LinearAlgebra>().gemm(
-      context, {.write = Write::kAccumulate, .packed_b = weight_.packed}, dy, weight_.value, dx);
+  context.kernels<LinearAlgebra>().gemm(context, {.write = Write::kAccumulate, .packed_b = weight_.packed}, dy,
+                                        weight_.value, dx);
   stash.dy = dy;
 }
 

@@ -9,8 +9,8 @@ namespace longspan {
 
 Tensor TiledLoss::logits(Context& context, const Tensor& x) const {
   Tensor logits = context.empty({x.size(0), weight_.shape[0]}, context.accumulator_dtype(), MemoryTag::kWorkspace);
-  context.kernels<LinearAlgebra>().gemm(
-      context, {.b = Transpose::kYes, .packed_b = weight_.packed_transposed}, x, weight_.value, logits);
+  context.kernels<LinearAlgebra>().gemm(context, {.b = Transpose::kYes, .packed_b = weight_.packed_transposed}, x,
+                                        weight_.value, logits);
   return logits;
 }
 
