@@ -190,6 +190,7 @@ void check_bench(const RunConfig& c, const std::string& name, ConfigProblems& pr
   // Besides cpu.level and threads_per_rank, which all of them read.
   static const std::map<std::string, std::vector<std::string>> kReads = {
       {"attention", {"precision", "model.head_dim", "data.sequence_length"}},
+      {"elementwise", {"precision", "model.hidden_size"}},
       {"gemm", {"precision", "model.hidden_size", "data.sequence_length"}},
       {"ring", {"model.num_heads", "model.num_kv_heads", "model.head_dim", "data.sequence_length"}},
   };

@@ -10,6 +10,7 @@
 #include <memory>
 
 #include "launcher/bench_attention.h"
+#include "launcher/bench_elementwise.h"
 #include "launcher/bench_gemm.h"
 #include "launcher/bench_ring.h"
 #include "launcher/config_spec.h"
@@ -149,6 +150,17 @@ BenchAttentionOptions bench_attention_options(const config::RunConfig& config) {
   return options;
 }
 
+BenchElementwiseOptions bench_elementwise_options(const config::RunConfig& config) {
+  BenchElementwiseOptions options;
+  options.level = cpu_level_of(config);
+  if (config.model().has_hidden_size()) options.hidden_size = config.model().hidden_size();
+  if (config.threads_per_rank() > 0) options.num_threads = static_cast<int>(config.threads_per_rank());
+  if (config.has_precision()) {
+    options.dtypes = {config.precision() == config::RunConfig::BF16 ? DType::kBFloat16 : DType::kFloat32};
+  }
+  return options;
+}
+
 BenchGemmOptions bench_gemm_options(const config::RunConfig& config) {
   BenchGemmOptions options;
   options.level = cpu_level_of(config);
@@ -176,6 +188,8 @@ int run_benchmark(const std::string& name, const config::RunConfig& config, Worl
   if (name == "ring") {
     const BenchRingOptions options = bench_ring_options(config, resources_of(config, world).num_threads);
     bench_ring(options, world.communicator(), std::cout);
+  } else if (name == "elementwise") {
+    bench_elementwise(bench_elementwise_options(config), std::cout);
   } else if (name == "gemm") {
     bench_gemm(bench_gemm_options(config), std::cout);
   } else {

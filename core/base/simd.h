@@ -44,10 +44,21 @@ inline IntV load(const int32_t* p) {
   return v;
 }
 inline FloatV load(const bfloat16* p) {
+  // with intrinsics where there are some: g++ 12 puts a vector of 16 together from two
+#if defined(__AVX512F__)
+  __m256i half;
+  std::memcpy(&half, p, sizeof half);
+  return (FloatV)_mm512_maskz_slli_epi32(0xffff, _mm512_maskz_cvtepu16_epi32(0xffff, half), 16);
+#elif defined(__AVX2__)
+  __m128i half;
+  std::memcpy(&half, p, sizeof half);
+  return (FloatV)_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16);
+#else
   typedef uint16_t HalfV __attribute__((vector_size(kWidth * 2)));
   HalfV half;
   std::memcpy(&half, p, sizeof half);
   return (FloatV)(__builtin_convertvector(half, BitsV) << 16);
+#endif
 }
 inline void store(float* p, FloatV v) { std::memcpy(p, &v, sizeof v); }
 inline FloatV broadcast(float x) { return x - FloatV{}; }  // x + 0 would turn -0 to 0, which costs an addition

@@ -60,6 +60,23 @@ TEST(Gradients, RmsNorm) {
   expect_gradient(weight, dweight, objective);
 }
 
+TEST(Gradients, RmsNormOfASum) {
+  const Context c = make_reference_context();
+  const auto& kernels = c.kernels<Normalization>();
+  const Tensor x = random(c, {3, 5}, 1), residual = random(c, {3, 5}, 2), weight = random(c, {5}, 3);
+  const Tensor dy = random(c, {3, 5}, 4), dsum = random(c, {3, 5}, 5);  // both outputs go on
+  const Tensor sum = c.empty({3, 5}, DType::kFloat64), y = c.empty({3, 5}, DType::kFloat64);
+  const Tensor inverse = c.empty({3}, DType::kFloat64), dx = c.empty({3, 5}, DType::kFloat64);
+  const auto objective = [&] {
+    kernels.rms_norm_residual_forward(c, 0.1, x, residual, weight, sum, y, inverse);
+    return dot(y, dy) + dot(sum, dsum);
+  };
+  objective();
+  kernels.rms_norm_residual_backward_input(c, dy, sum, weight, inverse, dsum, dx);
+  expect_gradient(x, dx, objective);
+  expect_gradient(residual, dx, objective);
+}
+
 TEST(Gradients, Swiglu) {
   const Context c = make_reference_context();
   const auto& kernels = c.kernels<Activation>();

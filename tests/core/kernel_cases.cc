@@ -126,6 +126,27 @@ void add_row_cases(std::vector<KernelCase>& cases, int64_t rows, int64_t n) {
                    [](const Context& c, Operands t) {
                      c.kernels<Normalization>().rms_norm_backward_input(c, t[0], t[1], t[2], t[3], t[4]);
                    }});
+  cases.push_back({"normalization",
+                   "rms_norm_residual_forward",
+                   {x, x, weight, y, y, new_inverse},
+                   [](const Context& c, Operands t) {
+                     c.kernels<Normalization>().rms_norm_residual_forward(c, 1e-5, t[0], t[1], t[2], t[3], t[4], t[5]);
+                   }});
+  for (const size_t in_place : {0, 1}) {
+    cases.push_back({"normalization",
+                     "rms_norm_residual_forward in place",
+                     {x, x, weight, y, new_inverse},
+                     [in_place](const Context& c, Operands t) {
+                       c.kernels<Normalization>().rms_norm_residual_forward(c, 1e-5, t[0], t[1], t[2], t[in_place], t[3],
+                                                                            t[4]);
+                     }});
+  }
+  cases.push_back({"normalization",
+                   "rms_norm_residual_backward_input",
+                   {x, x, weight, inverse, x, y},
+                   [](const Context& c, Operands t) {
+                     c.kernels<Normalization>().rms_norm_residual_backward_input(c, t[0], t[1], t[2], t[3], t[4], t[5]);
+                   }});
   cases.push_back(
       {"normalization", "rms_norm_backward_weight", {x, x, inverse, sum}, [](const Context& c, Operands t) {
          c.kernels<Normalization>().rms_norm_backward_weight(c, t[0], t[1], t[2], t[3]);

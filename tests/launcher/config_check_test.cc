@@ -233,6 +233,9 @@ TEST(ConfigSupport, KnowsWhatEachBenchmarkReads) {
   EXPECT_EQ(refusal_of("ring", {"precision=BF16"}),
             "--set precision=BF16: precision: bench ring reads model.num_heads, model.num_kv_heads, model.head_dim, "
             "data.sequence_length, cpu.level and threads_per_rank only");
+  EXPECT_EQ(refusal_of("elementwise", {"precision=BF16", "threads_per_rank=1"}), "no error");
+  EXPECT_NE(refusal_of("elementwise", {"model.head_dim=64"}).find("bench elementwise reads precision, model.hidden_size, cpu"),
+            std::string::npos);
   EXPECT_EQ(refusal_of("gemm", {"precision=BF16", "model.hidden_size=64", "data.sequence_length=9"}), "no error");
   EXPECT_NE(refusal_of("gemm", {"model.head_dim=64"}).find("bench gemm reads precision, model.hidden_size,"), std::string::npos);
   EXPECT_NE(refusal_of("attention", {"model.num_heads=4"}).find("bench attention reads precision,"), std::string::npos);

@@ -14,8 +14,9 @@ class CpuActivation final : public Activation {
     with_element_type<Activation>(y.dtype(), [&]<class T>(std::type_identity<T>) {
       const T *gates = gate.data<T>(), *ups = up.data<T>();
       T* ys = y.data<T>();
+      const Stores stores = stores_of_call(3 * y.num_bytes());
       for_elements(context, y.num_elements(), [&](int64_t i, int64_t count) {
-        vector_loops<T>(level_).swiglu(count, gates + i, ups + i, ys + i);
+        vector_loops<T>(level_).swiglu(count, gates + i, ups + i, ys + i, stores);
       });
     });
   }
@@ -25,8 +26,10 @@ class CpuActivation final : public Activation {
     with_element_type<Activation>(dy.dtype(), [&]<class T>(std::type_identity<T>) {
       const T *dys = dy.data<T>(), *gates = gate.data<T>(), *ups = up.data<T>();
       T *dgates = dgate.data<T>(), *dups = dup.data<T>();
+      const Stores stores = stores_of_call(5 * dy.num_bytes());
       for_elements(context, dy.num_elements(), [&](int64_t i, int64_t count) {
-        vector_loops<T>(level_).swiglu_gradient({count, dys + i, gates + i, ups + i, dgates + i, dups + i});
+        vector_loops<T>(level_).swiglu_gradient(
+            {count, dys + i, gates + i, ups + i, dgates + i, dups + i, stores});
       });
     });
   }

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <type_traits>
 
+#include "core/base/cache_size.h"
 #include "core/kernels/activation.h"
 #include "core/kernels/checks.h"
 #include "core/kernels/cpu/vector_loops.h"
@@ -39,6 +40,12 @@ void with_element_type(DType dtype, Body&& body) {
   }
 }
 
+// Stores around the cache spare the reading of each line that is overwritten, but the next kernel finds nothing in cache.
+// So they are for calls that move more than the cache holds, after which it would find little there anyway.
+inline Stores stores_of_call(size_t moved_bytes) {
+  return moved_bytes > last_level_cache_bytes() ? Stores::kStreaming : Stores::kCached;
+}
+
 // A thread is worth waking for this many elements; it takes some microseconds.
 constexpr int64_t kElementsPerThread = 16384;
 
@@ -66,6 +73,24 @@ void for_columns(const Context& context, int64_t rows, int64_t columns, Body&& b
   const int64_t grain = std::max<int64_t>(1, kElementsPerThread / (kStrip * std::max<int64_t>(1, rows)));
   parallel_for(context, (columns + kStrip - 1) / kStrip, grain, [&](int64_t begin, int64_t end) {
     body(begin * kStrip, std::min(columns, end * kStrip) - begin * kStrip);
+  });
+}
+
+// sum[c] += the sum over rows of column c. Rows are summed in blocks of a fixed size by body(first row, rows, sums), and
+// the blocks' sums in order: the same bits for any number of threads, and memory is read as it lies.
+template <class Body>
+void sum_over_rows(const Context& context, CpuLevel level, int64_t rows, int64_t columns, float* sum, Body&& body) {
+  constexpr int64_t kRows = ColumnSums<float>::kRows;
+  const int64_t blocks = (rows + kRows - 1) / kRows;
+  const Tensor parts = context.empty({blocks, columns}, DType::kFloat32, MemoryTag::kWorkspace);
+  float* part = parts.data<float>();
+  for_rows(context, blocks, kRows * columns, [&](int64_t begin, int64_t count) {
+    for (int64_t b = begin; b < begin + count; ++b) {
+      body(b * kRows, std::min(kRows, rows - b * kRows), part + b * columns);
+    }
+  });
+  for_columns(context, blocks, columns, [&](int64_t begin, int64_t count) {
+    vector_loops<float>(level).add_parts(blocks, count, columns, part + begin, sum + begin);
   });
 }
 

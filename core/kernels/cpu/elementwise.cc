@@ -1,5 +1,3 @@
-#include <cstring>
-
 #include "core/kernels/cpu/cpu.h"
 
 namespace longspan::cpu {
@@ -15,8 +13,10 @@ class CpuElementwise final : public Elementwise {
     with_element_type<Elementwise>(a.dtype(), [&]<class T>(std::type_identity<T>) {
       const T *as = a.data<T>(), *bs = b.data<T>();
       T* sums = sum.data<T>();
+      // what is updated in place is in cache already
+      const Stores stores = sums == as || sums == bs ? Stores::kCached : stores_of_call(3 * sum.num_bytes());
       for_elements(context, a.num_elements(), [&](int64_t i, int64_t count) {
-        vector_loops<T>(level_).add(count, as + i, bs + i, sums + i);
+        vector_loops<T>(level_).add(count, as + i, bs + i, sums + i, stores);
       });
     });
   }
@@ -35,22 +35,24 @@ class CpuElementwise final : public Elementwise {
     for (const Tensor& t : {from, to}) {
       expect_supported(t.dtype(), {DType::kFloat32, DType::kBFloat16}, "cpu", kName);
     }
+    const Stores stores = from.raw() == to.raw() ? Stores::kCached : stores_of_call(from.num_bytes() + to.num_bytes());
     if (from.dtype() == to.dtype()) {
-      const size_t width = size_bytes(from.dtype());
-      const auto* source = static_cast<const uint8_t*>(from.raw());
-      auto* target = static_cast<uint8_t*>(to.raw());
-      for_elements(context, from.num_elements(), [&](int64_t i, int64_t count) {
-        const size_t offset = static_cast<size_t>(i) * width;
-        std::memmove(target + offset, source + offset, static_cast<size_t>(count) * width);
+      with_element_type<Elementwise>(from.dtype(), [&]<class T>(std::type_identity<T>) {
+        const T* source = from.data<T>();
+        T* target = to.data<T>();
+        for_elements(context, from.num_elements(), [&](int64_t i, int64_t count) {
+          vector_loops<T>(level_).copy(count, source + i, target + i, stores);
+          vector_loops<T>(level_).fence();
+        });
       });
       return;
     }
     const VectorLoops<bfloat16>& loops = vector_loops<bfloat16>(level_);
     for_elements(context, from.num_elements(), [&](int64_t i, int64_t count) {
       if (from.dtype() == DType::kBFloat16) {
-        loops.load(count, from.data<bfloat16>() + i, to.data<float>() + i);
+        loops.load(count, from.data<bfloat16>() + i, to.data<float>() + i, stores);
       } else {
-        loops.store(count, from.data<float>() + i, to.data<bfloat16>() + i);
+        loops.store(count, from.data<float>() + i, to.data<bfloat16>() + i, stores);
       }
     });
   }
@@ -62,18 +64,17 @@ class CpuElementwise final : public Elementwise {
       const int64_t n = y.size(1);
       for_rows(context, y.size(0), n, [&](int64_t begin, int64_t count) {
         const VectorLoops<T>& loops = vector_loops<T>(level_);
-        for (int64_t r = begin; r < begin + count; ++r) loops.add(n, ys + r * n, biases, ys + r * n);
+        for (int64_t r = begin; r < begin + count; ++r) loops.add(n, ys + r * n, biases, ys + r * n, Stores::kCached);
       });
     });
   }
 
   void do_accumulate_rows(const Context& context, const Tensor& x, const Tensor& sum) const override {
     with_element_type<Elementwise>(x.dtype(), [&]<class T>(std::type_identity<T>) {
-      const int64_t rows = x.size(0), n = x.size(1);
+      const int64_t n = x.size(1);
       const T* xs = x.data<T>();
-      float* sums = sum.data<float>();
-      for_columns(context, rows, n, [&](int64_t begin, int64_t count) {
-        vector_loops<T>(level_).sum_columns({rows, count, n, xs + begin, nullptr, nullptr, sums + begin});
+      sum_over_rows(context, level_, x.size(0), n, sum.data<float>(), [&](int64_t first, int64_t rows, float* part) {
+        vector_loops<T>(level_).sum_columns({rows, n, xs + first * n, nullptr, nullptr, part});
       });
     });
   }

@@ -1,5 +1,3 @@
-#include <cstring>
-
 #include "core/kernels/cpu/cpu.h"
 
 namespace longspan::cpu {
@@ -18,11 +16,13 @@ class CpuEmbedding final : public Embedding {
       const T* rows = table.data<T>();
       T* ys = y.data<T>();
       const int64_t n = table.size(1), vocabulary = table.size(0);
+      const Stores stores = stores_of_call(2 * y.num_bytes());
       for_rows(context, tokens.size(0), n, [&](int64_t begin, int64_t count) {
         for (int64_t t = begin; t < begin + count; ++t) {
           expect_token(token[t], t, vocabulary);
-          std::memcpy(ys + t * n, rows + token[t] * n, static_cast<size_t>(n) * sizeof(T));
+          vector_loops<T>(level_).copy(n, rows + token[t] * n, ys + t * n, stores);
         }
+        vector_loops<T>(level_).fence();
       });
     });
   }

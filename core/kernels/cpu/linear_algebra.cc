@@ -129,7 +129,7 @@ class CpuLinearAlgebra final : public LinearAlgebra {
     const auto to = c.view<bfloat16, 2>();
     for_rows(context, c.size(0), c.size(1), [&](int64_t begin, int64_t count) {
       for (int64_t r = begin; r < begin + count; ++r) {
-        loops_.store(to.size(1), from + r * to.size(1), to.data + r * to.stride(0));
+        loops_.store(to.size(1), from + r * to.size(1), to.data + r * to.stride(0), Stores::kCached);
       }
     });
   }
@@ -140,7 +140,7 @@ class CpuLinearAlgebra final : public LinearAlgebra {
     const auto from = matrix.view<bfloat16, 2>();
     for_rows(context, from.size(0), from.size(1), [&](int64_t begin, int64_t count) {
       for (int64_t r = begin; r < begin + count; ++r) {
-        loops_.load(from.size(1), from.data + r * from.stride(0), to + r * from.size(1));
+        loops_.load(from.size(1), from.data + r * from.stride(0), to + r * from.size(1), Stores::kCached);
       }
     });
     return copy;

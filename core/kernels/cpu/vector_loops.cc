@@ -16,9 +16,14 @@ namespace avx512 {
 cpu::VectorLoops<float> float_loops();
 cpu::VectorLoops<bfloat16> bfloat16_loops();
 }  // namespace avx512
+namespace avx512_bf16 {
+cpu::VectorLoops<float> float_loops();
+cpu::VectorLoops<bfloat16> bfloat16_loops();
+}  // namespace avx512_bf16
 #else  // no such levels: detect_cpu_level never gives them
 namespace avx2 = portable;
 namespace avx512 = portable;
+namespace avx512_bf16 = portable;
 #endif
 
 namespace cpu {
@@ -32,7 +37,11 @@ const VectorLoops<float>& vector_loops(CpuLevel level) {
     static const VectorLoops<float> loops = avx2::float_loops();
     return loops;
   }
-  static const VectorLoops<float> loops = avx512::float_loops();
+  if (level == CpuLevel::kAvx512) {
+    static const VectorLoops<float> loops = avx512::float_loops();
+    return loops;
+  }
+  static const VectorLoops<float> loops = avx512_bf16::float_loops();
   return loops;
 }
 
@@ -44,7 +53,11 @@ const VectorLoops<bfloat16>& vector_loops(CpuLevel level) {
     static const VectorLoops<bfloat16> loops = avx2::bfloat16_loops();
     return loops;
   }
-  static const VectorLoops<bfloat16> loops = avx512::bfloat16_loops();
+  if (level == CpuLevel::kAvx512) {
+    static const VectorLoops<bfloat16> loops = avx512::bfloat16_loops();
+    return loops;
+  }
+  static const VectorLoops<bfloat16> loops = avx512_bf16::bfloat16_loops();
   return loops;
 }
 

@@ -11,28 +11,36 @@
 
 namespace longspan::cpu {
 
+// Whether an output is left in cache, or goes around it to memory; a hint.
+enum class Stores { kCached, kStreaming };
+
+// Where there is a residual, what is normalised is sum = x + residual, before it is rounded; otherwise sum is null, too.
 template <class T>
 struct RmsNormRows {
   int64_t rows, n;
   double epsilon;
-  const T *x, *weight;
-  T* y;
+  const T *x, *residual, *weight;
+  T *sum, *y;
   float* inverse_rms;
+  Stores stores;
 };
 
+// residual, which may be null, is added to dx.
 template <class T>
 struct RmsNormGradientRows {
   int64_t rows, n;
-  const T *dy, *x, *weight;
+  const T *dy, *x, *weight, *residual;
   const float* inverse_rms;
   T* dx;
+  Stores stores;
 };
 
-// sum[c] += the sum over rows r of x[r * stride + c], or of factor[r] * x[..] * y[..] for the weight
-// gradient.
+// sum[c] = the sum over rows r of x[r * columns + c], or of factor[r] * x[..] * y[..] for the weight gradient. At most
+// kRows rows, as sums are in float32.
 template <class T>
 struct ColumnSums {
-  int64_t rows, columns, stride;
+  static constexpr int64_t kRows = 128;
+  int64_t rows, columns;
   const T *x, *y;
   const float* factor;
   float* sum;
@@ -52,6 +60,7 @@ struct SwigluGradient {
   int64_t n;
   const T *dy, *gate, *up;
   T *dgate, *dup;
+  Stores stores;
 };
 
 // One row of logits. dlogits may be null, or the logits themselves.
@@ -78,17 +87,21 @@ struct AdamWElements {
 
 template <class T>
 struct VectorLoops {
-  void (*add)(int64_t n, const T* a, const T* b, T* sum);
+  void (*add)(int64_t n, const T* a, const T* b, T* sum, Stores stores);
+  void (*copy)(int64_t n, const T* from, T* to, Stores stores);  // unlike the others, leaves the fence to the caller
+  void (*fence)();  // after stores around the cache, before other threads read them
   void (*accumulate)(int64_t n, const T* x, float* sum);
-  void (*load)(int64_t n, const T* from, float* to);
-  void (*store)(int64_t n, const float* from, T* to);
+  void (*load)(int64_t n, const T* from, float* to, Stores stores);
+  void (*store)(int64_t n, const float* from, T* to, Stores stores);
   double (*sum_of_squares)(int64_t n, const T* x);
   void (*sum_columns)(const ColumnSums<T>&);
+  // sum[c] += the sum over b of parts[b * stride + c], in double
+  void (*add_parts)(int64_t parts, int64_t columns, int64_t stride, const float* part, float* sum);
   void (*rms_norm)(const RmsNormRows<T>&);
   void (*rms_norm_gradient)(const RmsNormGradientRows<T>&);
   void (*sum_weight_gradient)(const ColumnSums<T>&);
   void (*rotate)(const RotaryTokens<T>&);
-  void (*swiglu)(int64_t n, const T* gate, const T* up, T* y);
+  void (*swiglu)(int64_t n, const T* gate, const T* up, T* y, Stores stores);
   void (*swiglu_gradient)(const SwigluGradient<T>&);
   void (*cross_entropy)(const CrossEntropyRow<T>&);
   void (*adamw)(const AdamWElements<T>&);

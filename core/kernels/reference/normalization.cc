@@ -7,11 +7,17 @@ namespace longspan::reference {
 namespace {
 
 class ReferenceNormalization final : public Normalization {
-  void do_forward(const Context&, double epsilon, const Tensor& x, const Tensor& weight, const Tensor& y,
-                  const Tensor& inverse_rms) const override {
+  void do_forward(const Context&, double epsilon, const Tensor& x, const Tensor& residual, const Tensor& weight,
+                  const Tensor& total, const Tensor& y, const Tensor& inverse_rms) const override {
     const double *xs = elements<Normalization>(x), *ws = elements<Normalization>(weight);
     double *ys = elements<Normalization>(y), *inverses = elements<Normalization>(inverse_rms);
     const int64_t rows = x.size(0), n = x.size(1);
+    if (residual.defined()) {
+      const double* residuals = elements<Normalization>(residual);
+      double* totals = elements<Normalization>(total);
+      for (int64_t i = 0; i < rows * n; ++i) totals[i] = xs[i] + residuals[i];
+      xs = totals;
+    }
     for (int64_t r = 0; r < rows; ++r) {
       double sum = 0;
       for (int64_t i = 0; i < n; ++i) sum += xs[r * n + i] * xs[r * n + i];
@@ -21,9 +27,10 @@ class ReferenceNormalization final : public Normalization {
   }
 
   void do_backward_input(const Context&, const Tensor& dy, const Tensor& x, const Tensor& weight,
-                         const Tensor& inverse_rms, const Tensor& dx) const override {
+                         const Tensor& inverse_rms, const Tensor& residual, const Tensor& dx) const override {
     const double *dys = elements<Normalization>(dy), *xs = elements<Normalization>(x);
     const double *ws = elements<Normalization>(weight), *inverses = elements<Normalization>(inverse_rms);
+    const double* residuals = residual.defined() ? elements<Normalization>(residual) : nullptr;
     double* dxs = elements<Normalization>(dx);
     const int64_t rows = x.size(0), n = x.size(1);
     for (int64_t r = 0; r < rows; ++r) {
@@ -32,6 +39,7 @@ class ReferenceNormalization final : public Normalization {
       const double inverse = inverses[r], common = inverse * inverse * dot / static_cast<double>(n);
       for (int64_t i = 0; i < n; ++i) {
         dxs[r * n + i] = inverse * (dys[r * n + i] * ws[i] - xs[r * n + i] * common);
+        if (residuals) dxs[r * n + i] += residuals[r * n + i];
       }
     }
   }

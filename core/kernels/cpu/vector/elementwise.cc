@@ -1,14 +1,30 @@
-#include "core/kernels/cpu/vector/loops.h"
+#include "core/kernels/cpu/vector/elements.h"
 
 namespace longspan::LS_CPU_LEVEL {
 
 namespace {
 
-// An output may be an input, element for element; no iteration reads what another writes.
+// Outputs may be inputs, element for element.
 template <class T>
-void add(int64_t n, const T* a, const T* b, T* sum) {
-#pragma GCC ivdep
-  for (int64_t i = 0; i < n; ++i) sum[i] = narrow<T>(widen(a[i]) + widen(b[i]));
+void add(int64_t n, const T* a, const T* b, T* sum, cpu::Stores stores) {
+  assign(n, sum, stores, [a, b](int64_t i, auto from) { return from(a + i) + from(b + i); });
+  fence();
+}
+
+template <class T>
+void copy(int64_t n, const T* from, T* to, cpu::Stores stores) {
+  int64_t i = 0;
+#if defined(__AVX2__)
+  constexpr int64_t kStep = 32 / static_cast<int64_t>(sizeof(T));
+  if (stores == cpu::Stores::kStreaming && reinterpret_cast<uintptr_t>(to) % 32 == 0) {
+    for (; i + kStep <= n; i += kStep) {
+      _mm256_stream_si256(reinterpret_cast<__m256i*>(to + i), _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + i)));
+    }
+  }
+#else
+  static_cast<void>(stores);
+#endif
+  __builtin_memmove(static_cast<void*>(to + i), static_cast<const void*>(from + i), static_cast<size_t>(n - i) * sizeof(T));
 }
 
 template <class T>
@@ -18,15 +34,15 @@ void accumulate(int64_t n, const T* x, float* sum) {
 }
 
 template <class T>
-void load(int64_t n, const T* from, float* to) {
-#pragma GCC ivdep
-  for (int64_t i = 0; i < n; ++i) to[i] = widen(from[i]);
+void load(int64_t n, const T* from, float* to, cpu::Stores stores) {
+  assign(n, to, stores, [from](int64_t i, auto read) { return read(from + i); });
+  fence();
 }
 
 template <class T>
-void store(int64_t n, const float* from, T* to) {
-#pragma GCC ivdep
-  for (int64_t i = 0; i < n; ++i) to[i] = narrow<T>(from[i]);
+void store(int64_t n, const float* from, T* to, cpu::Stores stores) {
+  assign(n, to, stores, [from](int64_t i, auto read) { return read(from + i); });
+  fence();
 }
 
 template <class T>
@@ -46,31 +62,23 @@ double sum_of_squares(int64_t n, const T* x) {
   return sum;
 }
 
-// Sums 128 rows at a time in float32 and those sums in double.
 template <class T>
 void sum_columns(const cpu::ColumnSums<T>& s) {
-  constexpr int64_t kColumns = 1024, kRows = 128;
-  for (int64_t column = 0; column < s.columns; column += kColumns) {
-    const int64_t width = smaller(kColumns, s.columns - column);
+  const T* x = s.x;
+  const int64_t n = s.columns;
+  sum_rows(s, [x, n](int64_t r, int64_t i, auto from) { return from(x + r * n + i); });
+}
+
+void add_parts(int64_t parts, int64_t columns, int64_t stride, const float* part, float* sum) {
+  constexpr int64_t kColumns = 256;
+  for (int64_t first = 0; first < columns; first += kColumns) {
+    const int64_t width = smaller(kColumns, columns - first);
     double total[kColumns] = {};
-    for (int64_t first = 0; first < s.rows; first += kRows) {
-      const int64_t last = smaller(s.rows, first + kRows);
-      float part[kColumns] = {};
-      int64_t r = first;
-      for (; r + 4 <= last; r += 4) {
-        const T *x0 = s.x + r * s.stride + column, *x1 = x0 + s.stride, *x2 = x1 + s.stride,
-                *x3 = x2 + s.stride;
-        for (int64_t i = 0; i < width; ++i) {
-          part[i] += (widen(x0[i]) + widen(x1[i])) + (widen(x2[i]) + widen(x3[i]));
-        }
-      }
-      for (; r < last; ++r) {
-        const T* x = s.x + r * s.stride + column;
-        for (int64_t i = 0; i < width; ++i) part[i] += widen(x[i]);
-      }
-      for (int64_t i = 0; i < width; ++i) total[i] += part[i];
+    for (int64_t p = 0; p < parts; ++p) {
+      const float* x = part + p * stride + first;
+      for (int64_t i = 0; i < width; ++i) total[i] += x[i];
     }
-    for (int64_t i = 0; i < width; ++i) s.sum[column + i] += static_cast<float>(total[i]);
+    for (int64_t i = 0; i < width; ++i) sum[first + i] += static_cast<float>(total[i]);
   }
 }
 
@@ -79,11 +87,14 @@ void sum_columns(const cpu::ColumnSums<T>& s) {
 template <class T>
 void add_elementwise(VectorLoops<T>& loops) {
   loops.add = add<T>;
+  loops.copy = copy<T>;
+  loops.fence = fence;
   loops.accumulate = accumulate<T>;
   loops.load = load<T>;
   loops.store = store<T>;
   loops.sum_of_squares = sum_of_squares<T>;
   loops.sum_columns = sum_columns<T>;
+  loops.add_parts = add_parts;
 }
 
 template void add_elementwise(VectorLoops<float>&);

@@ -1,22 +1,26 @@
-#include "core/kernels/cpu/vector/loops.h"
+#include "core/kernels/cpu/vector/elements.h"
 
 namespace longspan::LS_CPU_LEVEL {
 
 namespace {
 
+struct Pair {
+  FloatV first, second;
+};
+
 template <class T>
 void rotate(const cpu::RotaryTokens<T>& tokens) {
-  const int64_t half = tokens.head_dim / 2;
+  const int64_t half = tokens.head_dim / 2, heads = tokens.heads, head_stride = tokens.head_stride;
+  const float sign = tokens.sign;
   for (int64_t t = 0; t < tokens.tokens; ++t) {
     const float *cosine = tokens.cosine + t * half, *sine = tokens.sine + t * half;
-    for (int64_t h = 0; h < tokens.heads; ++h) {
-      T *first = tokens.x + t * tokens.token_stride + h * tokens.head_stride, *second = first + half;
-#pragma GCC ivdep
-      for (int64_t i = 0; i < half; ++i) {
-        const float a = widen(first[i]), b = widen(second[i]), s = tokens.sign * sine[i];
-        first[i] = narrow<T>(a * cosine[i] - b * s);
-        second[i] = narrow<T>(b * cosine[i] + a * s);
-      }
+    T* head = tokens.x + t * tokens.token_stride;
+    for (int64_t h = 0; h < heads; ++h, head += head_stride) {
+      T *first = head, *second = head + half;
+      assign_two(half, first, second, cpu::Stores::kCached, [=](int64_t i, auto from) -> Pair {
+        const FloatV a = from(first + i), b = from(second + i), c = from(cosine + i), s = sign * from(sine + i);
+        return {a * c - b * s, b * c + a * s};
+      });
     }
   }
 }
