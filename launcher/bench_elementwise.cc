@@ -215,6 +215,7 @@ void bench_elementwise(const BenchElementwiseOptions& options, std::ostream& out
   const Context plain = context_for(DType::kFloat32);
   StreamCopy copy(plain);
   const CopyRates& rates = copy.measure();
+  out << describe_peaks(options.num_threads, options.level) << "\n";
   out << fmt::format("stream copy, {} {}: {:.1f} GB/s with non-temporal stores, {:.1f} with ordinary ones; reading alone {:.1f}\n",
                      options.num_threads, options.num_threads == 1 ? "thread" : "threads", rates.streaming, rates.cached,
                      rates.read);

@@ -14,6 +14,15 @@ namespace {
 
 constexpr int64_t kTileTokens = 1024, kVocabulary = 32000;
 
+// Of products of the dtype: the best that the level's instructions do from registers.
+double measure_product_peak(const BenchGemmOptions& options, DType dtype) {
+  double peak = measure_fma_peak(options.num_threads, options.level);
+  if (dtype != DType::kBFloat16) return peak;
+  if (options.level >= CpuLevel::kAvx512Bf16) peak = std::max(peak, measure_dot_peak(options.num_threads));
+  if (options.level < CpuLevel::kAmx) return peak;
+  return std::max(peak, measure_amx_peak(options.num_threads, AmxOperands::kRegisters));
+}
+
 struct Layer {
   const char* what;
   int64_t tokens, out, in;
@@ -54,7 +63,7 @@ std::vector<Product> products_of(const Context& context, const Layer& layer) {
 void run_layer(const BenchGemmOptions& options, const Context& context, const Layer& layer, std::ostream& out) {
   const double gflop = 2e-9 * static_cast<double>(layer.tokens) * static_cast<double>(layer.out) *
                        static_cast<double>(layer.in) / options.num_threads;
-  const auto peak_now = [&] { return measure_product_peak(options.num_threads, options.level, context.compute_dtype()); };
+  const auto peak_now = [&] { return measure_product_peak(options, context.compute_dtype()); };
   double before = peak_now();
   for (const Product& product : products_of(context, layer)) {
     const double seconds = best_seconds(options.num_threads, options.min_seconds, product.run);

@@ -13,12 +13,12 @@ DecoderBlock::DecoderBlock(const ModelSpec& spec, const DecoderBlockParameters& 
 Tensor DecoderBlock::forward(Context& context, const Tensor& x, const SequenceShard& shard, Stash* stash) const {
   const Tensor normed = attention_norm_.forward(context, x, stash ? &stash->attention_norm : nullptr);
   const Tensor h = attention_.forward(context, normed, shard, stash ? &stash->attention : nullptr);
-  context.kernels<Elementwise>().add(context, x, h, h);
-  return add_mlp(context, h, stash);
+  return add_mlp(context, x, h, stash);
 }
 
-Tensor DecoderBlock::add_mlp(Context& context, const Tensor& h, Stash* stash) const {
-  const Tensor normed = mlp_norm_.forward(context, h, stash ? &stash->mlp_norm : nullptr);
+// h, the output of attention, becomes h + x.
+Tensor DecoderBlock::add_mlp(Context& context, const Tensor& x, const Tensor& h, Stash* stash) const {
+  const Tensor normed = mlp_norm_.forward(context, h, x, h, stash ? &stash->mlp_norm : nullptr);
   Tensor y = mlp_.forward(context, normed, stash ? &stash->mlp : nullptr);
   context.kernels<Elementwise>().add(context, h, y, y);
   return y;
@@ -26,14 +26,10 @@ Tensor DecoderBlock::add_mlp(Context& context, const Tensor& h, Stash* stash) co
 
 Tensor DecoderBlock::backward_input(Context& context, const Tensor& dy, const SequenceShard& shard,
                                     Stash& stash) const {
-  const auto& elementwise = context.kernels<Elementwise>();
   const Tensor dh =
-      mlp_norm_.backward_input(context, mlp_.backward_input(context, dy, stash.mlp), stash.mlp_norm);
-  elementwise.add(context, dy, dh, dh);
+      mlp_norm_.backward_input(context, mlp_.backward_input(context, dy, stash.mlp), dy, stash.mlp_norm);
   const Tensor dnormed = attention_.backward_input(context, dh, shard, stash.attention);
-  Tensor dx = attention_norm_.backward_input(context, dnormed, stash.attention_norm);
-  elementwise.add(context, dh, dx, dx);
-  return dx;
+  return attention_norm_.backward_input(context, dnormed, dh, stash.attention_norm);
 }
 
 void DecoderBlock::backward_weight(Context& context, Stash& stash) const {
@@ -47,8 +43,7 @@ void DecoderBlock::backward_weight(Context& context, Stash& stash) const {
 Tensor DecoderBlock::continue_from(Context& context, const Tensor& x, const RotaryTable& rotary,
                                    SegmentMemory& memory) const {
   const Tensor h = attention_.continue_from(context, attention_norm_.forward(context, x, nullptr), rotary, memory);
-  context.kernels<Elementwise>().add(context, x, h, h);
-  return add_mlp(context, h, nullptr);
+  return add_mlp(context, x, h, nullptr);
 }
 
 }  // namespace longspan

@@ -34,7 +34,7 @@ class DecoderBlock {
   Tensor continue_from(Context& context, const Tensor& x, const RotaryTable& rotary, SegmentMemory& memory) const;
 
  private:
-  Tensor add_mlp(Context& context, const Tensor& h, Stash* stash) const;
+  Tensor add_mlp(Context& context, const Tensor& x, const Tensor& h, Stash* stash) const;
 
   RmsNorm attention_norm_, mlp_norm_;
   AttentionLayer attention_;

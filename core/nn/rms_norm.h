@@ -20,7 +20,11 @@ class RmsNorm {
 
   // x [rows, n] -> the same shape.
   Tensor forward(Context& context, const Tensor& x, Stash* stash) const;
+  // The same of x + residual, which is assigned to `sum`; that may be x or residual.
+  Tensor forward(Context& context, const Tensor& x, const Tensor& residual, const Tensor& sum, Stash* stash) const;
   Tensor backward_input(Context& context, const Tensor& dy, Stash& stash) const;
+  // The same plus `residual`, the gradient that comes to x around the norm.
+  Tensor backward_input(Context& context, const Tensor& dy, const Tensor& residual, Stash& stash) const;
   void backward_weight(Context& context, Stash& stash) const;
 
  private:
