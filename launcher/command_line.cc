@@ -26,6 +26,7 @@ constexpr const char* kFooter =
 const std::vector<std::string> kBenchmarks = {
     "attention",
     "elementwise",
+    "gemm",
     "ring",
 };
 

@@ -191,6 +191,7 @@ void check_bench(const RunConfig& c, const std::string& name, ConfigProblems& pr
   static const std::map<std::string, std::vector<std::string>> kReads = {
       {"attention", {"precision", "model.head_dim", "data.sequence_length"}},
       {"elementwise", {"precision", "model.hidden_size"}},
+      {"gemm", {"precision", "model.hidden_size", "data.sequence_length"}},
       {"ring", {"model.num_heads", "model.num_kv_heads", "model.head_dim", "data.sequence_length"}},
   };
   const std::vector<std::string>& reads = kReads.at(name);

@@ -11,6 +11,7 @@
 
 #include "launcher/bench_attention.h"
 #include "launcher/bench_elementwise.h"
+#include "launcher/bench_gemm.h"
 #include "launcher/bench_ring.h"
 #include "launcher/config_spec.h"
 #include "launcher/exit_status.h"
@@ -160,6 +161,18 @@ BenchElementwiseOptions bench_elementwise_options(const config::RunConfig& confi
   return options;
 }
 
+BenchGemmOptions bench_gemm_options(const config::RunConfig& config) {
+  BenchGemmOptions options;
+  options.level = cpu_level_of(config);
+  if (config.threads_per_rank() > 0) options.num_threads = static_cast<int>(config.threads_per_rank());
+  if (config.has_precision()) {
+    options.dtypes = {config.precision() == config::RunConfig::BF16 ? DType::kBFloat16 : DType::kFloat32};
+  }
+  if (config.model().has_hidden_size()) options.hidden_sizes = {config.model().hidden_size()};
+  if (config.data().has_sequence_length()) options.num_tokens = config.data().sequence_length();
+  return options;
+}
+
 BenchRingOptions bench_ring_options(const config::RunConfig& config, int num_threads) {
   BenchRingOptions options{.num_threads = num_threads};
   options.level = cpu_level_of(config);
@@ -177,6 +190,8 @@ int run_benchmark(const std::string& name, const config::RunConfig& config, Worl
     bench_ring(options, world.communicator(), std::cout);
   } else if (name == "elementwise") {
     bench_elementwise(bench_elementwise_options(config), std::cout);
+  } else if (name == "gemm") {
+    bench_gemm(bench_gemm_options(config), std::cout);
   } else {
     bench_attention(bench_attention_options(config), std::cout);
   }

@@ -89,15 +89,16 @@ class HeadStage final : public StageBlock {
 
 Decoder::Decoder(const ModelSpec& spec, Communicator& ring, int64_t loss_tile_tokens) : spec_(spec) {
   validate(spec);
-  const Parameter& table = parameters_.add("model.embed_tokens.weight", {spec.vocabulary_size, spec.hidden_size},
+  Parameter& table = parameters_.add("model.embed_tokens.weight", {spec.vocabulary_size, spec.hidden_size},
                                            Initialization::kNormal);
   embedding_ = std::make_unique<TokenEmbedding>(table);
   for (int64_t i = 0; i < spec.num_layers; ++i) blocks_.emplace_back(spec, add_block_parameters(i), ring);
   final_norm_ = std::make_unique<RmsNorm>(
       parameters_.add("model.norm.weight", {spec.hidden_size}, Initialization::kOnes), spec.norm_epsilon);
-  const Parameter& head = spec.tie_embeddings == ModelSpec::Tie::kYes
+  Parameter& head = spec.tie_embeddings == ModelSpec::Tie::kYes
                               ? table
                               : parameters_.add("lm_head.weight", table.shape, Initialization::kNormal);
+  head.multiplies = true;
   head_ = std::make_unique<TiledLoss>(head, loss_tile_tokens);
 
   stage_.push_back(std::make_unique<EmbeddingStage>(*embedding_, microbatches_));
@@ -110,7 +111,9 @@ Decoder::Decoder(const ModelSpec& spec, Communicator& ring, int64_t loss_tile_to
 DecoderBlockParameters Decoder::add_block_parameters(int64_t layer) {
   const std::string prefix = fmt::format("model.layers.{}.", layer);
   const auto matrix = [&](const char* name, int64_t out, int64_t in) {
-    return &parameters_.add(prefix + name + ".weight", {out, in}, Initialization::kNormal);
+    Parameter& added = parameters_.add(prefix + name + ".weight", {out, in}, Initialization::kNormal);
+    added.multiplies = true;
+    return &added;
   };
   const auto bias = [&](const char* name, int64_t out) {
     return spec_.bias == ModelSpec::Bias::kQkv

@@ -33,6 +33,7 @@ void AdamW::step(const Context& context, int64_t step, double learning_rate, dou
     context.kernels<OptimizerKernels>().adamw(context, options, p.gradient, p.master, moments_[i].first,
                                               moments_[i].second, p.value);
   }
+  parameters_.pack_values(context);
 }
 
 void AdamW::for_each_state(const std::function<void(const std::string&, const Tensor&)>& visit) const {

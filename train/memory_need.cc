@@ -5,6 +5,7 @@
 
 #include "attention/kernels/key_intervals.h"
 #include "core/base/error.h"
+#include "core/kernels/backends.h"
 
 namespace longspan {
 
@@ -61,23 +62,31 @@ double ring_buffers(int num_ranks, const TokenBytes& b, double tokens) {
   return tokens * ((num_ranks > 2 ? 2 : 1) * b.kv + 2 * b.in_sums(b.kv));
 }
 
-double parameters_of(const ModelSpec& model) {
+// Of these, products read all but the norms, the biases and the embedding.
+double matrices_of(const ModelSpec& model) {
   const double hidden = as_double(model.hidden_size), mlp = as_double(model.mlp_size), d = as_double(model.head_dim);
   const double q = as_double(model.num_heads) * d, kv = as_double(model.num_kv_heads) * d;
-  double block = 2 * hidden + 2 * hidden * (q + kv) + 3 * hidden * mlp;
+  return as_double(model.num_layers) * (2 * hidden * (q + kv) + 3 * hidden * mlp) +
+         as_double(model.vocabulary_size) * hidden;
+}
+
+double parameters_of(const ModelSpec& model) {
+  const double hidden = as_double(model.hidden_size), d = as_double(model.head_dim);
+  const double q = as_double(model.num_heads) * d, kv = as_double(model.num_kv_heads) * d;
+  double block = 2 * hidden;
   if (model.bias == ModelSpec::Bias::kQkv) block += q + 2 * kv;
   if (model.qk_norm == ModelSpec::QkNorm::kYes) block += 2 * d;
-  const double tables = model.tie_embeddings == ModelSpec::Tie::kYes ? 1 : 2;
-  return as_double(model.num_layers) * block + hidden + tables * as_double(model.vocabulary_size) * hidden;
+  const double table = model.tie_embeddings == ModelSpec::Tie::kYes ? 0 : as_double(model.vocabulary_size) * hidden;
+  return matrices_of(model) + as_double(model.num_layers) * block + hidden + table;
 }
 
 // How many ranks with as much memory would hold the run, or which length these ranks hold.
-std::string what_would_fit(const RunSpec& spec, int64_t available_bytes) {
+std::string what_would_fit(const RunSpec& spec, int64_t available_bytes, CpuLevel level) {
   const auto fits_with = [&](int64_t length, int64_t context) {
     RunSpec other = spec;
     other.data.sequence_length = length;
     other.mesh.context = static_cast<int>(context);
-    return fits(training_need(other).total(), available_bytes);
+    return fits(training_need(other, level).total(), available_bytes);
   };
   const int64_t length = spec.data.sequence_length, context = spec.mesh.context, most_ranks = context + (1 << 16);
   const int64_t too_long = *std::ranges::partition_point(std::views::iota(int64_t{1}, length),
@@ -98,7 +107,7 @@ std::string what_would_fit(const RunSpec& spec, int64_t available_bytes) {
 
 }  // namespace
 
-TrainingNeed training_need(const RunSpec& spec) {
+TrainingNeed training_need(const RunSpec& spec, CpuLevel level) {
   const TokenBytes b(spec);
   const double length = as_double(spec.data.sequence_length), ranks = spec.mesh.context;
   // Of a microbatch, on one rank; of a step, on a whole ring.
@@ -107,6 +116,7 @@ TrainingNeed training_need(const RunSpec& spec) {
   TrainingNeed need;
   // Master, gradient and two moments are sums; the value is the master where the dtypes agree.
   need.weights = parameters_of(spec.model) * (4 * b.sum + (b.sum == b.compute ? 0 : b.compute));
+  if (cpu_packs(spec.compute_dtype, level)) need.weights += 2 * b.compute * matrices_of(spec.model);
   need.kept = tokens * as_double(spec.model.num_layers) * stash_of_block(spec.model, b);
   const double loss = at_work_in_loss(spec, b, tokens), mlp = at_work_in_mlp(b, tokens);
   const double attention = at_work_in_attention(spec.model, b, tokens);
@@ -132,8 +142,8 @@ void expect_room_for_parameters(int64_t num_parameters, int64_t bytes_per_parame
         num_parameters, gigabytes(bytes), gigabytes(as_double(available_bytes)));
 }
 
-void expect_room_for_batch(const RunSpec& spec, int64_t available_bytes) {
-  const TrainingNeed need = training_need(spec);
+void expect_room_for_batch(const RunSpec& spec, int64_t available_bytes, CpuLevel level) {
+  const TrainingNeed need = training_need(spec, level);
   if (fits(need.total(), available_bytes)) return;
   raise(ErrorKind::kResource,
         "data.sequence_length {}, training.micro_batch_sequences {} and training.global_batch_sequences {} need at "
@@ -141,7 +151,7 @@ void expect_room_for_batch(const RunSpec& spec, int64_t available_bytes) {
         "layer {:.1f}, ring {:.1f}, tables of tokens {:.1f}), which has {:.1f} GB: {}",
         spec.data.sequence_length, spec.micro_batch_sequences, spec.global_batch_sequences, gigabytes(need.total()),
         gigabytes(need.weights), gigabytes(need.kept), gigabytes(need.at_work), gigabytes(need.ring),
-        gigabytes(need.tables), gigabytes(as_double(available_bytes)), what_would_fit(spec, available_bytes));
+        gigabytes(need.tables), gigabytes(as_double(available_bytes)), what_would_fit(spec, available_bytes, level));
 }
 
 }  // namespace longspan

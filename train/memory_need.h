@@ -8,6 +8,7 @@
 
 #include <cstdint>
 
+#include "core/base/cpu_level.h"
 #include "train/run_spec.h"
 
 namespace longspan {
@@ -18,19 +19,19 @@ constexpr int64_t kTrainingBytesPerParameter = 16, kInferenceBytesPerParameter =
 // What a training step holds at its peak on one rank, in bytes; doubles, since sizes come from a user and may multiply
 // to more than 64 bits hold.
 struct TrainingNeed {
-  double weights = 0;  // values, masters, gradients and moments
+  double weights = 0;  // values, masters, gradients and moments; what products of the level read packed, twice more
   double kept = 0;     // for backward, by all layers for one microbatch
   double at_work = 0;  // the loss of a tile of tokens, or the gradients that flow through one layer, whichever is more
   double ring = 0;     // keys and values that arrive, sums of their gradients that leave
   double tables = 0;   // of all tokens of the step: ids, rotary angles, losses, which keys each query may see
   double total() const { return weights + kept + at_work + ring + tables; }
 };
-TrainingNeed training_need(const RunSpec& spec);
+TrainingNeed training_need(const RunSpec& spec, CpuLevel level = detect_cpu_level());
 
 // Both raise Error(kResource), naming the fields, what is needed and what there is; `available_bytes` is for one rank,
 // 0 where it is not known.
 void expect_room_for_parameters(int64_t num_parameters, int64_t bytes_per_parameter, int64_t available_bytes);
 // The second also says which length, or how many ranks, would fit.
-void expect_room_for_batch(const RunSpec& spec, int64_t available_bytes);
+void expect_room_for_batch(const RunSpec& spec, int64_t available_bytes, CpuLevel level = detect_cpu_level());
 
 }  // namespace longspan

@@ -34,7 +34,7 @@ Trainer::Trainer(const RunSpec& spec, Communicator& world, const RankResources& 
   check_weights(spec, world, decoder_.parameters());
   agree_on_configuration(rank_.context(), world, spec);
   expect_room_for_parameters(decoder_.parameters().num_elements(), kTrainingBytesPerParameter, resources.memory_bytes);
-  expect_room_for_batch(spec, resources.memory_bytes);
+  expect_room_for_batch(spec, resources.memory_bytes, resources.cpu_level);
   const int num_blocks = static_cast<int>(decoder_.stage().size());
   program_ = single_stage_program(loader_.num_microbatches(), num_blocks);
   verify(program_, loader_.num_microbatches(), num_blocks);

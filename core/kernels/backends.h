@@ -3,6 +3,7 @@
 
 #include "core/base/cpu_level.h"
 #include "core/runtime/kernel_set.h"
+#include "core/tensor/dtype.h"
 
 namespace longspan {
 
@@ -12,5 +13,7 @@ void add_reference_kernels(KernelSet& kernels);
 // The loops are those of the best instruction set this machine has, or of `level`.
 void add_cpu_kernels(KernelSet& kernels);
 void add_cpu_kernels(KernelSet& kernels, CpuLevel level);
+// Whether LinearAlgebra::pack makes something of a matrix of this dtype there: at least as many bytes as the matrix has.
+bool cpu_packs(DType dtype, CpuLevel level);
 
 }  // namespace longspan

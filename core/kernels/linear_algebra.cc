@@ -35,4 +35,11 @@ void LinearAlgebra::gemm(const Context& context, const GemmOptions& options, con
   do_gemm(context, options, a, b, c);
 }
 
+Tensor LinearAlgebra::pack(const Context& context, Transpose transpose, const Tensor& b, const Tensor& reused) const {
+  expect_matrix(b, "b");
+  return b.num_elements() > 0 ? do_pack(context, transpose, b, reused) : Tensor();
+}
+
+Tensor LinearAlgebra::do_pack(const Context&, Transpose, const Tensor&, const Tensor&) const { return {}; }
+
 }  // namespace longspan

@@ -11,6 +11,7 @@ enum class Write { kAssign, kAccumulate };
 struct GemmOptions {
   Transpose a = Transpose::kNo, b = Transpose::kNo;
   Write write = Write::kAssign;
+  Tensor packed_b = {};  // what pack() made of op(b), or nothing; b must still be what it was then
 };
 
 class LinearAlgebra {
@@ -23,9 +24,15 @@ class LinearAlgebra {
   void gemm(const Context& context, const GemmOptions& options, const Tensor& a, const Tensor& b,
             const Tensor& c) const;
 
+  // op(b) in the order in which this backend's products read it, for a b of many products: opaque bytes, to be made again
+  // when b changes. Nothing where b as it is serves as well. Written into `reused`, if that is of an earlier call for a
+  // matrix of this shape; else new, under kWeights.
+  Tensor pack(const Context& context, Transpose transpose, const Tensor& b, const Tensor& reused = {}) const;
+
  private:
   virtual void do_gemm(const Context& context, const GemmOptions& options, const Tensor& a, const Tensor& b,
                        const Tensor& c) const = 0;
+  virtual Tensor do_pack(const Context& context, Transpose transpose, const Tensor& b, const Tensor& reused) const;
 };
 
 }  // namespace longspan

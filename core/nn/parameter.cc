@@ -4,6 +4,7 @@
 
 #include "core/base/random.h"
 #include "core/kernels/elementwise.h"
+#include "core/kernels/linear_algebra.h"
 #include "core/runtime/parallel.h"
 
 namespace longspan {
@@ -39,8 +40,12 @@ void fill(const Context& context, const Parameter& parameter, uint64_t seed, dou
 Parameter& ParameterSet::add(std::string name, const Shape& shape, Initialization initialization) {
   check(!masters_.defined(), "parameter {} was added after the storage was made", name);
   for (const auto& p : parameters_) check(p->name != name, "two parameters are called {}", name);
-  parameters_.push_back(std::make_unique<Parameter>(Parameter{std::move(name), shape, initialization, {}, {}, {}}));
-  return *parameters_.back();
+  parameters_.push_back(std::make_unique<Parameter>());
+  Parameter& added = *parameters_.back();
+  added.name = std::move(name);
+  added.shape = shape;
+  added.initialization = initialization;
+  return added;
 }
 
 int64_t ParameterSet::num_elements() const {
@@ -81,6 +86,16 @@ void ParameterSet::initialize(const Context& context, uint64_t seed, double stan
 
 void ParameterSet::refresh_values(const Context& context) {
   if (values_.dtype() != masters_.dtype()) context.kernels<Elementwise>().convert(context, masters_, values_);
+  pack_values(context);
+}
+
+void ParameterSet::pack_values(const Context& context) {
+  for (const auto& p : parameters_) {
+    if (!p->multiplies) continue;
+    const auto& algebra = context.kernels<LinearAlgebra>();
+    p->packed_transposed = algebra.pack(context, Transpose::kYes, p->value, p->packed_transposed);
+    if (gradients_.defined()) p->packed = algebra.pack(context, Transpose::kNo, p->value, p->packed);
+  }
 }
 
 void ParameterSet::zero_gradients() { std::memset(gradients_.raw(), 0, gradients_.num_bytes()); }

@@ -16,10 +16,14 @@ struct Parameter {
   std::string name;  // as Hugging Face checkpoints spell it
   Shape shape;
   Initialization initialization = Initialization::kNormal;
+  bool multiplies = false;  // set for a matrix that many products read, before materialize
 
   Tensor value;     // compute dtype: what products read
   Tensor master;    // accumulator dtype: what the optimizer updates; the same storage where the dtypes agree
   Tensor gradient;  // accumulator dtype; backward accumulates into it; absent when nothing is learned
+  // Of one that multiplies: `value`, and its transpose, as GemmOptions::packed_b; absent where the backend does without.
+  // Only a backward reads the first.
+  Tensor packed, packed_transposed;
 };
 
 class ParameterSet {
@@ -32,8 +36,10 @@ class ParameterSet {
   void materialize(const Context& context, Purpose purpose);
   // Draws values from (seed, name, element): the same for any sharding. Normal ones have this standard deviation.
   void initialize(const Context& context, uint64_t seed, double standard_deviation);
-  // value = master, rounded. After master weights were loaded.
+  // value = master, rounded, and packed. After master weights were loaded.
   void refresh_values(const Context& context);
+  // Packs the values again. After values were written, as the optimizer does.
+  void pack_values(const Context& context);
   void zero_gradients();
 
   const std::vector<std::unique_ptr<Parameter>>& all() const { return parameters_; }

@@ -9,7 +9,8 @@ namespace longspan {
 
 Tensor TiledLoss::logits(Context& context, const Tensor& x) const {
   Tensor logits = context.empty({x.size(0), weight_.shape[0]}, context.accumulator_dtype(), MemoryTag::kWorkspace);
-  context.kernels<LinearAlgebra>().gemm(context, {.b = Transpose::kYes}, x, weight_.value, logits);
+  context.kernels<LinearAlgebra>().gemm(context, {.b = Transpose::kYes, .packed_b = weight_.packed_transposed}, x,
+                                        weight_.value, logits);
   return logits;
 }
 
@@ -33,7 +34,7 @@ Tensor TiledLoss::forward(Context& context, const Tensor& x, const Tensor& targe
             ? tile_logits
             : context.empty({end - begin, vocabulary_size}, context.compute_dtype(), MemoryTag::kWorkspace);
     loss.cross_entropy_with_gradient(context, tile_logits, tile_targets, gradient_scale, tile_losses, dlogits);
-    algebra.gemm(context, {}, dlogits, weight_.value, stash->dx.slice(0, begin, end));
+    algebra.gemm(context, {.packed_b = weight_.packed}, dlogits, weight_.value, stash->dx.slice(0, begin, end));
     algebra.gemm(context, {.a = Transpose::kYes, .write = Write::kAccumulate}, dlogits, tile_x, weight_.gradient);
   }
   return losses;

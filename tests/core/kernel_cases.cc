@@ -275,7 +275,7 @@ std::vector<KernelCase> gemm_cases(int64_t m, int64_t n, int64_t k) {
     for (const auto tb : {Transpose::kNo, Transpose::kYes}) {
       for (const auto w : {Write::kAssign, Write::kAccumulate}) {
         for (const auto output : {Kind::kCompute, Kind::kAccumulator}) {
-          for (const int64_t padding : {0, 5}) {
+          for (const auto& [padding, packed] : {std::pair<int64_t, bool>{0, false}, {5, false}, {0, true}, {5, true}}) {
             const Shape a = ta == Transpose::kYes ? Shape{k, m} : Shape{m, k};
             const Shape b = tb == Transpose::kYes ? Shape{n, k} : Shape{k, n};
             const Fill fill = w == Write::kAssign ? Fill::kNan : Fill::kNormal;
@@ -284,8 +284,11 @@ std::vector<KernelCase> gemm_cases(int64_t m, int64_t n, int64_t k) {
                              {{a, Kind::kCompute, Fill::kNormal, 0, padding},
                               {b, Kind::kCompute, Fill::kNormal, 0, 2 * padding},
                               {{m, n}, output, fill, 0, padding}},
-                             [options = GemmOptions{ta, tb, w}](const Context& c, Operands t) {
-                               c.kernels<LinearAlgebra>().gemm(c, options, t[0], t[1], t[2]);
+                             [options = GemmOptions{ta, tb, w}, packs = packed](const Context& c, Operands t) {
+                               const auto& algebra = c.kernels<LinearAlgebra>();
+                               GemmOptions with = options;
+                               if (packs) with.packed_b = algebra.pack(c, options.b, t[1]);
+                               algebra.gemm(c, with, t[0], t[1], t[2]);
                              }});
           }
         }

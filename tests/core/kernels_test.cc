@@ -5,7 +5,10 @@
 #include <thread>
 
 #include "core/kernels/backends.h"
+#include "core/kernels/linear_algebra.h"
+#include "tests/core/expect_error.h"
 #include "tests/core/kernel_cases.h"
+#include "tests/support/tensors.h"
 
 namespace longspan::test {
 namespace {
@@ -52,8 +55,33 @@ TEST_P(CpuKernels, MultiplyAsTheReference) {
                                 {1, 33, 7},
                                 {65, 1, 17},
                                 {63, 65, 67},
-                                {128, 96, 200}}) {
+                                {128, 96, 200},
+                                {2, 2100, 3}}) {
     expect_reference(gemm_cases(m, n, k));
+  }
+}
+
+// A product that is given what was packed reads that, and packing again takes the same bytes.
+TEST_P(CpuKernels, PackMatricesOfManyProducts) {
+  const auto [dtype, level] = GetParam();
+  const Context c = make_cpu_context(dtype, level, 1);
+  const auto& algebra = c.kernels<LinearAlgebra>();
+  const Shape shape = {70, 50};
+  for (const Transpose transpose : {Transpose::kNo, Transpose::kYes}) {
+    const bool transposed = transpose == Transpose::kYes;
+    const int64_t k = shape[transposed ? 1 : 0], n = shape[transposed ? 0 : 1];
+    const Tensor a = random_tensor(c, {3, k}, dtype, 1, "a"), b = random_tensor(c, shape, dtype, 1, "b");
+    const Tensor other = random_tensor(c, shape, dtype, 2, "b"), c1 = c.empty({3, n}, dtype), c2 = c.empty({3, n}, dtype);
+    const Tensor packed = algebra.pack(c, transpose, other);
+    ASSERT_EQ(packed.defined(), cpu_packs(dtype, level));
+    if (!packed.defined()) continue;
+    EXPECT_GE(packed.num_bytes(), b.num_bytes());
+    EXPECT_EQ(algebra.pack(c, transpose, b, packed).raw(), packed.raw());
+    algebra.gemm(c, {.b = transpose}, a, b, c1);
+    algebra.gemm(c, {.b = transpose, .packed_b = packed}, a, other, c2);
+    expect_close(c2, c1, tolerance(dtype), "a product with what was packed");
+    expect_error(ErrorKind::kInternal, {"the packed matrix to reuse"},
+                 [&] { algebra.pack(c, transpose, b, c.empty({4}, DType::kUInt8)); });
   }
 }
 

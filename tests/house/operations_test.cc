@@ -9,6 +9,7 @@
 
 #include "attention/kernels/block_attention.h"
 #include "core/kernels/backends.h"
+#include "core/kernels/linear_algebra.h"
 #include "tests/core/kernel_cases.h"
 #include "tests/house/source_tree.h"
 #include "tests/support/tensors.h"
@@ -93,6 +94,9 @@ Table measured() {
   std::vector<KernelCase> cases = kernel_cases(2, 4);
   for (const KernelCase& one : attention_cases()) cases.push_back(one);
   cases.push_back(gemm_cases(2, 2, 2).front());
+  cases.push_back({"linear algebra", "pack", {{{2, 2}}}, [](const Context& c, const std::vector<Tensor>& t) {
+                     c.kernels<LinearAlgebra>().pack(c, Transpose::kYes, t.at(0));
+                   }});
   Table table;
   for (const std::string& backend : kBackends) {
     for (const DType dtype : {DType::kFloat64, DType::kFloat32, DType::kBFloat16}) {

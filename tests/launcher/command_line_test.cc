@@ -57,7 +57,7 @@ TEST(CommandLine, HasJustTheseFlags) {
   }
   EXPECT_EQ(flags_in(parse({"bench", "--help"}).text), (std::set<std::string>{"--help", "--set"}));
   EXPECT_EQ(flags_in(parse({"doctor", "--help"}).text), (std::set<std::string>{"--help"}));
-  EXPECT_NE(parse({"bench", "--help"}).text.find("attention, elementwise or ring"), std::string::npos);
+  EXPECT_NE(parse({"bench", "--help"}).text.find("attention, elementwise, gemm or ring"), std::string::npos);
 }
 
 TEST(CommandLine, ReadsEveryCommand) {
@@ -70,6 +70,7 @@ TEST(CommandLine, ReadsEveryCommand) {
   EXPECT_EQ(bench.command, Command::kBench);
   EXPECT_EQ(bench.bench_name, "attention");
   EXPECT_EQ(parse({"bench", "ring"}).bench_name, "ring");
+  EXPECT_EQ(parse({"bench", "gemm"}).bench_name, "gemm");
   EXPECT_EQ(bench.overrides, (std::vector<std::string>{"model.head_dim=64"}));
   EXPECT_EQ(parse({"doctor"}).command, Command::kDoctor);
 }
@@ -94,7 +95,7 @@ TEST(CommandLine, SaysWhatIsMissing) {
   EXPECT_NE(refusal({}).find("which command?"), std::string::npos);
   EXPECT_EQ(refusal({"train"}), "longspan train needs --config FILE");
   EXPECT_NE(refusal({"train", "--config"}).find("--config"), std::string::npos);
-  EXPECT_EQ(refusal({"bench"}), "bench needs a name: attention, elementwise or ring");
+  EXPECT_EQ(refusal({"bench"}), "bench needs a name: attention, elementwise, gemm or ring");
 }
 
 TEST(CommandLine, PrintsItsVersion) {

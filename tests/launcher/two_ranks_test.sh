@@ -172,5 +172,8 @@ expect 0 '2 ranks  256 tokens  heads 2/2 x 8' 20 two $(bench)
 [ "$(grep -c GFLOP said)" = 4 ] || complain "bench ring has not four lines"
 expect 0 '1 ranks  256 tokens' 20 "$longspan" $(bench)
 expect 2 'runs on one rank' 20 two bench attention
+expect 0 '2 threads, portable' 60 "$longspan" bench gemm --set threads_per_rank=2 --set cpu.level=PORTABLE \
+  --set model.hidden_size=8 --set data.sequence_length=16
+[ "$(grep -c '^\(forward\|input gradient\|weight gradient\) .*% of' said)" = 24 ] || complain "bench gemm has not a line for each product"
 
 if [ "$failures" = 0 ]; then echo "all as expected"; else echo "$failures failed"; exit 1; fi

@@ -33,18 +33,25 @@ class MatmulCache {
  public:
   MatmulCache();
   ~MatmulCache();
-  void run(const Context& context, const Product& product, const Tensor& a, const Tensor& b, const Tensor& c);
+  // `packed_b` may be absent, or what pack() gave for this op(b).
+  void run(const Context& context, const Product& product, const Tensor& a, const Tensor& b, const Tensor& c,
+           const Tensor& packed_b);
+  // As LinearAlgebra::pack; the rows of b are ldb apart.
+  Tensor pack(const Context& context, Transpose transpose, const Tensor& b, int64_t ldb, const Tensor& reused);
 
  private:
+  enum class Operand { kPlain, kPacked };
   struct Key {
     Product product;
     DType output = DType::kFloat32;
     int num_threads = 1;  // a primitive divides its work when it is built
+    Operand b = Operand::kPlain;
     auto operator<=>(const Key&) const = default;
   };
   struct Library;
   struct Matmul;
   std::shared_ptr<const Matmul> find_or_build(const Key& key);
+  std::shared_ptr<const Matmul> find_packed(Key key, const Tensor& packed_b);
 
   std::unique_ptr<Library> library_;
   std::mutex mutex_;
