@@ -1,0 +1,23 @@
+// The implementations of block attention that tests hold to the reference, by name.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "attention/kernels/block_attention.h"
+
+namespace longspan::test {
+
+struct AttentionMaker {
+  std::string name;
+  std::function<Context(DType compute_dtype, int num_threads)> make;
+};
+
+// The vectorised kernels at every level this machine runs.
+const std::vector<AttentionMaker>& attention_makers();
+
+// With attention alone.
+Context level_context(CpuLevel level, DType dtype, int num_threads = 1);
+
+}  // namespace longspan::test
