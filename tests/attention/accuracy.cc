@@ -95,7 +95,7 @@ void AccuracyTable::expect_accurate(const AccuracyCase& one, uint64_t seed) {
   const double largest_score = largest_magnitude(exact.value.lse);
   const Result of_rounded = exact_attention(problem_of(p, coarse, intervals), Extent::kValue).value;
   const std::vector<int64_t> whole = {0, p.num_keys}, pieces = {0, p.num_keys / 3, p.num_keys - p.num_keys / 4, p.num_keys};
-  for (const AttentionMaker& maker : attention_makers()) {
+  for (const ContextMaker& maker : context_makers()) {
     for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
       const bool is_float = dtype == DType::kFloat32;
       const Context context = maker.make(dtype, 1);

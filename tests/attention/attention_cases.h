@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "attention/kernels/block_attention.h"
-#include "tests/attention/attention_makers.h"
+#include "tests/attention/context_makers.h"
 #include "tests/attention/exact_attention.h"
 
 namespace longspan::test {

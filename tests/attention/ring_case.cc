@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "core/base/random.h"
@@ -54,9 +55,17 @@ ExactProblem whole_problem(const RingCase& ring, DType dtype) {
   return x;
 }
 
-void write(const Tensor& tensor, int64_t at, double value) {
-  if (tensor.dtype() == DType::kFloat32) tensor.data<float>()[at] = static_cast<float>(value);
-  if (tensor.dtype() == DType::kBFloat16) tensor.data<bfloat16>()[at] = bfloat16(static_cast<float>(value));
+template <class T>
+void copy_rows(const ExactProblem& x, const std::vector<double>& from, const std::vector<int64_t>& places,
+               const Tensor& rows) {
+  const auto to = rows.view<T, 3>();
+  const int64_t heads = rows.size(1);
+  for (size_t i = 0; i < places.size(); ++i) {
+    for (int64_t h = 0; h < heads; ++h) {
+      const double* values = from.data() + (places[i] * heads + h) * x.head_dim;
+      std::transform(values, values + x.head_dim, &to(static_cast<int64_t>(i), h, 0), [](double v) { return T(static_cast<float>(v)); });
+    }
+  }
 }
 
 // One rank's share, and what is computed of it.
@@ -99,15 +108,11 @@ class RingRun {
   // Rows as strided as the case wants them, with not-a-number between, which must not be read.
   Tensor strided(const std::vector<double>& values, const std::vector<int64_t>& places, int64_t heads) const {
     const auto n = static_cast<int64_t>(places.size());
-    const Tensor padded = context_.empty({n, heads + ring_.extra_heads, ring_.head_dim + ring_.extra_elements},
-                                         context_.compute_dtype());
-    for (int64_t i = 0; i < padded.num_elements(); ++i) write(padded, i, std::nan(""));
+    const DType dtype = context_.compute_dtype();
+    const Tensor padded = context_.empty({n, heads + ring_.extra_heads, ring_.head_dim + ring_.extra_elements}, dtype);
+    std::memset(padded.raw(), 0xff, padded.num_bytes());
     const Tensor rows = padded.slice(1, ring_.extra_heads / 2, ring_.extra_heads / 2 + heads).slice(2, 0, ring_.head_dim);
-    for (int64_t i = 0; i < n * heads; ++i) {
-      const Tensor row = rows.select(0, i / heads).select(0, i % heads);
-      const int64_t from = (places[static_cast<size_t>(i / heads)] * heads + i % heads) * ring_.head_dim;
-      for (int64_t d = 0; d < ring_.head_dim; ++d) write(row, d, values[static_cast<size_t>(from + d)]);
-    }
+    dtype == DType::kFloat32 ? copy_rows<float>(x_, values, places, rows) : copy_rows<bfloat16>(x_, values, places, rows);
     return rows;
   }
 
@@ -193,7 +198,7 @@ std::string find_ring_error(const RingCase& ring) {
   for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
     const ExactProblem problem = whole_problem(ring, dtype);
     const Exact exact = exact_attention(problem);
-    for (const AttentionMaker& maker : attention_makers()) {
+    for (const ContextMaker& maker : context_makers()) {
       const Context context = maker.make(dtype, ring.num_threads);
       const std::string error = compare(dtype, ring.num_tokens(), RingRun(ring, problem, context).run(), exact);
       if (!error.empty()) return fmt::format("{} {}: {}\n{}", maker.name, name(dtype), error, ring.text);

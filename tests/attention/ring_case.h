@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "attention/kernels/index_range.h"
-#include "tests/attention/attention_makers.h"
+#include "tests/attention/context_makers.h"
 #include "tests/attention/exact_attention.h"
 
 namespace longspan::test {

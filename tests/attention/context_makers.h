@@ -9,13 +9,13 @@
 
 namespace longspan::test {
 
-struct AttentionMaker {
+struct ContextMaker {
   std::string name;
   std::function<Context(DType compute_dtype, int num_threads)> make;
 };
 
-// The vectorised kernels at every level this machine runs.
-const std::vector<AttentionMaker>& attention_makers();
+// The vectorised kernels at every level this machine runs, and what only tests have.
+const std::vector<ContextMaker>& context_makers();
 
 // With attention alone.
 Context level_context(CpuLevel level, DType dtype, int num_threads = 1);

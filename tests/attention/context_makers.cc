@@ -1,11 +1,11 @@
-#include "tests/attention/attention_makers.h"
+#include "tests/attention/context_makers.h"
 
 namespace longspan::test {
 
 namespace {
 
-std::vector<AttentionMaker> all_makers() {
-  std::vector<AttentionMaker> makers;
+std::vector<ContextMaker> all_makers() {
+  std::vector<ContextMaker> makers;
   for (const CpuLevel level : supported_cpu_levels()) {
     makers.push_back({std::string(name(level)),
                       [level](DType dtype, int num_threads) { return level_context(level, dtype, num_threads); }});
@@ -15,8 +15,8 @@ std::vector<AttentionMaker> all_makers() {
 
 }  // namespace
 
-const std::vector<AttentionMaker>& attention_makers() {
-  static const std::vector<AttentionMaker> makers = all_makers();
+const std::vector<ContextMaker>& context_makers() {
+  static const std::vector<ContextMaker> makers = all_makers();
   return makers;
 }
 
