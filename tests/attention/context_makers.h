@@ -12,6 +12,8 @@ namespace longspan::test {
 struct ContextMaker {
   std::string name;
   std::function<Context(DType compute_dtype, int num_threads)> make;
+  // Of results in bfloat16, beside the reference on the same inputs: what widens to float, and what rounds p and ds.
+  double bfloat16_tolerance = 3e-6;
 };
 
 // The vectorised kernels at every level this machine runs, and what only tests have.
