@@ -1,5 +1,7 @@
 #include "launcher/config_support.h"
 
+#include "launcher/join.h"
+
 namespace longspan {
 namespace {
 
@@ -166,6 +168,18 @@ void check_support(const RunConfig& c, ConfigProblems& problems) {
   }
   check_mesh_support(c, problems);
   check_memory_support(c, problems);
+}
+
+void check_level(const RunConfig& c, const std::vector<CpuLevel>& here, ConfigProblems& problems) {
+  if (c.cpu().level() == Cpu::AUTO) return;
+  std::vector<std::string> names;
+  for (const CpuLevel level : here) {
+    const auto value = static_cast<Cpu::Level>(Cpu::PORTABLE + static_cast<int>(level));
+    if (value == c.cpu().level()) return;
+    names.push_back(Cpu::Level_Name(value));
+  }
+  problems.add("cpu.level", "is {}, which this machine does not run; it runs {}", Cpu::Level_Name(c.cpu().level()),
+               join(names, ", "));
 }
 
 void check_bench(const RunConfig& c, const std::string& name, ConfigProblems& problems) {

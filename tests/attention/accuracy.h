@@ -21,6 +21,7 @@ struct AccuracyCase {
   std::string name;
   Problem problem;
   void (*shape)(const Inputs&) = nullptr;  // changes the random inputs
+  bool whole = true, pieces = true;        // with the keys at once, and as three hops
 };
 
 // The largest figures of several cases, by level and precision and by part of the result: for bf16 the error over that of

@@ -16,8 +16,11 @@ using Kind = Problem::Kind;
 TEST(Accuracy, OfEveryLengthTo257) {
   AccuracyTable table;
   for (int64_t n = 1; n <= 257; ++n) {
-    const int64_t num_heads = std::max<int64_t>(2, 128 / n / 2 * 2);  // short rows say little by themselves
-    table.expect_accurate({fmt::format("{}", n), {n, n, num_heads, num_heads / 2, 8, n % 2 ? Kind::kCausal : Kind::kFull}},
+    const int64_t num_heads = std::max<int64_t>(2, 512 / n / 2 * 2);  // a few short rows say little
+    table.expect_accurate({.name = fmt::format("{}", n),
+                           .problem = {n, n, num_heads, num_heads / 2, 8, n % 2 ? Kind::kCausal : Kind::kFull},
+                           .whole = n / 2 % 2 == 0,
+                           .pieces = n / 2 % 2 == 1},
                           static_cast<uint64_t>(n));
   }
   table.print("lengths 1 to 257");
@@ -27,7 +30,7 @@ TEST(Accuracy, OfEveryHeadSize) {
   AccuracyTable table;
   for (const int64_t head_dim : {1, 16, 64, 80, 128}) {
     for (const int64_t n : {1, 2, 17, 64, 131, 257}) {
-      const int64_t num_heads = std::max<int64_t>(2, 4096 / n / head_dim);
+      const int64_t num_heads = std::max<int64_t>(1, 4096 / n / head_dim);
       table.expect_accurate({fmt::format("{} x {}", n, head_dim), {n, n, num_heads, num_heads, head_dim}}, 1);
     }
     table.expect_accurate({fmt::format("307 x {}", head_dim), {307, 307, 1, 1, head_dim}}, 2);
@@ -92,14 +95,15 @@ TEST(Accuracy, OfAdversarialInputs) {
       {"growing", with_logits<growing>}, {"growing slowly", with_logits<growing_slowly>}, {"falling", with_logits<falling>},
       {"steps", with_logits<steps>}, {"one-hot", with_logits<one_hot>}, {"cliff", with_logits<cliff>},
       {"deep", with_logits<deep>}, {"outlier keys", outlier_keys}, {"outlier values", outlier_values},
-      {"outlier dimension", outlier_dimension}, {"keys alike", keys_alike}, {"values alike", values_alike},
-      {"tiny gradients", tiny_gradients}};
+      {"outlier dimension", outlier_dimension}, {"values alike", values_alike}, {"tiny gradients", tiny_gradients}};
   for (const Kind kind : {Kind::kCausal, Kind::kFull}) {
-    for (const auto& [title, shape] : shapes) table.expect_accurate({title, {300, 401, 1, 1, 16, kind}, shape}, 5);
+    for (const auto& [title, shape] : shapes) table.expect_accurate({title, {200, 301, 1, 1, 16, kind}, shape}, 5);
     for (const double scale : {0.001, 0.1, 4.0, 20.0, 300.0}) {
-      table.expect_accurate({fmt::format("logits x {}", scale), {150, 257, 2, 1, 64, kind, scale}}, 6);
+      table.expect_accurate({fmt::format("logits x {}", scale), {130, 201, 2, 1, 32, kind, scale}}, 6);
     }
   }
+  // Without a mask every p would be one number, and all would hang on how far that is from a bfloat16.
+  table.expect_accurate({"keys alike", {300, 401, 1, 1, 16, Kind::kCausal}, keys_alike}, 5);
   table.print("adversarial inputs");
 }
 

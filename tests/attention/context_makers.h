@@ -14,6 +14,7 @@ struct ContextMaker {
   std::function<Context(DType compute_dtype, int num_threads)> make;
   // Of results in bfloat16, beside the reference on the same inputs: what widens to float, and what rounds p and ds.
   double bfloat16_tolerance = 3e-6;
+  bool only_bfloat16 = false;  // float runs on kernels that another maker has
 };
 
 // The vectorised kernels at every level this machine runs, and what only tests have.
