@@ -62,12 +62,20 @@ struct Mesh {
   Form form;
 };
 
-// What a run computes in, and how near it comes: of the first loss, of losses and norms, of gradients.
+// What a run computes in, and how near it has to come.
 struct Arithmetic {
   DType dtype = DType::kFloat32;
   CpuLevel level = detect_cpu_level();
-  double first_loss = 1e-6, steps = 1e-5, gradients = 1e-5;
+  double first_loss = 1e-6, losses = 1e-5, first_norm = 1e-5, norms = 1e-5, gradients = 1e-5;
 };
+
+// Some forty tensors on the way forward and back are rounded to bfloat16, each by 1.7e-3 in the mean: 1.1e-2 of a gradient,
+// which is what most are off by; those that are small beside their terms, up to three times that. Of a loss or a norm, sums of
+// very many, it is far less; but steps carry it on.
+Arithmetic in_bfloat16(CpuLevel level) {
+  return {.dtype = DType::kBFloat16, .level = level, .first_loss = 2e-4, .losses = 1e-3, .first_norm = 5e-3, .norms = 5e-2,
+          .gradients = 5e-2};
+}
 
 void expect_golden(const std::string& model, const Mesh& mesh, const Arithmetic& arithmetic = {}) {
   SCOPED_TRACE(fmt::format("{} data {} context {} {} form {}", model, mesh.data, mesh.context, name(mesh.layout),
@@ -109,11 +117,11 @@ void expect_golden(const std::string& model, const Mesh& mesh, const Arithmetic&
   ASSERT_EQ(collect.steps.size(), 8u);
   const double loss = expected["loss"], norm = expected["grad_norm"];
   EXPECT_NEAR(collect.steps[0].loss, loss, arithmetic.first_loss * loss);
-  EXPECT_NEAR(collect.steps[0].grad_norm, norm, arithmetic.steps * norm);
+  EXPECT_NEAR(collect.steps[0].grad_norm, norm, arithmetic.first_norm * norm);
   for (size_t i = 0; i < 8; ++i) {
     const double l = adamw["loss_and_grad_norm"][i][0], n = adamw["loss_and_grad_norm"][i][1];
-    EXPECT_NEAR(collect.steps[i].loss, l, arithmetic.steps * l) << "step " << i + 1;
-    EXPECT_NEAR(collect.steps[i].grad_norm, n, arithmetic.steps * n) << "step " << i + 1;
+    EXPECT_NEAR(collect.steps[i].loss, l, arithmetic.losses * l) << "step " << i + 1;
+    EXPECT_NEAR(collect.steps[i].grad_norm, n, arithmetic.norms * n) << "step " << i + 1;
   }
   const SafetensorsFile want(golden(model) + "/expected_grads.safetensors"), got(spec.dump_gradients);
   for (const std::string& tensor : want.names()) {
@@ -157,7 +165,7 @@ TEST_P(GoldenTest, EveryLevel) {
     SCOPED_TRACE(name(level));
     const Mesh mesh = {1, 2, LayoutType::kZigzag, Form::kTwoDocuments};
     if (level != detect_cpu_level()) expect_golden(GetParam(), mesh, {.level = level});
-    expect_golden(GetParam(), mesh, {.dtype = DType::kBFloat16, .level = level, .first_loss = 1e-9, .steps = 1e-9, .gradients = 1e-9});
+    expect_golden(GetParam(), mesh, in_bfloat16(level));
   }
 }
 
