@@ -120,6 +120,9 @@ int run_together(const CommandLine& line, LoadedConfig& loaded, std::exception_p
                      .ranks = threads ? Ranks::kThreads : Ranks::kProcesses,
                      .bench = line.bench_name,
                      .read_model = read_model});
+    ConfigProblems machine(loaded.origins);
+    check_level(loaded.config, supported_cpu_levels(), machine);
+    machine.raise_if_any();
   };
   if (!all_succeed(world, problem, prepare)) return end_before_start(line, loaded, folder, problem, world);
   const auto open_folder = [&] { folder = prepare_folder(line.command, loaded.config, world); };

@@ -217,7 +217,7 @@ void fill_rest(RunConfig& c) {
   LS_DEFAULT(c, name, "run");
   LS_DEFAULT(c, seed, 1);
   if (c.device() == RunConfig::AUTO) c.set_device(RunConfig::CPU);
-  LS_DEFAULT(c, precision, RunConfig::FP32);
+  LS_DEFAULT(c, precision, Precision::FP32);
   LS_DEFAULT(c, threads_per_rank, 0);
   Cpu& cpu = *c.mutable_cpu();
   LS_DEFAULT(cpu, level, Cpu::AUTO);

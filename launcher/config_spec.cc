@@ -138,7 +138,7 @@ RunSpec make_run_spec(const config::RunConfig& c) {
   spec.name = c.name();
   spec.output_directory = c.output_directory();
   spec.seed = c.seed();
-  spec.compute_dtype = c.precision() == config::RunConfig::BF16 ? DType::kBFloat16 : DType::kFloat32;
+  spec.compute_dtype = c.precision() == config::Precision::BF16 ? DType::kBFloat16 : DType::kFloat32;
   spec.model = model_spec(c.model());
   spec.model_folder = c.model().from_huggingface();
   spec.data = data_spec(c.data());

@@ -186,6 +186,18 @@ void check_support(const RunConfig& c, ConfigProblems& problems) {
   check_memory_support(c, problems);
 }
 
+void check_level(const RunConfig& c, const std::vector<CpuLevel>& here, ConfigProblems& problems) {
+  if (c.cpu().level() == Cpu::AUTO) return;
+  std::vector<std::string> names;
+  for (const CpuLevel level : here) {
+    const auto value = static_cast<Cpu::Level>(Cpu::PORTABLE + static_cast<int>(level));
+    if (value == c.cpu().level()) return;
+    names.push_back(Cpu::Level_Name(value));
+  }
+  problems.add("cpu.level", "is {}, which this machine does not run; it runs {}", Cpu::Level_Name(c.cpu().level()),
+               join(names, ", "));
+}
+
 void check_bench(const RunConfig& c, const std::string& name, ConfigProblems& problems) {
   // Besides cpu.level and threads_per_rank, which all of them read.
   static const std::map<std::string, std::vector<std::string>> kReads = {

@@ -15,6 +15,7 @@
 #include "launcher/bench_ring.h"
 #include "launcher/config_spec.h"
 #include "launcher/exit_status.h"
+#include "launcher/precision.h"
 #include "launcher/run_verify.h"
 #include "launcher/stop_signal.h"
 #include "launcher/terminal.h"
@@ -24,13 +25,6 @@
 
 namespace longspan {
 namespace {
-
-CpuLevel cpu_level_of(const config::RunConfig& config) {
-  if (config.cpu().level() == config::Cpu::AUTO) return detect_cpu_level();
-  const auto level = static_cast<CpuLevel>(config.cpu().level() - config::Cpu::PORTABLE);
-  expect_runs_here(level);
-  return level;
-}
 
 RankResources resources_of(const config::RunConfig& config, World& world) {
   const int share = world.share_of_threads();
@@ -65,7 +59,8 @@ void note_trained_positions(const RunSpec& spec, ProgressPrinter& printer) {
   printer.on_note(note);
 }
 
-int run_training(const config::RunConfig& config, World& world, const RunFolder& folder, RunObserver& observer) {
+int run_training(const config::RunConfig& config, const std::string& precision_note, World& world, const RunFolder& folder,
+                 RunObserver& observer) {
   const RunSpec spec = make_run_spec(config);
   const RankResources resources = resources_of(config, world);
   LOG(INFO) << "rank " << world.rank() << " of " << world.size() << " on " << world.host_name() << ", "
@@ -77,6 +72,7 @@ int run_training(const config::RunConfig& config, World& world, const RunFolder&
     printer.on_note(fmt::format("{}: {}, {}, in {}", spec.name, spec.mesh.to_string(), threads, folder.path));
     note_trained_positions(spec, printer);
     observer.print_with(&printer);
+    if (!precision_note.empty()) observer.on_note(precision_note);
     observer.keep_configuration(folder.path + "/config.textproto", spec.resolved_configuration);
   }
   const TrainOutcome outcome = train(spec, world.communicator(), resources, observer, stop_requested);
@@ -135,10 +131,11 @@ BenchAttentionOptions bench_attention_options(const config::RunConfig& config) {
   BenchAttentionOptions options;
   options.level = cpu_level_of(config);
   if (config.threads_per_rank() > 0) options.num_threads = static_cast<int>(config.threads_per_rank());
-  const DType dtype = config.precision() == config::RunConfig::BF16 ? DType::kBFloat16 : DType::kFloat32;
+  const bool narrowed = config.has_precision() && config.precision() != config::Precision::AUTO;
+  const DType dtype = config.precision() == config::Precision::BF16 ? DType::kBFloat16 : DType::kFloat32;
   std::vector<BenchAttentionOptions::Case> cases;
   for (BenchAttentionOptions::Case one : options.cases) {
-    if (config.has_precision() && one.dtype != dtype) continue;
+    if (narrowed && one.dtype != dtype) continue;
     if (config.model().has_head_dim()) one.head_dim = config.model().head_dim();
     if (config.data().has_sequence_length()) one.num_tokens = config.data().sequence_length();
     const auto same = [&](const auto& other) {
@@ -223,10 +220,12 @@ void start_logs(const RunFolder& folder, int rank) {
   start_log_files(folder.path + "/log", rank);
 }
 
-int run(const CommandLine& line, const config::RunConfig& config, World& world, const RunFolder& folder,
+int run(const CommandLine& line, const config::RunConfig& given, World& world, const RunFolder& folder,
         RunObserver& observer) {
+  config::RunConfig config = given;
+  const std::string precision_note = settle_precision(config, line.command, world);
   switch (line.command) {
-    case Command::kTrain: return run_training(config, world, folder, observer);
+    case Command::kTrain: return run_training(config, precision_note, world, folder, observer);
     case Command::kEvaluate: return run_evaluation(config, world, observer);
     case Command::kGenerate: return run_generation(config, world);
     case Command::kVerify: return run_verify(config, world, resources_of(config, world), std::cout);

@@ -247,6 +247,8 @@ std::string save_checkpoint(const std::string& output_directory, const Checkpoin
   return final_path;
 }
 
+std::string stored_configuration(const std::string& folder) { return read_manifest(folder).configuration(); }
+
 CheckpointFacts load_checkpoint(const std::string& folder, const std::vector<NamedTensor>& tensors,
                                 const std::string& model) {
   const formats::Manifest manifest = read_manifest(folder);

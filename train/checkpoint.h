@@ -40,6 +40,9 @@ std::vector<CheckpointFolder> list_checkpoints(const std::string& output_directo
 std::string save_checkpoint(const std::string& output_directory, const CheckpointFacts& facts,
                             const std::vector<NamedTensor>& tensors, int64_t keep);
 
+// The configuration of the run that wrote it, as text.
+std::string stored_configuration(const std::string& folder);
+
 // Reads the tensors, each of which must be there with just this dtype and shape; further ones are ignored. Either all are
 // filled from sound bytes, or an error is raised and their contents are void. `model` must be what the checkpoint says of its
 // model: shapes alone do not tell heads or rotary angles apart.

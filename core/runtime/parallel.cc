@@ -1,6 +1,8 @@
 #include "core/runtime/parallel.h"
 
+#ifdef _OPENMP
 #include <omp.h>
+#endif
 
 #include <algorithm>
 #include <atomic>
@@ -10,6 +12,11 @@
 namespace longspan {
 
 namespace {
+
+#ifndef _OPENMP  // as fuzz targets are built
+int omp_get_thread_num() { return 0; }
+int omp_get_num_threads() { return 1; }
+#endif
 
 // Runs body(thread) on `num_threads` threads. OpenMP because oneDNN brings its threads: one pool, not two. With one
 // thread OpenMP is not entered at all (ThreadSanitizer cannot see into it).

@@ -64,19 +64,28 @@ Inputs as_double(const Context& context, const Inputs& inputs) {
 
 namespace {
 
-Tensor begun_gradient(const Context& context, const Shape& shape) {
+Tensor filled(const Context& context, const Shape& shape, double value) {
   Tensor x = context.empty(shape, context.accumulator_dtype());
   for (int64_t i = 0; i < x.num_elements(); ++i) {
-    if (x.dtype() == DType::kFloat64) x.data<double>()[i] = kBegunGradient;
-    if (x.dtype() == DType::kFloat32) x.data<float>()[i] = static_cast<float>(kBegunGradient);
+    if (x.dtype() == DType::kFloat64) x.data<double>()[i] = value;
+    if (x.dtype() == DType::kFloat32) x.data<float>()[i] = static_cast<float>(value);
   }
   return x;
+}
+
+// As ring attention keeps it for backward.
+Tensor in_compute_dtype(const Context& context, const Tensor& output) {
+  if (context.compute_dtype() != DType::kBFloat16) return output;
+  const Tensor kept = context.empty(output.shape(), DType::kBFloat16);
+  std::transform(output.data<float>(), output.data<float>() + output.num_elements(), kept.data<bfloat16>(),
+                 [](float x) { return bfloat16(x); });
+  return kept;
 }
 
 }  // namespace
 
 Result attend(const Context& context, const Inputs& t, const std::vector<IndexInterval>& intervals,
-              const std::vector<int64_t>& cuts) {
+              const std::vector<int64_t>& cuts, const Backward& options) {
   const auto& kernel = context.kernels<BlockAttention>();
   const double scale = 1 / std::sqrt(static_cast<double>(t.q.size(2)));
   const DType dtype = context.accumulator_dtype();
@@ -85,10 +94,13 @@ Result attend(const Context& context, const Inputs& t, const std::vector<IndexIn
   g.doutput = t.dy;
   g.lse = state.lse;
   g.delta = context.empty(state.lse.shape(), dtype);
-  g.dq = begun_gradient(context, t.q.shape());
-  const Tensor dk = begun_gradient(context, t.k.shape()), dv = begun_gradient(context, t.v.shape());
+  g.dq = filled(context, t.q.shape(), options.begun);
+  const Tensor dk = filled(context, t.k.shape(), options.begun), dv = filled(context, t.v.shape(), options.begun);
   for (const bool backward : {false, true}) {
-    if (backward) kernel.delta(context, state.output, t.dy, g.delta);
+    if (backward) {
+      const bool kept = options.output == Backward::Output::kInComputeDtype;
+      kernel.delta(context, kept ? in_compute_dtype(context, state.output) : state.output, t.dy, g.delta);
+    }
     for (size_t c = 0; c + 1 < cuts.size(); ++c) {
       const KeyIntervals piece(intervals, {{.start = cuts[c], .stride = 1, .length = cuts[c + 1] - cuts[c]}});
       const auto part = [&](const Tensor& x) { return x.slice(0, cuts[c], cuts[c + 1]); };
@@ -121,12 +133,6 @@ void expect_near(const Result& got, const Result& want, double tolerance) {
   EXPECT_LT(relative_error(got.dq, want.dq), tolerance);
   EXPECT_LT(relative_error(got.dk, want.dk), tolerance);
   EXPECT_LT(relative_error(got.dv, want.dv), tolerance);
-}
-
-Context level_context(CpuLevel level, DType dtype, int num_threads) {
-  auto kernels = std::make_shared<KernelSet>("cpu");
-  add_cpu_attention(*kernels, level);
-  return Context({.device = {}, .compute_dtype = dtype, .num_threads = num_threads, .memory = nullptr, .kernels = kernels});
 }
 
 }  // namespace longspan::test

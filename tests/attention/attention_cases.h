@@ -5,6 +5,8 @@
 #include <vector>
 
 #include "attention/kernels/block_attention.h"
+#include "tests/attention/context_makers.h"
+#include "tests/attention/exact_attention.h"
 
 namespace longspan::test {
 
@@ -25,19 +27,18 @@ struct Inputs {
 Inputs make_inputs(const Context& context, const Problem& problem, DType dtype, uint64_t seed);
 Inputs as_double(const Context& context, const Inputs& inputs);
 
-struct Result {
-  std::vector<double> output, lse, dq, dk, dv;
-};
-// Forward over the keys cut at `cuts` (0 ... number of keys), then backward in the same pieces, into gradients that
-// begin at kBegunGradient. The scale is 1 / sqrt(head_dim).
 constexpr double kBegunGradient = 1.0 / 64;
+struct Backward {
+  double begun = kBegunGradient;  // what gradients are before
+  enum class Output { kInAccumulator, kInComputeDtype } output = Output::kInAccumulator;  // of which delta is made
+};
+// Forward over the keys cut at `cuts` (0 ... number of keys), then backward in the same pieces. The scale is
+// 1 / sqrt(head_dim).
 Result attend(const Context& context, const Inputs& inputs, const std::vector<IndexInterval>& intervals,
-              const std::vector<int64_t>& cuts);
+              const std::vector<int64_t>& cuts, const Backward& options = {});
 // Relative where numbers are large; infinite where one is not finite and the other differs.
 double largest_lse_error(const std::vector<double>& got, const std::vector<double>& want);
 // Fails the test where any part of `got` is further than `tolerance` from `want`.
 void expect_near(const Result& got, const Result& want, double tolerance);
-
-Context level_context(CpuLevel level, DType dtype, int num_threads = 1);
 
 }  // namespace longspan::test

@@ -103,7 +103,17 @@ bad() {
   end_case
 }
 
-# The same where rank 1 alone is given the arguments, or works in the folder `hers` and rank 0 in `his`.
+# good NAME PREPARATION ARGUMENTS: what would be bad on another machine, and has to run on this one.
+good() {
+  wanted "$1" || return 0
+  begin_case "$1" "$2"
+  eval "arguments+=($3)"
+  run_it "$longspan" "${arguments[@]}"
+  [ "$code" = 0 ] || complain "exit code $code, not 0"
+  end_case
+}
+
+# As `bad`, where rank 1 alone is given the arguments, or works in the folder `hers` and rank 0 in `his`.
 bad_on_rank_1() {
   [ "$ranks" = 2 ] && wanted "$1" || return 0
   local his=. hers=. config=run.textproto launch=("$tests/support/mpi_run" 1 20)

@@ -217,6 +217,21 @@ TEST(ConfigSupport, NamesCpuLevelsAsTheLibraryDoes) {
   }
 }
 
+TEST(ConfigSupport, RefusesALevelThatTheMachineLacks) {
+  const auto refusal_on = [](const Overrides& overrides, const std::vector<CpuLevel>& here) {
+    const LoadedConfig loaded = resolved(overrides);
+    ConfigProblems problems(loaded.origins);
+    check_level(loaded.config, here, problems);
+    return problems.text("; ");
+  };
+  const std::vector<CpuLevel> old = {CpuLevel::kPortable, CpuLevel::kAvx2};
+  EXPECT_EQ(refusal_on({"cpu.level=AVX512"}, old),
+            "--set cpu.level=AVX512: cpu.level: is AVX512, which this machine does not run; it runs PORTABLE, AVX2");
+  EXPECT_EQ(refusal_on({"cpu.level=AVX2"}, old), "");
+  EXPECT_EQ(refusal_on({"cpu.level=AUTO"}, old), "");
+  EXPECT_EQ(refusal_on({}, {CpuLevel::kPortable}), "");
+}
+
 TEST(ConfigSupport, KnowsWhatEachBenchmarkReads) {
   const auto refusal_of = [](const std::string& bench, const Overrides& overrides) -> std::string {
     ConfigTarget to = target(Command::kBench, 2);

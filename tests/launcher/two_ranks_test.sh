@@ -143,6 +143,19 @@ paste -d, expected <(column loss golden) <(column grad_norm golden) | awk -F, '
   off($3, $1) > (NR == 1 ? 1e-6 : 1e-5) || off($4, $2) > 1e-5 { print "step " NR ": " $0; bad = 1 }
   END { exit bad || NR != 8 }' || complain "the golden run differs (expected loss, norm; found loss, norm)"
 
+# The precision that is faster, and the one that a run has begun with.
+expect_precision() { grep -qx "precision: $2" "$1/config.textproto" || complain "$1 is not in $2: $(cat "$1/config.textproto")"; }
+expect 0 'precision: AUTO is FP32: not every rank' 20 two train $(run fast) --set precision=AUTO --set cpu.level=PORTABLE \
+  --set training.steps=2
+expect_precision fast FP32
+expect 0 'precision: AUTO is FP32, that of the checkpoint' 20 two train $(run fast) --set precision=AUTO --set training.steps=4
+expect_precision fast FP32
+expect 0 'step 2/2' 20 two train $(run coarse) --set precision=BF16 --set training.steps=2
+expect 0 'is BF16, that of the checkpoint; with these processors FP32 would be faster' 20 two train $(run coarse) \
+  --set precision=AUTO --set cpu.level=PORTABLE --set training.steps=4
+expect_precision coarse BF16
+expect 0 'held out' 20 two evaluate $(run coarse) --set precision=AUTO
+
 # Where the time went: the parts of each step add up to it; and the trace of a step, and the pictures.
 expect 0 'trace of steps 2 to 2: traced/trace/steps_00000002_to_00000002.json' 30 two train $(run traced) \
   --set training.steps=4 --set metrics.trace_steps=1 --set data.sequence_length=1024 --set metrics.plot=true

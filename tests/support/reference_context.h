@@ -7,14 +7,15 @@
 
 namespace longspan::test {
 
-inline Context make_context(DType dtype, std::shared_ptr<MemoryResource> memory = nullptr, int num_threads = 1) {
+inline Context make_context(DType dtype, std::shared_ptr<MemoryResource> memory = nullptr, int num_threads = 1,
+                            CpuLevel level = detect_cpu_level()) {
   auto kernels = std::make_shared<KernelSet>(dtype == DType::kFloat64 ? "reference" : "cpu");
   if (dtype == DType::kFloat64) {
     add_reference_kernels(*kernels);
     add_reference_attention(*kernels);
   } else {
-    add_cpu_kernels(*kernels);
-    add_cpu_attention(*kernels);
+    add_cpu_kernels(*kernels, level);
+    add_cpu_attention(*kernels, level);
   }
   return Context(
       {.device = {}, .compute_dtype = dtype, .num_threads = num_threads, .memory = std::move(memory), .kernels = kernels});

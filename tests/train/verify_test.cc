@@ -59,7 +59,7 @@ VerifyReport verified(const RunSpec& run, DType dtype, const Plants& plants = {}
     const auto world = std::make_unique<test::NotANumberInASum>(*faulty_sends, faulty ? plants.nan_in_sum : -1);
     reports[static_cast<size_t>(inner.rank())] = one_rank.compare(
         *world,
-        {.num_threads = 1, .memory = nullptr, .kernels = faulty && plants.kernels ? plants.kernels : all.kernels});
+        {.num_threads = 1, .cpu_level = all.cpu_level, .memory = nullptr, .kernels = faulty && plants.kernels ? plants.kernels : all.kernels});
   });
   for (const VerifyReport& report : reports) {
     EXPECT_EQ(report.difference, reports[0].difference);
@@ -68,11 +68,11 @@ VerifyReport verified(const RunSpec& run, DType dtype, const Plants& plants = {}
   return reports[0];
 }
 
-void expect_agreement(const RunSpec& run) {
+void expect_agreement(const RunSpec& run, const RankResources& resources = {}) {
   SCOPED_TRACE(
       fmt::format("{} {} packing {}", run.mesh.to_string(), name(run.layout), static_cast<int>(run.data.packing)));
   for (const DType dtype : verify_precisions(run.compute_dtype)) {
-    const VerifyReport report = verified(run, dtype);
+    const VerifyReport report = verified(run, dtype, {}, resources);
     EXPECT_EQ(report.difference, "");
     EXPECT_LE(report.largest, verify_tolerance(dtype)) << report.where;
     EXPECT_GT(report.num_tensors, 20 * run.mesh.num_ranks());
@@ -197,6 +197,24 @@ TEST(Verify, AgreesOnEveryKindOfModel) {
   run.model.num_kv_heads = 1;
   expect_agreement(run);
 }
+
+class VerifyLevel : public testing::TestWithParam<CpuLevel> {};
+
+TEST_P(VerifyLevel, AgreesWithOneRankInEveryPrecision) {
+  RunSpec run = small_run(1, 3);
+  run.compute_dtype = DType::kBFloat16;
+  run.model.head_dim = 64;
+  run.data.sequence_length = 131;
+  run.layout = LayoutType::kStriped;
+  expect_agreement(run, {.cpu_level = GetParam()});
+  run.mesh.data = run.mesh.context = run.global_batch_sequences = 2;
+  run.layout = LayoutType::kZigzag;
+  run.data.packing = Packing::kStream;
+  expect_agreement(run, {.cpu_level = GetParam()});
+}
+
+INSTANTIATE_TEST_SUITE_P(Levels, VerifyLevel, testing::ValuesIn(supported_cpu_levels()),
+                         [](const auto& i) { return std::string(name(i.param)); });
 
 // Scores that all but ignore positions: the gradient of a key's bias is then nothing but rounding.
 TEST(Verify, AllowsForSumsThatCancel) {

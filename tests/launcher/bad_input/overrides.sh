@@ -35,6 +35,13 @@ bad set_blend_without_files 2 : "--set data.files= --set 'data.blend={weight: 1}
 bad set_blend_weight 2 : "--set data.files= --set 'data.blend={files: \"text\" weight: -1}'" 'data.blend[0].weight' \
   'is -1'
 bad set_resume 2 : '--set checkpoint.resume=-7' checkpoint.resume 'is -7' LATEST
+bad set_level_unknown 2 : '--set cpu.level=SSE9' cpu.level '"SSE9"'
+if grep -qw amx_bf16 /proc/cpuinfo; then  # where every level runs, ConfigSupport.RefusesALevelThatTheMachineLacks sees the refusal
+  good set_level_of_this_machine : '--set cpu.level=AMX --set precision=BF16'
+else
+  bad set_level_lacking 2 : '--set cpu.level=AMX' 'cpu.level: is AMX, which this machine does not run' 'it runs PORTABLE'
+fi
+bad set_precision 2 : '--set precision=FP8' precision '"FP8"'
 bad set_threads 2 : '--set threads_per_rank=5000' threads_per_rank 'is 5000' 4096
 bad set_parameters_beyond_memory 5 : '--set model.hidden_size=1048576 --set model.mlp_size=4194304' \
   model.hidden_size ' parameters' 'which has'

@@ -5,6 +5,10 @@ bad_on_rank_1 rank_config_torn 2 'config=torn; head -n 2 run.textproto | sed "s/
 bad_on_rank_1 rank_field_unknown 2 : '--set sed=1' '--set sed=1' '"seed"?'
 bad_on_rank_1 rank_value 2 : '--set training.steps=0' training.steps 'is 0'
 bad_on_rank_1 rank_other_configuration 2 : '--set seed=7' 'different configurations' fingerprints
+bad_on_rank_1 rank_other_precision 2 'echo "precision: AUTO cpu { level: PORTABLE }" >>run.textproto' '--set precision=BF16' \
+  'different configurations' fingerprints
+bad_on_rank_1 rank_other_level 2 'echo "precision: AUTO" >>run.textproto' '--set cpu.level=PORTABLE' \
+  'different configurations' fingerprints
 bad_on_rank_1 rank_data_absent 3 : '--set data.files=nowhere' nowhere 'No such file'
 bad_on_rank_1 rank_data_odd 3 'each 2 1 2 3 >t; cp t u; printf x >>u
   sed -i "s/\"text\"/\"t\" format: TOKENS_U16/; s/num_layers/vocabulary_size: 300 num_layers/" run.textproto' \

@@ -1,0 +1,111 @@
+// How exact every level is, over random and adversarial inputs (tests/attention/accuracy.h says what is held to what). Each
+// test prints its figures: for bf16 the error over that of an exact softmax on rounded inputs, for fp32 the error itself.
+#include "tests/attention/accuracy.h"
+
+#include <fmt/core.h>
+#include <gtest/gtest.h>
+
+namespace longspan {
+namespace {
+
+using test::AccuracyTable;
+using test::Inputs;
+using test::Problem;
+using Kind = Problem::Kind;
+
+TEST(Accuracy, OfEveryLengthTo257) {
+  AccuracyTable table;
+  for (int64_t n = 1; n <= 257; ++n) {
+    const int64_t num_heads = std::max<int64_t>(2, 512 / n / 2 * 2);  // a few short rows say little
+    table.expect_accurate({.name = fmt::format("{}", n),
+                           .problem = {n, n, num_heads, num_heads / 2, 8, n % 2 ? Kind::kCausal : Kind::kFull},
+                           .whole = n / 2 % 2 == 0,
+                           .pieces = n / 2 % 2 == 1},
+                          static_cast<uint64_t>(n));
+  }
+  table.print("lengths 1 to 257");
+}
+
+TEST(Accuracy, OfEveryHeadSize) {
+  AccuracyTable table;
+  for (const int64_t head_dim : {1, 16, 64, 80, 128}) {
+    for (const int64_t n : {1, 2, 17, 64, 131, 257}) {
+      const int64_t num_heads = std::max<int64_t>(1, 4096 / n / head_dim);
+      table.expect_accurate({fmt::format("{} x {}", n, head_dim), {n, n, num_heads, num_heads, head_dim}}, 1);
+    }
+    table.expect_accurate({fmt::format("307 x {}", head_dim), {307, 307, 1, 1, head_dim}}, 2);
+  }
+  table.print("head sizes");
+}
+
+TEST(Accuracy, OfEveryMaskAndGrouping) {
+  AccuracyTable table;
+  const char* names[] = {"causal", "full", "documents", "window", "scattered"};
+  for (const Kind kind : {Kind::kCausal, Kind::kFull, Kind::kDocuments, Kind::kWindow, Kind::kScattered}) {
+    for (const auto& [heads, kv_heads] : {std::pair<int64_t, int64_t>{2, 2}, {4, 2}, {5, 1}}) {
+      const auto title = fmt::format("{} {}/{}", names[static_cast<int>(kind)], heads, kv_heads);
+      table.expect_accurate({title, {139, 251, heads, kv_heads, 20, kind}}, 3);
+      table.expect_accurate({title + " short", {211, 67, heads, kv_heads, 33, kind}}, 4);  // the first rows see nothing
+    }
+  }
+  table.print("masks and groups");
+}
+
+// Inputs whose first dimension carries a logit for each key, of size 4 x 1/4.
+template <double (*kLogit)(int64_t)>
+void with_logits(const Inputs& t) {
+  for (int64_t i = 0; i < t.q.size(0); ++i) t.q.view<float, 3>()(i, 0, 0) = 4;
+  for (int64_t j = 0; j < t.k.size(0); ++j) t.k.view<float, 3>()(j, 0, 0) = static_cast<float>(kLogit(j));
+}
+double growing(int64_t j) { return 0.5 * static_cast<double>(j); }
+double growing_slowly(int64_t j) { return 0.03 * static_cast<double>(j); }
+double falling(int64_t j) { return -0.5 * static_cast<double>(j); }
+double steps(int64_t j) { return 7.9 * static_cast<double>(j / 64); }  // of which no block alone needs a new maximum
+double one_hot(int64_t j) { return j % 131 == 130 ? 500 : 0; }
+double cliff(int64_t j) { return j < 200 ? -3000 : 3000; }
+double deep(int64_t) { return -600; }
+
+void outlier_keys(const Inputs& t) {
+  for (int64_t j = 5; j < t.k.size(0); j += 97) {
+    for (int64_t d = 0; d < t.k.size(2); ++d) t.k.view<float, 3>()(j, 0, d) *= 30;
+  }
+}
+void outlier_values(const Inputs& t) {
+  for (int64_t j = 5; j < t.v.size(0); j += 97) {
+    for (int64_t d = 0; d < t.v.size(2); ++d) t.v.view<float, 3>()(j, 0, d) *= 1000;
+  }
+}
+void outlier_dimension(const Inputs& t) {
+  for (int64_t i = 0; i < t.q.size(0); ++i) t.q.view<float, 3>()(i, 0, 3) *= 50;
+  for (int64_t j = 0; j < t.k.size(0); ++j) t.k.view<float, 3>()(j, 0, 3) *= 10;
+}
+void keys_alike(const Inputs& t) {
+  for (int64_t j = 1; j < t.k.size(0); ++j) std::copy_n(t.k.data<float>(), t.k.size(2), &t.k.view<float, 3>()(j, 0, 0));
+}
+void values_alike(const Inputs& t) {
+  for (int64_t j = 1; j < t.v.size(0); ++j) std::copy_n(t.v.data<float>(), t.v.size(2), &t.v.view<float, 3>()(j, 0, 0));
+}
+void tiny_gradients(const Inputs& t) {
+  for (int64_t i = 0; i < t.dy.num_elements(); ++i) t.dy.data<float>()[i] *= 1e-20f;
+}
+
+TEST(Accuracy, OfAdversarialInputs) {
+  AccuracyTable table;
+  const std::pair<const char*, void (*)(const Inputs&)> shapes[] = {
+      {"growing", with_logits<growing>}, {"growing slowly", with_logits<growing_slowly>}, {"falling", with_logits<falling>},
+      {"steps", with_logits<steps>}, {"one-hot", with_logits<one_hot>}, {"cliff", with_logits<cliff>},
+      {"deep", with_logits<deep>}, {"outlier keys", outlier_keys}, {"outlier values", outlier_values},
+      {"outlier dimension", outlier_dimension}, {"values alike", values_alike}, {"tiny gradients", tiny_gradients}};
+  for (const Kind kind : {Kind::kCausal, Kind::kFull}) {
+    for (const auto& [title, shape] : shapes) table.expect_accurate({title, {200, 301, 1, 1, 16, kind}, shape}, 5);
+    for (const double scale : {0.001, 0.1, 4.0, 20.0, 300.0}) {
+      table.expect_accurate({fmt::format("logits x {}", scale), {130, 201, 2, 1, 32, kind, scale}}, 6);
+    }
+  }
+  // Without a mask every p would be one number, and all would hang on how far that is from a bfloat16.
+  table.expect_accurate({"keys alike", {300, 401, 1, 1, 16, Kind::kCausal}, keys_alike}, 5);
+  table.print("adversarial inputs");
+}
+
+}  // namespace
+}  // namespace longspan
