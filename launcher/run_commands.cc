@@ -153,7 +153,7 @@ BenchElementwiseOptions bench_elementwise_options(const config::RunConfig& confi
   if (config.model().has_hidden_size()) options.hidden_size = config.model().hidden_size();
   if (config.threads_per_rank() > 0) options.num_threads = static_cast<int>(config.threads_per_rank());
   if (config.has_precision()) {
-    options.dtypes = {config.precision() == config::RunConfig::BF16 ? DType::kBFloat16 : DType::kFloat32};
+    options.dtypes = {config.precision() == config::Precision::BF16 ? DType::kBFloat16 : DType::kFloat32};
   }
   return options;
 }
@@ -163,7 +163,7 @@ BenchGemmOptions bench_gemm_options(const config::RunConfig& config) {
   options.level = cpu_level_of(config);
   if (config.threads_per_rank() > 0) options.num_threads = static_cast<int>(config.threads_per_rank());
   if (config.has_precision()) {
-    options.dtypes = {config.precision() == config::RunConfig::BF16 ? DType::kBFloat16 : DType::kFloat32};
+    options.dtypes = {config.precision() == config::Precision::BF16 ? DType::kBFloat16 : DType::kFloat32};
   }
   if (config.model().has_hidden_size()) options.hidden_sizes = {config.model().hidden_size()};
   if (config.data().has_sequence_length()) options.num_tokens = config.data().sequence_length();
