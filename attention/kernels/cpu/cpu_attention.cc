@@ -127,7 +127,7 @@ class CpuAttention final : public BlockAttention {
                           const AttentionState& state) {
     const int64_t num_heads = block.q.size(1), group = num_heads / block.k.size(1), head_dim = block.q.size(2);
     const auto num_tiles = static_cast<int64_t>(block.visible->tiles().size());
-    const int64_t num_strips = (num_tiles + kForwardTiles - 1) / kForwardTiles;
+    const int64_t per_strip = kernels.forward_tiles, num_strips = (num_tiles + per_strip - 1) / per_strip;
     const Tensor scratch = thread_scratch(context, kernels.forward_scratch(head_dim));
     // The last strips of a causal shard see most keys; they go first, so that no thread ends long after the others.
     parallel_tasks(context, num_heads * num_strips, [&](int64_t task, int thread) {
@@ -138,8 +138,8 @@ class CpuAttention final : public BlockAttention {
                        .output = head_of<float>(state.output, head),
                        .lse = state.lse.data<float>() + head * block.q.size(0),
                        .visible = visibility_of(*block.visible),
-                       .first_tile = strip * kForwardTiles,
-                       .num_tiles = std::min(kForwardTiles, num_tiles - strip * kForwardTiles),
+                       .first_tile = strip * per_strip,
+                       .num_tiles = std::min(per_strip, num_tiles - strip * per_strip),
                        .head_dim = head_dim,
                        .scale = static_cast<float>(block.scale),
                        .scratch = scratch_of(scratch, thread),

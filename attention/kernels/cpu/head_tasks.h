@@ -13,7 +13,7 @@
 namespace longspan {
 
 constexpr int64_t kLanes = KeyIntervals::kTileQueries;  // queries of a tile
-constexpr int64_t kForwardTiles = 4;                    // tiles that share a block of keys in cache
+constexpr int64_t kForwardTiles = 4;                    // tiles that share a block of keys in cache, of float kernels
 constexpr int64_t kBlockKeys = 64;                      // keys of a tile of scores
 constexpr int64_t kSuperBlockKeys = 256;                // backward: keys whose k, v, dk, dv stay in cache
 
@@ -43,7 +43,7 @@ struct ForwardTask {
   Rows<float> output;
   float* lse = nullptr;  // [num_queries]
   Visibility visible;
-  int64_t first_tile = 0, num_tiles = 0;  // at most kForwardTiles
+  int64_t first_tile = 0, num_tiles = 0;  // at most the kernels' forward_tiles
   int64_t head_dim = 0;
   float scale = 1;
   float* scratch = nullptr;  // aligned as vectors like it
@@ -88,6 +88,7 @@ struct HeadKernels {
   void (*backward)(const BackwardTask<T>&) = nullptr;
   void (*delta)(const DeltaTask<T, T>&) = nullptr;
   void (*delta_of_accumulator)(const DeltaTask<float, T>&) = nullptr;
+  int64_t forward_tiles = 0;  // at most in a task
   // Floats of scratch.
   int64_t (*forward_scratch)(int64_t head_dim) = nullptr;
   int64_t (*backward_scratch)(int64_t num_tiles, int64_t head_dim) = nullptr;

@@ -10,6 +10,7 @@ HeadKernels<T> kernels() {
           .backward = backward<T>,
           .delta = delta<T, T>,
           .delta_of_accumulator = delta<float, T>,
+          .forward_tiles = kForwardTiles,
           .forward_scratch = vector_forward_scratch,
           .backward_scratch = vector_backward_scratch};
 }

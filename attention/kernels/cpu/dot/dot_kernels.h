@@ -5,6 +5,8 @@
 
 namespace longspan::LS_CPU_LEVEL {
 
+constexpr int64_t kForwardDotTiles = 8;  // tiles that share a packed block of keys
+
 void forward(const ForwardTask<bfloat16>& task);
 void backward(const BackwardTask<bfloat16>& task);
 // Floats of scratch.

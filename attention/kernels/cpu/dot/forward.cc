@@ -182,8 +182,8 @@ void attend(const Meeting& x, TileState& state) {
 
 // Where the parts of the scratch begin.
 struct Scratch {
-  float* outputs;               // [kForwardTiles][head_dim rounded up][kLanes]
-  Pair* queries;                // [kForwardTiles][pair of dims][kLanes]
+  float* outputs;               // [kForwardDotTiles][head_dim rounded up][kLanes]
+  Pair* queries;                // [kForwardDotTiles][pair of dims][kLanes]
   Pair *keys, *values;          // of a block
   Pair* p;                      // [kForwardKeys / 2][kLanes]
   int64_t output_size, query_size, size;
@@ -191,11 +191,11 @@ struct Scratch {
   Scratch(float* begin, int64_t head_dim)
       : output_size(round_up(head_dim, kRowsAtOnce) * kLanes), query_size(pairs_of(head_dim) * kLanes) {
     outputs = begin;
-    queries = reinterpret_cast<Pair*>(begin + kForwardTiles * output_size);
-    keys = queries + kForwardTiles * query_size;
+    queries = reinterpret_cast<Pair*>(begin + kForwardDotTiles * output_size);
+    keys = queries + kForwardDotTiles * query_size;
     values = keys + kForwardKeys * chunks_of(head_dim) * kWidth;
     p = values + round_up(head_dim, kRowsAtOnce) * kForwardKeys / 2;
-    size = kForwardTiles * (output_size + query_size) + (p - keys) + kForwardKeys / 2 * kLanes;
+    size = kForwardDotTiles * (output_size + query_size) + (p - keys) + kForwardKeys / 2 * kLanes;
   }
 };
 
@@ -206,7 +206,7 @@ int64_t forward_scratch(int64_t head_dim) { return Scratch(nullptr, head_dim).si
 void forward(const ForwardTask<bfloat16>& task) {
   const int64_t head_dim = task.head_dim;
   const Scratch scratch(task.scratch, head_dim);
-  TileState states[kForwardTiles];
+  TileState states[kForwardDotTiles];
   const KeyIntervals::Tile* tiles = task.visible.tiles + task.first_tile;
   int64_t first_key = INT64_MAX, last_key = 0;
   for (int64_t t = 0; t < task.num_tiles; ++t) {

@@ -36,14 +36,18 @@ inline void pack_rows(Rows<const bfloat16> rows, int64_t num_rows, int64_t head_
 
 // panels[dims by kRowsAtOnce][pair of rows, of `capacity`][dim], for num_rows rounded up to kRowsAtOnce.
 inline void pack_row_pairs(Rows<const bfloat16> rows, int64_t num_rows, int64_t head_dim, int64_t capacity, Pair* panels) {
-  for (int64_t d = 0; d < head_dim; d += kChunk) {
-    for (int64_t k = 0; k < round_up(num_rows, kRowsAtOnce) / 2; ++k) {
+  typedef Pair Eight __attribute__((vector_size(kRowsAtOnce * sizeof(Pair))));
+  for (int64_t k = 0; k < round_up(num_rows, kRowsAtOnce) / 2; ++k) {
+    for (int64_t d = 0; d < head_dim; d += kChunk) {
       const RowPairs pairs = load_row_pairs(rows, num_rows, k, d, head_dim);
-      alignas(64) Pair dims[kChunk];
-      store_pairs(dims, pairs.low);
-      store_pairs(dims + kWidth, pairs.high);
-      for (int64_t e = 0; e < kChunk && d + e < head_dim; e += kRowsAtOnce) {
-        std::memcpy(panels + ((d + e) * capacity + k * kRowsAtOnce), dims + e, kRowsAtOnce * sizeof(Pair));
+      const Eight eights[] = {__builtin_shufflevector(pairs.low, pairs.low, 0, 1, 2, 3, 4, 5, 6, 7),
+                              __builtin_shufflevector(pairs.low, pairs.low, 8, 9, 10, 11, 12, 13, 14, 15),
+                              __builtin_shufflevector(pairs.high, pairs.high, 0, 1, 2, 3, 4, 5, 6, 7),
+                              __builtin_shufflevector(pairs.high, pairs.high, 8, 9, 10, 11, 12, 13, 14, 15)};
+#pragma GCC unroll 4
+      for (int64_t e = 0; e < 4; ++e) {
+        const int64_t dim = d + e * kRowsAtOnce;
+        if (dim < head_dim) std::memcpy(panels + dim * capacity + k * kRowsAtOnce, &eights[e], sizeof(Eight));
       }
     }
   }
