@@ -221,6 +221,7 @@ void forward(const ForwardTask<bfloat16>& task) {
     const int64_t k1 = smaller(k0 + kForwardKeys, last_key);
     pack_rows(from_row(task.k, k0), k1 - k0, head_dim, scratch.keys);
     pack_row_pairs(from_row(task.v, k0), k1 - k0, head_dim, kForwardKeys / 2, scratch.values);
+    if (task.progress.call) task.progress.call(task.progress.argument);
     for (int64_t t = 0; t < task.num_tiles; ++t) {
       const int64_t begin = larger(k0, tiles[t].any_begin), end = smaller(k1, tiles[t].any_end);
       if (begin >= end) continue;
