@@ -14,11 +14,14 @@ constexpr int64_t kGroupTiles = 2;      // tiles whose queries are summed over b
 constexpr int64_t kBackwardKeys = 128;  // of a block
 constexpr int64_t kRowPairs = kGroupTiles * kLanes / 2;  // pairs of queries of a row of p or ds
 constexpr int64_t kGroupPairs = kRowsAtOnce / 2;         // pairs of keys of kRowsAtOnce
+// p and ds are kept times kRaise, which the sums are divided by at the end. Queries that spread over a power of two of keys have
+// p close to a power of two, above which rounding is coarsest; times 7/4 they are far from it, and p = 1 still has no error.
+constexpr float kRaise = 1.75f, kLog2Raise = 0.807354922f;
 
 // Where the parts of the scratch begin.
 struct Scratch {
   float* dq;             // [num_tiles][head_dim rounded up][kLanes]
-  float *lse, *delta;    // [num_tiles][kLanes]; lse: base 2; +inf where p must be 0
+  float *lse, *delta;    // [num_tiles][kLanes]; lse: base 2, less kLog2Raise; +inf where p must be 0
   float *dk, *dv;        // [dims by kChunk][kSuperBlockKeys][kChunk]
   Pair *queries, *gradients;            // [num_tiles][pair of dims][kLanes]
   Pair *query_pairs, *gradient_pairs;   // [groups of tiles][dims by kChunk][kRowPairs][kChunk]
@@ -71,7 +74,7 @@ void open_tile(const BackwardTask<bfloat16>& task, int64_t t, const Scratch& scr
   std::memset(scratch.dq + t * scratch.dq_size, 0, static_cast<size_t>(scratch.dq_size) * sizeof(float));
   for (int64_t i = 0; i < kLanes; ++i) {
     const bool has_gradient = i < n && task.lse[first + i] != -kInfinity;
-    scratch.lse[t * kLanes + i] = has_gradient ? task.lse[first + i] * kLog2E : kInfinity;
+    scratch.lse[t * kLanes + i] = has_gradient ? task.lse[first + i] * kLog2E - kLog2Raise : kInfinity;
     scratch.delta[t * kLanes + i] = has_gradient ? task.delta[first + i] : 0.0f;
   }
 }
@@ -80,7 +83,7 @@ void close_tile(const BackwardTask<bfloat16>& task, int64_t t, const Scratch& sc
   const int64_t first = (task.first_tile + t) * kLanes;
   const int64_t n = smaller(kLanes, task.visible.num_queries - first);
   alignas(64) float scale[kLanes];
-  for (float& one : scale) one = task.scale;
+  for (float& one : scale) one = task.scale / kRaise;
   transpose_out<Sum::kAccumulate>(scratch.dq + t * scratch.dq_size, n, task.head_dim, scale, from_row(task.dq, first));
 }
 
@@ -287,8 +290,8 @@ void backward(const BackwardTask<bfloat16>& task) {
         group_of_tiles(task, t, super, {k0, smaller(k0 + kBackwardKeys, end)}, scratch);
       }
     }
-    flush(scratch.dk, n, head_dim, task.scale, from_row(task.dk, super));
-    flush(scratch.dv, n, head_dim, 1.0f, from_row(task.dv, super));
+    flush(scratch.dk, n, head_dim, task.scale / kRaise, from_row(task.dk, super));
+    flush(scratch.dv, n, head_dim, 1.0f / kRaise, from_row(task.dv, super));
     if (task.progress.call) task.progress.call(task.progress.argument);
   }
   for (int64_t t = 0; t < task.num_tiles; ++t) close_tile(task, t, scratch);
