@@ -119,6 +119,7 @@ void bench_attention(const BenchAttentionOptions& options, std::ostream& out) {
   }
   const auto kernels = std::make_shared<KernelSet>("cpu");
   add_cpu_attention(*kernels, options.level);
+  out << describe_peaks(options.num_threads, options.level) << "\n";
   out << fmt::format("causal attention, {} {}, {} instructions; the share is of the fp32 multiply-adds of a core\n",
                      options.num_threads, options.num_threads == 1 ? "thread" : "threads", name(options.level));
   for (const BenchAttentionOptions::Case& c : options.cases) run_case(options, c, kernels, out);

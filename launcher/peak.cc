@@ -1,5 +1,6 @@
 #include "launcher/peak.h"
 
+#include <fmt/format.h>
 #include <time.h>
 
 #include <algorithm>
@@ -83,16 +84,31 @@ double thread_cpu_seconds() {
   return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
 }
 
-double measure_fma_peak(int num_threads, CpuLevel level) {
-  std::vector<double> gflops(static_cast<size_t>(num_threads));
+double average_of_threads(int num_threads, const std::function<double()>& measure) {
+  std::vector<double> results(static_cast<size_t>(num_threads));
   {
     std::vector<std::jthread> threads;
-    for (size_t i = 1; i < gflops.size(); ++i) {
-      threads.emplace_back([&gflops, level, i] { gflops[i] = gflops_of_this_core(level); });
+    for (size_t i = 1; i < results.size(); ++i) {
+      threads.emplace_back([&results, &measure, i] { results[i] = measure(); });
     }
-    gflops[0] = gflops_of_this_core(level);
+    results[0] = measure();
   }
-  return std::accumulate(gflops.begin(), gflops.end(), 0.0) / num_threads;
+  return std::accumulate(results.begin(), results.end(), 0.0) / num_threads;
+}
+
+double measure_fma_peak(int num_threads, CpuLevel level) {
+  return average_of_threads(num_threads, [level] { return gflops_of_this_core(level); });
+}
+
+std::string describe_peaks(int num_threads, CpuLevel level) {
+  std::string text = fmt::format("peak of a core, {} {}: {:.1f} GFLOP/s of fp32 multiply-adds ({})", num_threads,
+                                 num_threads == 1 ? "thread" : "threads", measure_fma_peak(num_threads, level),
+                                 name(vector_level(level)));
+  const double dot = measure_dot_peak(num_threads), amx = measure_amx_peak(num_threads, AmxOperands::kRegisters);
+  text += dot > 0 ? fmt::format(", {:.1f} of bf16 dot products", dot) : ", no bf16 dot products";
+  if (amx == 0) return text + ", no AMX";
+  return text + fmt::format(", {:.1f} of AMX in registers, {:.1f} with random operands from the first cache", amx,
+                            measure_amx_peak(num_threads, AmxOperands::kRandomFromCache));
 }
 
 }  // namespace longspan
