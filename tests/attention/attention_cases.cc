@@ -117,7 +117,7 @@ double largest_lse_error(const std::vector<double>& got, const std::vector<doubl
 
 Rounding rounding_of(CpuLevel level, DType dtype) {
   if (level < CpuLevel::kAvx512Bf16 || dtype != DType::kBFloat16) return {};
-  return {.output = 1.0 / 512, .gradient = 2.0 / 512, .lse = 4 * 2.7e-6};
+  return {.output = 1.0 / 256, .gradient = 2.0 / 256, .lse = 4 * 2.7e-6};
 }
 
 void expect_near(const Result& got, const Result& want, double tolerance, const Rounding& rounding) {
