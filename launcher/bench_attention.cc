@@ -45,6 +45,13 @@ Seconds time_case(const BenchAttentionOptions& options, const BenchAttentionOpti
   return seconds;
 }
 
+// GFLOP/s a core at which the level multiplies the dtype by itself, where that is not by fp32 multiply-adds; else 0.
+double product_peak(const BenchAttentionOptions& options, DType dtype) {
+  if (dtype != DType::kBFloat16) return 0;
+  if (options.level == CpuLevel::kAmx) return measure_amx_peak(options.num_threads, AmxOperands::kRegisters);
+  return options.level == CpuLevel::kAvx512Bf16 ? measure_dot_peak(options.num_threads) : 0;
+}
+
 void run_case(const BenchAttentionOptions& options, const BenchAttentionOptions::Case& c,
               std::shared_ptr<const KernelSet> kernels, std::ostream& out) {
   if (c.head_dim < 1 || c.num_tokens < 1) {
@@ -59,14 +66,18 @@ void run_case(const BenchAttentionOptions& options, const BenchAttentionOptions:
                          .memory = std::make_shared<CachingResource>(std::make_shared<HostResource>()),
                          .kernels = std::move(kernels)});
   const double before = measure_fma_peak(options.num_threads, options.level);
+  const double product_before = product_peak(options, c.dtype);
   const Seconds seconds = time_case(options, c, context);
   const double peak = std::max(before, measure_fma_peak(options.num_threads, options.level));
+  const double products = std::max(product_before, product_peak(options, c.dtype));
   const auto tokens = static_cast<double>(c.num_tokens);
   const double forward_gflop = 2e-9 * tokens * tokens * static_cast<double>(c.head_dim);
   const auto print = [&](const char* direction, double gflop, double took) {
-    out << fmt::format("{:<8}  {:<8}  head_dim {:>3}  {:>6} tokens  {:>7.1f} GFLOP/s a core  {:>5.1f}% of {:.1f}\n",
-                       direction, name(c.dtype), c.head_dim, c.num_tokens, gflop / took, 100 * gflop / took / peak, peak)
-        << std::flush;
+    const double rate = gflop / took;
+    out << fmt::format("{:<8}  {:<8}  head_dim {:>3}  {:>6} tokens  {:>7.1f} GFLOP/s a core  {:>5.1f}% of {:.1f}", direction,
+                       name(c.dtype), c.head_dim, c.num_tokens, rate, 100 * rate / peak, peak);
+    if (products > 0) out << fmt::format("  {:>5.1f}% of {:.1f} in bfloat16", 100 * rate / products, products);
+    out << "\n" << std::flush;
   };
   print("forward", forward_gflop, seconds.forward);
   print("backward", 2.5 * forward_gflop, seconds.backward);

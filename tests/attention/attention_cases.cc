@@ -127,12 +127,17 @@ double largest_lse_error(const std::vector<double>& got, const std::vector<doubl
   return largest;
 }
 
-void expect_near(const Result& got, const Result& want, double tolerance) {
-  EXPECT_LT(relative_error(got.output, want.output), tolerance);
-  EXPECT_LT(largest_lse_error(got.lse, want.lse), tolerance);
-  EXPECT_LT(relative_error(got.dq, want.dq), tolerance);
-  EXPECT_LT(relative_error(got.dk, want.dk), tolerance);
-  EXPECT_LT(relative_error(got.dv, want.dv), tolerance);
+Rounding rounding_of(CpuLevel level, DType dtype) {
+  if (level < CpuLevel::kAvx512Bf16 || dtype != DType::kBFloat16) return {};
+  return {.output = 1.0 / 256, .gradient = 2.0 / 256, .lse = 4 * 2.7e-6};
+}
+
+void expect_near(const Result& got, const Result& want, double tolerance, const Rounding& rounding) {
+  EXPECT_LT(relative_error(got.output, want.output), tolerance + rounding.output);
+  EXPECT_LT(largest_lse_error(got.lse, want.lse), tolerance + rounding.lse);
+  EXPECT_LT(relative_error(got.dq, want.dq), tolerance + rounding.gradient);
+  EXPECT_LT(relative_error(got.dk, want.dk), tolerance + rounding.gradient);
+  EXPECT_LT(relative_error(got.dv, want.dv), tolerance + rounding.output);
 }
 
 }  // namespace longspan::test

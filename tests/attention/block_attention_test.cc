@@ -49,7 +49,7 @@ TEST_P(CpuAttentionTest, MatchesTheReferenceInOneAndInManyPieces) {
       const std::vector<int64_t> whole = {0, p.num_keys}, pieces = {0, third, third, p.num_keys - 1, p.num_keys};
       for (const auto& cuts : {whole, pieces}) {
         const test::Result got = attend(context, t, intervals, cuts);
-        expect_near(got, want, 3e-6 * std::max(1.0, p.logit_scale));
+        expect_near(got, want, 3e-6 * std::max(1.0, p.logit_scale), test::rounding_of(GetParam(), dtype));
       }
     }
   }

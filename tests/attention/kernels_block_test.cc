@@ -21,6 +21,16 @@ class KernelsTest : public testing::TestWithParam<CpuLevel> {
   Context context(DType dtype, int num_threads = 1) const { return level_context(GetParam(), dtype, num_threads); }
 };
 
+constexpr DType kDTypes[] = {DType::kFloat32, DType::kBFloat16};
+
+void set(const Tensor& x, int64_t token, int64_t head, int64_t d, float value) {
+  if (x.dtype() == DType::kFloat32) {
+    x.view<float, 3>()(token, head, d) = value;
+  } else {
+    x.view<bfloat16, 3>()(token, head, d) = bfloat16(value);
+  }
+}
+
 void expect_same_bits(const test::Result& a, const test::Result& b) {
   EXPECT_EQ(a.output, b.output);
   EXPECT_EQ(a.lse, b.lse);
@@ -50,7 +60,7 @@ TEST_P(KernelsTest, RandomProblems) {
     std::vector<int64_t> cuts = {0, draw(p.num_keys + 1), draw(p.num_keys + 1), p.num_keys};
     std::sort(cuts.begin(), cuts.end());
     const test::Result want = attend(reference, test::as_double(reference, t), intervals, {0, p.num_keys});
-    test::expect_near(attend(context(dtype), t, intervals, cuts), want, 3e-6);
+    test::expect_near(attend(context(dtype), t, intervals, cuts), want, 3e-6, test::rounding_of(GetParam(), dtype));
   }
 }
 
@@ -64,22 +74,25 @@ TEST_P(KernelsTest, LogitsThatGrowFallOrStandOut) {
                        +[](int64_t j) { return j % 131 == 130 ? 500.0 : 0.0; },      // one-hot
                        +[](int64_t j) { return 7.9 * static_cast<double>(j / 64); },  // just below the rescale, each block
                        +[](int64_t j) { return j < 200 ? -3000.0 : 3000.0; }};
-  uint64_t seed = 10;
-  for (const auto& logit : shapes) {
-    SCOPED_TRACE(seed);
-    const test::Inputs t = test::make_inputs(context(DType::kFloat32), p, DType::kFloat32, ++seed);
-    // The first dim carries the logit: q = 4 there, k = logit; scale is 1/4.
-    for (int64_t i = 0; i < p.num_queries; ++i) t.q.view<float, 3>()(i, 0, 0) = 4;
-    for (int64_t j = 0; j < p.num_keys; ++j) t.k.view<float, 3>()(j, 0, 0) = static_cast<float>(logit(j));
-    const test::Result want = attend(reference, test::as_double(reference, t), intervals, {0, 400});
-    for (const std::vector<int64_t>& cuts : {std::vector<int64_t>{0, 400}, {0, 100, 300, 400}}) {
-      const test::Result got = attend(context(DType::kFloat32), t, intervals, cuts);
-      // Rounding a logit of size L costs L 2^-24 of p; the largest here is 3000.
-      EXPECT_LT(test::relative_error(got.output, want.output), 4e-4);
-      EXPECT_LT(test::largest_lse_error(got.lse, want.lse), 1e-6);
-      EXPECT_LT(test::relative_error(got.dv, want.dv), 4e-4);
-      for (const double d : got.dk) EXPECT_TRUE(std::isfinite(d));
-      for (const double d : got.dq) EXPECT_TRUE(std::isfinite(d));
+  for (const DType dtype : kDTypes) {
+    const test::Rounding rounding = test::rounding_of(GetParam(), dtype);
+    uint64_t seed = 10;
+    for (const auto& logit : shapes) {
+      SCOPED_TRACE(fmt::format("{} {}", name(dtype), seed));
+      const test::Inputs t = test::make_inputs(context(dtype), p, dtype, ++seed);
+      // The first dim carries the logit: q = 4 there, k = logit; scale is 1/4.
+      for (int64_t i = 0; i < p.num_queries; ++i) set(t.q, i, 0, 0, 4);
+      for (int64_t j = 0; j < p.num_keys; ++j) set(t.k, j, 0, 0, static_cast<float>(logit(j)));
+      const test::Result want = attend(reference, test::as_double(reference, t), intervals, {0, 400});
+      for (const std::vector<int64_t>& cuts : {std::vector<int64_t>{0, 400}, {0, 100, 300, 400}}) {
+        const test::Result got = attend(context(dtype), t, intervals, cuts);
+        // Rounding a logit of size L costs L 2^-24 of p; the largest here is 3000.
+        EXPECT_LT(test::relative_error(got.output, want.output), 4e-4 + rounding.output);
+        EXPECT_LT(test::largest_lse_error(got.lse, want.lse), 1e-6 + rounding.lse);
+        EXPECT_LT(test::relative_error(got.dv, want.dv), 4e-4 + rounding.output);
+        for (const double d : got.dk) EXPECT_TRUE(std::isfinite(d));
+        for (const double d : got.dq) EXPECT_TRUE(std::isfinite(d));
+      }
     }
   }
 }
@@ -105,10 +118,13 @@ TEST_P(KernelsTest, BackwardInManyChunks) {
   const Context reference = test::make_context(DType::kFloat64);
   const Problem p = {.num_queries = 1600, .num_keys = 1100, .num_heads = 2, .num_kv_heads = 1, .head_dim = 4,
                      .kind = Problem::Kind::kScattered};
-  const test::Inputs t = test::make_inputs(context(DType::kFloat32), p, DType::kFloat32, 2);
   const auto intervals = test::visible(p, 2);
-  test::expect_near(attend(context(DType::kFloat32), t, intervals, {0, p.num_keys}),
-                    attend(reference, test::as_double(reference, t), intervals, {0, p.num_keys}), 3e-6);
+  for (const DType dtype : kDTypes) {
+    const test::Inputs t = test::make_inputs(context(dtype), p, dtype, 2);
+    test::expect_near(attend(context(dtype), t, intervals, {0, p.num_keys}),
+                      attend(reference, test::as_double(reference, t), intervals, {0, p.num_keys}), 3e-6,
+                      test::rounding_of(GetParam(), dtype));
+  }
 }
 
 // The heads of a projection that makes q, k and v at once: [tokens, q heads | k heads | v heads, head_dim].
@@ -136,46 +152,54 @@ TEST_P(KernelsTest, ReadsStridedHeads) {
 }
 
 TEST_P(KernelsTest, KeysThatNobodySeesAreNotRead) {
-  const Context c = context(DType::kFloat32);
   const Problem p = {.num_queries = 90, .num_keys = 300, .num_heads = 2, .num_kv_heads = 1, .head_dim = 40};
   const std::vector<IndexInterval> intervals(90, {101, 173});
-  const test::Inputs clean = test::make_inputs(c, p, DType::kFloat32, 1);
-  const test::Inputs poisoned = test::make_inputs(c, p, DType::kFloat32, 1);
-  for (const Tensor& x : {poisoned.k, poisoned.v}) {
-    for (int64_t j = 0; j < 300; ++j) {
-      if (j < 101 || j >= 173) std::fill_n(x.select(0, j).data<float>(), 40, std::nanf(""));
+  for (const DType dtype : kDTypes) {
+    const Context c = context(dtype);
+    const test::Inputs clean = test::make_inputs(c, p, dtype, 1);
+    const test::Inputs poisoned = test::make_inputs(c, p, dtype, 1);
+    for (const Tensor& x : {poisoned.k, poisoned.v}) {
+      for (int64_t j = 0; j < 300; ++j) {
+        for (int64_t d = 0; d < 40 && (j < 101 || j >= 173); ++d) set(x, j, 0, d, std::nanf(""));
+      }
     }
+    expect_same_bits(attend(c, poisoned, intervals, {0, 300}), attend(c, clean, intervals, {0, 300}));
   }
-  expect_same_bits(attend(c, poisoned, intervals, {0, 300}), attend(c, clean, intervals, {0, 300}));
 }
 
 TEST_P(KernelsTest, QueriesThatSeeNothingOfABlockKeepTheirState) {
-  const Context c = context(DType::kFloat32);
   const Problem p = {.num_queries = 64, .num_keys = 50, .num_heads = 1, .num_kv_heads = 1, .head_dim = 10};
-  const test::Inputs t = test::make_inputs(c, p, DType::kFloat32, 1);
   std::vector<IndexInterval> intervals(64, {0, 50});
   for (size_t i = 0; i < 64; i += 3) intervals[i] = {20, 20};
   const KeyIntervals visible(intervals, {{.start = 0, .stride = 1, .length = 50}});
-  const AttentionState state = {.output = test::random_tensor(c, {64, 1, 10}, DType::kFloat32, 2, "o"),
-                                .lse = test::random_tensor(c, {1, 64}, DType::kFloat32, 2, "lse", 100)};
-  const auto output = values(state.output), lse = values(state.lse);
-  c.kernels<BlockAttention>().forward(c, {.q = t.q, .k = t.k, .v = t.v, .visible = &visible, .scale = 1}, state);
-  for (size_t i = 0; i < 64; i += 3) {
-    EXPECT_EQ(values(state.lse)[i], lse[i]);
-    for (size_t d = 0; d < 10; ++d) EXPECT_EQ(values(state.output)[i * 10 + d], output[i * 10 + d]);
+  for (const DType dtype : kDTypes) {
+    const Context c = context(dtype);
+    const test::Inputs t = test::make_inputs(c, p, dtype, 1);
+    const AttentionState state = {.output = test::random_tensor(c, {64, 1, 10}, DType::kFloat32, 2, "o"),
+                                  .lse = test::random_tensor(c, {1, 64}, DType::kFloat32, 2, "lse", 100)};
+    const auto output = values(state.output), lse = values(state.lse);
+    c.kernels<BlockAttention>().forward(c, {.q = t.q, .k = t.k, .v = t.v, .visible = &visible, .scale = 1}, state);
+    for (size_t i = 0; i < 64; i += 3) {
+      EXPECT_EQ(values(state.lse)[i], lse[i]);
+      for (size_t d = 0; d < 10; ++d) EXPECT_EQ(values(state.output)[i * 10 + d], output[i * 10 + d]);
+    }
   }
 }
 
 TEST_P(KernelsTest, NotANumberIsNotHidden) {
-  const Context c = context(DType::kFloat32);
   const Problem p = {.num_queries = 50, .num_keys = 50, .num_heads = 1, .num_kv_heads = 1, .head_dim = 8};
-  const test::Inputs t = test::make_inputs(c, p, DType::kFloat32, 1);
-  t.q.view<float, 3>()(7, 0, 3) = std::nanf("");
-  const test::Result r = attend(c, t, test::visible(p, 1), {0, 50});
-  for (size_t i = 0; i < 50; ++i) EXPECT_EQ(std::isnan(r.lse[i]), i == 7) << i;
-  EXPECT_TRUE(std::isnan(r.output[7 * 8]));
-  EXPECT_TRUE(std::isnan(r.dq[7 * 8]));
-  EXPECT_TRUE(std::isnan(r.dk[0]));
+  for (const DType dtype : kDTypes) {
+    for (const float bad : {std::nanf(""), INFINITY}) {
+      const Context c = context(dtype);
+      const test::Inputs t = test::make_inputs(c, p, dtype, 1);
+      set(t.q, 7, 0, 3, bad);
+      const test::Result r = attend(c, t, test::visible(p, 1), {0, 50});
+      for (size_t i = 0; i < 50; ++i) EXPECT_EQ(std::isnan(r.lse[i]), i == 7) << i;
+      EXPECT_TRUE(std::isnan(r.output[7 * 8]));
+      EXPECT_TRUE(std::isnan(r.dq[7 * 8]));
+      EXPECT_TRUE(std::isnan(r.dk[0]));
+    }
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Levels, KernelsTest, testing::ValuesIn(supported_cpu_levels()),

@@ -26,6 +26,7 @@ HeadKernels<float> kernels_of<float>(CpuLevel level) {
 template <>
 HeadKernels<bfloat16> kernels_of<bfloat16>(CpuLevel level) {
 #if defined(__x86_64__)
+  if (level == CpuLevel::kAvx512Bf16) return avx512_bf16::bfloat16_kernels();
   if (level == CpuLevel::kAvx512) return avx512::bfloat16_kernels();
   if (level == CpuLevel::kAvx2) return avx2::bfloat16_kernels();
 #endif
@@ -92,7 +93,7 @@ class CpuAttention final : public BlockAttention {
  public:
   explicit CpuAttention(CpuLevel level)
       : float_kernels_(kernels_of<float>(vector_level(level))),
-        bfloat16_kernels_(kernels_of<bfloat16>(vector_level(level))) {}
+        bfloat16_kernels_(kernels_of<bfloat16>(std::min(level, CpuLevel::kAvx512Bf16))) {}
 
  private:
   void do_forward(const Context& context, const AttentionBlock& block, const AttentionState& state) const override {
@@ -126,8 +127,8 @@ class CpuAttention final : public BlockAttention {
                           const AttentionState& state) {
     const int64_t num_heads = block.q.size(1), group = num_heads / block.k.size(1), head_dim = block.q.size(2);
     const auto num_tiles = static_cast<int64_t>(block.visible->tiles().size());
-    const int64_t num_strips = (num_tiles + kForwardTiles - 1) / kForwardTiles;
-    const Tensor scratch = thread_scratch(context, forward_scratch(head_dim));
+    const int64_t per_strip = kernels.forward_tiles, num_strips = (num_tiles + per_strip - 1) / per_strip;
+    const Tensor scratch = thread_scratch(context, kernels.forward_scratch(head_dim));
     // The last strips of a causal shard see most keys; they go first, so that no thread ends long after the others.
     parallel_tasks(context, num_heads * num_strips, [&](int64_t task, int thread) {
       const int64_t head = task % num_heads, strip = num_strips - 1 - task / num_heads;
@@ -137,8 +138,8 @@ class CpuAttention final : public BlockAttention {
                        .output = head_of<float>(state.output, head),
                        .lse = state.lse.data<float>() + head * block.q.size(0),
                        .visible = visibility_of(*block.visible),
-                       .first_tile = strip * kForwardTiles,
-                       .num_tiles = std::min(kForwardTiles, num_tiles - strip * kForwardTiles),
+                       .first_tile = strip * per_strip,
+                       .num_tiles = std::min(per_strip, num_tiles - strip * per_strip),
                        .head_dim = head_dim,
                        .scale = static_cast<float>(block.scale),
                        .scratch = scratch_of(scratch, thread),
@@ -168,7 +169,7 @@ class CpuAttention final : public BlockAttention {
     const int64_t head_dim = block.q.size(2), num_kv_heads = block.k.size(1), num_keys = block.k.size(0);
     const auto num_tiles = static_cast<int64_t>(block.visible->tiles().size());
     const BackwardGrid grid = choose_grid(num_tiles, num_keys, num_kv_heads);
-    const Tensor scratch = thread_scratch(context, backward_scratch(grid.tiles_per_chunk, head_dim));
+    const Tensor scratch = thread_scratch(context, kernels.backward_scratch(grid.tiles_per_chunk, head_dim));
     for (int64_t wave = 0; wave < grid.size; ++wave) {
       parallel_tasks(context, num_kv_heads * grid.size, [&](int64_t task, int thread) {
         const int64_t piece = task / num_kv_heads, chunk = (wave + piece) % grid.size;

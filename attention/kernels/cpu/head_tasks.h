@@ -13,7 +13,7 @@
 namespace longspan {
 
 constexpr int64_t kLanes = KeyIntervals::kTileQueries;  // queries of a tile
-constexpr int64_t kForwardTiles = 4;                    // tiles that share a block of keys in cache
+constexpr int64_t kForwardTiles = 4;                    // tiles that share a block of keys in cache, of float kernels
 constexpr int64_t kBlockKeys = 64;                      // keys of a tile of scores
 constexpr int64_t kSuperBlockKeys = 256;                // backward: keys whose k, v, dk, dv stay in cache
 
@@ -43,13 +43,13 @@ struct ForwardTask {
   Rows<float> output;
   float* lse = nullptr;  // [num_queries]
   Visibility visible;
-  int64_t first_tile = 0, num_tiles = 0;  // at most kForwardTiles
+  int64_t first_tile = 0, num_tiles = 0;  // at most the kernels' forward_tiles
   int64_t head_dim = 0;
   float scale = 1;
-  float* scratch = nullptr;  // forward_scratch(head_dim) floats
+  float* scratch = nullptr;  // aligned as vectors like it
   Progress progress;
 };
-constexpr int64_t forward_scratch(int64_t head_dim) {
+constexpr int64_t vector_forward_scratch(int64_t head_dim) {
   return 2 * kForwardTiles * head_dim * kLanes + kBlockKeys * kLanes + 2 * kBlockKeys * head_dim;
 }
 
@@ -65,10 +65,10 @@ struct BackwardTask {
   int64_t key_begin = 0, key_end = 0;
   int64_t head_dim = 0;
   float scale = 1;
-  float* scratch = nullptr;  // backward_scratch(num_tiles, head_dim) floats
+  float* scratch = nullptr;  // aligned as vectors like it
   Progress progress;
 };
-constexpr int64_t backward_scratch(int64_t num_tiles, int64_t head_dim) {
+constexpr int64_t vector_backward_scratch(int64_t num_tiles, int64_t head_dim) {
   return num_tiles * (3 * head_dim + 2) * kLanes + 2 * kBlockKeys * kLanes + 2 * (kSuperBlockKeys + kLanes) * head_dim;
 }
 
@@ -88,6 +88,10 @@ struct HeadKernels {
   void (*backward)(const BackwardTask<T>&) = nullptr;
   void (*delta)(const DeltaTask<T, T>&) = nullptr;
   void (*delta_of_accumulator)(const DeltaTask<float, T>&) = nullptr;
+  int64_t forward_tiles = 0;  // at most in a task
+  // Floats of scratch.
+  int64_t (*forward_scratch)(int64_t head_dim) = nullptr;
+  int64_t (*backward_scratch)(int64_t num_tiles, int64_t head_dim) = nullptr;
 };
 
 namespace portable {
@@ -102,5 +106,8 @@ namespace avx512 {
 HeadKernels<float> float_kernels();
 HeadKernels<bfloat16> bfloat16_kernels();
 }  // namespace avx512
+namespace avx512_bf16 {
+HeadKernels<bfloat16> bfloat16_kernels();
+}  // namespace avx512_bf16
 
 }  // namespace longspan

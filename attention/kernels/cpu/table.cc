@@ -6,7 +6,13 @@ namespace {
 
 template <class T>
 HeadKernels<T> kernels() {
-  return {.forward = forward<T>, .backward = backward<T>, .delta = delta<T, T>, .delta_of_accumulator = delta<float, T>};
+  return {.forward = forward<T>,
+          .backward = backward<T>,
+          .delta = delta<T, T>,
+          .delta_of_accumulator = delta<float, T>,
+          .forward_tiles = kForwardTiles,
+          .forward_scratch = vector_forward_scratch,
+          .backward_scratch = vector_backward_scratch};
 }
 
 }  // namespace

@@ -54,13 +54,15 @@ inline Quad load_quad(const float* p) {
 inline Quad load_quad(const bfloat16* p) { return Quad{widen(p[0]), widen(p[1]), widen(p[2]), widen(p[3])}; }
 inline void store_quad(float* p, Quad q) { std::memcpy(p, &q, sizeof q); }
 
-template <class T>
-inline Quads load_transposed(const T* p, int64_t stride) {
-  const Quad a = load_quad(p), b = load_quad(p + stride), c = load_quad(p + 2 * stride), d = load_quad(p + 3 * stride);
+inline Quads transposed(Quad a, Quad b, Quad c, Quad d) {
   const Quad ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5), ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
   const Quad cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5), cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
   return {{__builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5), __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7),
            __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5), __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7)}};
+}
+template <class T>
+inline Quads load_transposed(const T* p, int64_t stride) {
+  return transposed(load_quad(p), load_quad(p + stride), load_quad(p + 2 * stride), load_quad(p + 3 * stride));
 }
 
 // tile[d][i] = factor * rows[i][d] for the lanes i < num_rows; the others are 0.
@@ -107,6 +109,7 @@ inline void transpose_out(const float* tile, int64_t num_rows, int64_t head_dim,
 // Copies of a tile's interval bounds, padded with lanes that see nothing.
 struct LaneBounds {
   alignas(64) int32_t begin[kLanes], end[kLanes];
+  LaneBounds() = default;
   LaneBounds(const Visibility& visible, int64_t first_query) {
     for (int64_t i = 0; i < kLanes; ++i) {
       const bool exists = first_query + i < visible.num_queries;
