@@ -81,9 +81,16 @@ struct DeltaTask {
   float* sums = nullptr;
 };
 
+// How much work a task should have.
+struct TaskSizes {
+  int64_t forward_tiles = kForwardTiles;
+  int64_t backward_tokens = 512;  // queries, and keys; with fewer, opening and closing tiles shows
+};
+
 // What one instruction set offers.
 template <class T>
 struct HeadKernels {
+  TaskSizes sizes;
   void (*forward)(const ForwardTask<T>&) = nullptr;
   void (*backward)(const BackwardTask<T>&) = nullptr;
   void (*delta)(const DeltaTask<T, T>&) = nullptr;

@@ -6,7 +6,11 @@ namespace {
 
 template <class T>
 HeadKernels<T> kernels() {
-  return {.forward = forward<T>, .backward = backward<T>, .delta = delta<T, T>, .delta_of_accumulator = delta<float, T>};
+  return {.sizes = {},
+          .forward = forward<T>,
+          .backward = backward<T>,
+          .delta = delta<T, T>,
+          .delta_of_accumulator = delta<float, T>};
 }
 
 }  // namespace
