@@ -6,9 +6,9 @@
 
 namespace longspan::LS_CPU_LEVEL {
 
-// Rows summed at a time, times two vectors: as many as fit the level's registers (32, 16, 16) beside two vectors of b and
-// one of a; the portable level may not fuse, so there products need registers, too.
-#if defined(__AVX512F__)
+// Rows summed at a time, times two vectors: as many as fit the level's registers (32, 16; of the portable level 32 on Arm,
+// else 16) beside two vectors of b and one of a; where products are not fused they need registers, too.
+#if defined(__AVX512F__) || defined(__aarch64__)
 constexpr int kRows = 8;
 #elif defined(__AVX2__)
 constexpr int kRows = 6;
