@@ -138,10 +138,7 @@ BenchAttentionOptions bench_attention_options(const config::RunConfig& config) {
     if (narrowed && one.dtype != dtype) continue;
     if (config.model().has_head_dim()) one.head_dim = config.model().head_dim();
     if (config.data().has_sequence_length()) one.num_tokens = config.data().sequence_length();
-    const auto same = [&](const auto& other) {
-      return other.dtype == one.dtype && other.head_dim == one.head_dim && other.num_tokens == one.num_tokens;
-    };
-    if (std::none_of(cases.begin(), cases.end(), same)) cases.push_back(one);
+    if (std::find(cases.begin(), cases.end(), one) == cases.end()) cases.push_back(one);
   }
   options.cases = cases;
   return options;

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <condition_variable>
 #include <exception>
 #include <mutex>
 
@@ -62,6 +63,62 @@ void parallel_tasks(const Context& context, int64_t count, const std::function<v
       const int64_t task = next.fetch_add(1, std::memory_order_relaxed);
       if (task >= count) return;
       body(task, thread);
+      if (thread == 0) context.progress();
+    }
+  });
+}
+
+namespace {
+
+// Tasks handed to threads; a thread that finds none ready waits for the others. After a failure there are no more tasks.
+class TaskQueue {
+ public:
+  explicit TaskQueue(OrderedTasks tasks) : tasks_(std::move(tasks)) {}
+
+  int64_t take() {
+    std::unique_lock lock(mutex_);
+    while (true) {
+      if (failed_ || tasks_.all_taken()) return OrderedTasks::kNone;
+      if (const int64_t task = tasks_.take(); task != OrderedTasks::kNone) {
+        if (tasks_.all_taken()) changed_.notify_all();
+        return task;
+      }
+      changed_.wait(lock);
+    }
+  }
+  void finish(int64_t task) {
+    const std::lock_guard lock(mutex_);
+    tasks_.finish(task);
+    changed_.notify_all();
+  }
+  void fail() {
+    const std::lock_guard lock(mutex_);
+    failed_ = true;
+    changed_.notify_all();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  OrderedTasks tasks_;
+  bool failed_ = false;
+};
+
+}  // namespace
+
+void parallel_tasks(const Context& context, OrderedTasks tasks, const std::function<void(int64_t, int)>& body) {
+  if (tasks.size() == 0) return;
+  const int num_threads = static_cast<int>(std::min<int64_t>(context.num_threads(), tasks.size()));
+  TaskQueue queue(std::move(tasks));
+  on_threads(num_threads, [&](int thread) {
+    for (int64_t task = queue.take(); task != OrderedTasks::kNone; task = queue.take()) {
+      try {
+        body(task, thread);
+      } catch (...) {
+        queue.fail();
+        throw;
+      }
+      queue.finish(task);
       if (thread == 0) context.progress();
     }
   });

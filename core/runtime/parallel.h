@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "core/runtime/context.h"
+#include "core/runtime/ordered_tasks.h"
 
 namespace longspan {
 
@@ -17,6 +18,10 @@ void parallel_for(const Context& context, int64_t count, int64_t grain,
 // Calls body(task, thread) for each task in [0, count), handed out one by one; for tasks of uneven cost. The calling
 // thread, number 0, calls context.progress() between its tasks.
 void parallel_tasks(const Context& context, int64_t count,
+                    const std::function<void(int64_t task, int thread)>& body);
+
+// The same for tasks of which some may not run at the same time.
+void parallel_tasks(const Context& context, OrderedTasks tasks,
                     const std::function<void(int64_t task, int thread)>& body);
 
 }  // namespace longspan

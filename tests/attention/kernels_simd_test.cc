@@ -28,7 +28,7 @@ std::vector<float> exp2_of(CpuLevel level, std::vector<float> x) {
   return y;
 }
 
-float sum_of(CpuLevel level, const float* x) {
+float sum_of([[maybe_unused]] CpuLevel level, const float* x) {
 #if defined(__x86_64__)
   if (vector_level(level) == CpuLevel::kAvx512) return avx512::probe_sum(x);
   if (level == CpuLevel::kAvx2) return avx2::probe_sum(x);

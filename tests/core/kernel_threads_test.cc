@@ -78,6 +78,36 @@ TEST(ParallelThreads, TasksRunOnceEach) {
   for (const auto& hit : hits) EXPECT_EQ(hit, 1);
 }
 
+// Each task appends to the lists of the two things it holds; only what keeps them apart makes that safe, and the order.
+TEST(ParallelThreads, TasksThatHoldTheSameThingKeepTheirOrder) {
+  const Context context = two_threads();
+  constexpr int64_t kThings = 7;
+  std::vector<OrderedTasks::Holds> holds;
+  for (int64_t i = 0; i < 500; ++i) holds.push_back({i * i % kThings, kThings + i * 3 % kThings});
+  std::vector<std::vector<int64_t>> order(2 * kThings), want(2 * kThings);
+  for (size_t i = 0; i < holds.size(); ++i) {
+    for (const int64_t thing : holds[i]) want[static_cast<size_t>(thing)].push_back(static_cast<int64_t>(i));
+  }
+  parallel_tasks(context, OrderedTasks(holds), [&](int64_t task, int) {
+    for (const int64_t thing : holds[static_cast<size_t>(task)]) order[static_cast<size_t>(thing)].push_back(task);
+  });
+  EXPECT_EQ(order, want);
+}
+
+// The thread that waits for the task that fails must not wait for ever.
+TEST(ParallelThreads, AFailureEndsTheTasksThatWaitForIt) {
+  const Context context = two_threads();
+  const std::vector<OrderedTasks::Holds> holds(50, {0, 1});
+  std::atomic<int> begun{0};
+  expect_error(ErrorKind::kData, {"the third"}, [&] {
+    parallel_tasks(context, OrderedTasks(holds), [&](int64_t task, int) {
+      ++begun;
+      if (task == 2) raise(ErrorKind::kData, "the third");
+    });
+  });
+  EXPECT_EQ(begun, 3);
+}
+
 TEST(ParallelThreads, AnExceptionComesBack) {
   const Context context = two_threads();
   expect_error(ErrorKind::kData, {"in the second half"}, [&] {

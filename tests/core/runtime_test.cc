@@ -279,5 +279,23 @@ TEST(Parallel, OneThreadDoesItAllAndReportsProgress) {
   EXPECT_EQ(calls, 1);
 }
 
+TEST(OrderedTasks, StartInOrderUnlessTheyHoldTheSame) {
+  OrderedTasks tasks(std::vector<OrderedTasks::Holds>{{0, 10}, {0, 11}, {1, 11}, {2, 12}, {0, 10}});
+  EXPECT_EQ(tasks.size(), 5);
+  EXPECT_EQ(tasks.take(), 0);
+  EXPECT_EQ(tasks.take(), 3);  // 1 waits for 0, 2 for 1, 4 for 1 and 0
+  EXPECT_EQ(tasks.take(), OrderedTasks::kNone);
+  tasks.finish(3);
+  EXPECT_EQ(tasks.take(), OrderedTasks::kNone);
+  tasks.finish(0);
+  EXPECT_EQ(tasks.take(), 1);
+  EXPECT_EQ(tasks.take(), OrderedTasks::kNone);
+  tasks.finish(1);
+  EXPECT_EQ(tasks.take(), 2);
+  EXPECT_FALSE(tasks.all_taken());
+  EXPECT_EQ(tasks.take(), 4);
+  EXPECT_TRUE(tasks.all_taken());
+}
+
 }  // namespace
 }  // namespace longspan

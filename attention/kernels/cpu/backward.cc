@@ -64,25 +64,24 @@ void close_tile(const BackwardTask<T>& task, int64_t t, const Scratch& scratch) 
                                   from_row(task.dq, first));
 }
 
-// scores -> p, dp -> ds = p (dp - delta) scale.
+// scores -> p, dp -> ds = p (dp - delta) scale, for num_keys keys and the lanes of vectors [first, last).
 struct SoftmaxGradient {
   const float* lse;
   const float* delta;
   float scale;
-  const LaneBounds* bounds;  // null: every lane sees every key
-  int64_t first_key, num_keys;
+  int64_t num_keys;
+  int first, last;
   float *scores, *dp;
 };
 
 void softmax_gradient(const SoftmaxGradient& x) {
   const FloatV to_base2 = broadcast(x.scale * kLog2E), scale = broadcast(x.scale);
-  for (int v = 0; v < kVectors; ++v) {
+  for (int v = x.first; v < x.last; ++v) {
     const FloatV lse = load(x.lse + v * kWidth), delta = load(x.delta + v * kWidth);
     for (int64_t r = 0; r < x.num_keys; ++r) {
       float* s = x.scores + r * kLanes + v * kWidth;
       float* dp = x.dp + r * kLanes + v * kWidth;
-      FloatV p = exp2(load(s) * to_base2 - lse);
-      if (x.bounds) p = select(sees(*x.bounds, v, x.first_key + r), p, FloatV{});
+      const FloatV p = exp2(load(s) * to_base2 - lse);
       store(s, p);
       store(dp, p * (load(dp) * scale - delta));
     }
@@ -95,28 +94,79 @@ struct SuperBlock {
   int64_t first, num_keys;
 };
 
+// One tile and the keys of one block.
+struct Block {
+  Rows<const float> k, v;  // from the first of `keys` on
+  Rows<float> dk, dv;
+  KeySpan keys;
+  const float *queries, *gradients;  // [head_dim][kLanes]
+  const float *lse, *delta;
+  float* dq;                 // [head_dim][kLanes]
+  Rows<const float> q, g;    // as rows
+  float *scores, *dp;        // p and ds of the block, [keys][kLanes]
+  int64_t num_lanes;         // that exist
+};
+
+// What its keys and kNumLanes lanes from `lane` on add to dq, dk and dv; bounds where some do not see some of the keys.
+template <int64_t kNumLanes>
+void lanes_gradient(const Block& x, int64_t lane, const LaneBounds* bounds, int64_t head_dim, float scale) {
+  const int64_t n = x.keys.size(), num_lanes = smaller(kNumLanes, x.num_lanes - lane);
+  float *scores = x.scores + lane, *dp = x.dp + lane;
+  product<Operand::kRowMajor, Sum::kAssign, kNumLanes>(x.k, n, x.queries + lane, head_dim, scores);
+  product<Operand::kRowMajor, Sum::kAssign, kNumLanes>(x.v, n, x.gradients + lane, head_dim, dp);
+  softmax_gradient({x.lse, x.delta, scale, n, static_cast<int>(lane / kWidth),
+                    static_cast<int>((lane + kNumLanes) / kWidth), x.scores, x.dp});
+  if (bounds) {
+    for_masked(*bounds, x.keys, lane, kNumLanes, [&](int64_t j, int v) {
+      const int64_t at = (j - x.keys.begin) * kLanes + v * kWidth;
+      const IntV seen = sees(*bounds, v, j);
+      store(x.scores + at, select(seen, load(x.scores + at), FloatV{}));
+      store(x.dp + at, select(seen, load(x.dp + at), FloatV{}));
+    });
+  }
+  product_by_lanes(scores, n, from_row(x.g, lane), head_dim, num_lanes, x.dv);
+  product_by_lanes(dp, n, from_row(x.q, lane), head_dim, num_lanes, x.dk);
+  product<Operand::kColumnMajor, Sum::kAccumulate, kNumLanes>(x.k, head_dim, dp, n, x.dq + lane);
+}
+
 template <class T>
 void tile_gradient(const BackwardTask<T>& task, int64_t t, const SuperBlock& super, const Scratch& scratch) {
   const KeyIntervals::Tile& tile = task.visible.tiles[task.first_tile + t];
-  const int64_t begin = larger(super.first, tile.any_begin);
-  const int64_t end = smaller(super.first + super.num_keys, tile.any_end);
-  if (begin >= end) return;
-  const int64_t head_dim = task.head_dim, tile_size = head_dim * kLanes;
-  const int64_t first = (task.first_tile + t) * kLanes, n_lanes = smaller(kLanes, task.visible.num_queries - first);
-  const Rows<const float> q = as_float(from_row(task.q, first), n_lanes, head_dim, scratch.wide_q);
-  const Rows<const float> g = as_float(from_row(task.doutput, first), n_lanes, head_dim, scratch.wide_g);
-  const LaneBounds bounds(task.visible, first);
-  float *scores = scratch.scores, *dp = scratch.dp;
-  for (int64_t k0 = begin; k0 < end; k0 += kBlockKeys) {
-    const int64_t n = smaller(kBlockKeys, end - k0);
-    const Rows<const float> k = from_row(super.keys, k0 - super.first), v = from_row(super.values, k0 - super.first);
-    product<Operand::kRowMajor, Sum::kAssign>(k, n, scratch.queries + t * tile_size, head_dim, scores);
-    product<Operand::kRowMajor, Sum::kAssign>(v, n, scratch.gradients + t * tile_size, head_dim, dp);
-    softmax_gradient({scratch.lse + t * kLanes, scratch.delta + t * kLanes, task.scale,
-                      all_see(tile, k0, k0 + n) ? nullptr : &bounds, k0, n, scores, dp});
-    product_by_lanes(scores, n, g, head_dim, n_lanes, from_row(task.dv, k0));
-    product_by_lanes(dp, n, q, head_dim, n_lanes, from_row(task.dk, k0));
-    product<Operand::kColumnMajor, Sum::kAccumulate>(k, head_dim, dp, n, scratch.dq + t * tile_size);
+  const KeySpan seen = common({super.first, super.first + super.num_keys}, {tile.any_begin, tile.any_end});
+  if (seen.empty()) return;
+  const int64_t head_dim = task.head_dim, at = t * head_dim * kLanes, first = (task.first_tile + t) * kLanes;
+  const int64_t num_lanes = smaller(kLanes, task.visible.num_queries - first);
+  Block block = {.k = {}, .v = {}, .dk = {}, .dv = {}, .keys = {},
+                 .queries = scratch.queries + at, .gradients = scratch.gradients + at,
+                 .lse = scratch.lse + t * kLanes, .delta = scratch.delta + t * kLanes, .dq = scratch.dq + at,
+                 .q = as_float(from_row(task.q, first), num_lanes, head_dim, scratch.wide_q),
+                 .g = as_float(from_row(task.doutput, first), num_lanes, head_dim, scratch.wide_g),
+                 .scores = scratch.scores, .dp = scratch.dp, .num_lanes = num_lanes};
+  const auto set_keys = [&](KeySpan part) {
+    block.keys = part;
+    block.k = from_row(super.keys, part.begin - super.first);
+    block.v = from_row(super.values, part.begin - super.first);
+    block.dk = from_row(task.dk, part.begin);
+    block.dv = from_row(task.dv, part.begin);
+  };
+  for (int64_t k0 = seen.begin; k0 < seen.end; k0 += kBlockKeys) {
+    const KeySpan keys = common(seen, {k0, k0 + kBlockKeys});
+    if (all_see(tile, keys.begin, keys.end)) {
+      set_keys(keys);
+      lanes_gradient<kLanes>(block, 0, nullptr, head_dim, task.scale);
+      continue;
+    }
+    const LaneBounds bounds(task.visible, first);
+    for_edge_parts(
+        bounds, keys,
+        [&](KeySpan part) {
+          set_keys(part);
+          lanes_gradient<kLanes>(block, 0, &bounds, head_dim, task.scale);
+        },
+        [&](int64_t lane, KeySpan part) {
+          set_keys(part);
+          lanes_gradient<kHalfLanes>(block, lane, &bounds, head_dim, task.scale);
+        });
   }
 }
 

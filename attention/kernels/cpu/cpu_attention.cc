@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "attention/kernels/block_attention.h"
+#include "attention/kernels/cpu/division.h"
 #include "attention/kernels/cpu/head_tasks.h"
 #include "core/base/cpu_level.h"
 #include "core/runtime/parallel.h"
@@ -54,40 +55,11 @@ Progress progress_of(const Context& context, int thread) {
   return {.call = [](const void* c) { static_cast<const Context*>(c)->progress(); }, .argument = &context};
 }
 
-// How backward is cut into chunks of queries and pieces of keys, `size` of each. In wave w, piece j meets chunk
-// (w + j) mod size: no two tasks of a wave share rows of dq, dk or dv, and each row is added to in the order of the waves.
-// A function of the shape alone: sums have one order whatever the number of threads, and need no partial copies.
-struct BackwardGrid {
-  int64_t size = 1;
-  int64_t tiles_per_chunk = 0, keys_per_piece = 0;
-};
-
-BackwardGrid choose_grid(int64_t num_tiles, int64_t num_keys, int64_t num_kv_heads) {
-  constexpr int64_t kTasksPerWave = 64;  // enough for many threads, though later waves of a causal shard have fewer
-  constexpr int64_t kLeastTokens = 512;  // below, transposition and start-up show
-  constexpr int64_t kMostTiles = 8192 / kLanes;  // bounds the scratch of a thread
-  const auto divide_up = [](int64_t a, int64_t b) { return (a + b - 1) / b; };
-  const int64_t longest = std::max(num_tiles * kLanes, num_keys);
-  const int64_t useful = std::min(divide_up(kTasksPerWave, num_kv_heads), longest / kLeastTokens);
-  const int64_t size = std::max({int64_t{1}, useful, divide_up(num_tiles, kMostTiles)});
-  return {.size = size,
-          .tiles_per_chunk = divide_up(num_tiles, size),
-          .keys_per_piece = divide_up(divide_up(num_keys, size), kBlockKeys) * kBlockKeys};
-}
-
 // Floats for each thread, aligned as vectors like it.
 Tensor thread_scratch(const Context& context, int64_t num_floats) {
   return context.empty({context.num_threads(), num_floats}, DType::kFloat32, MemoryTag::kWorkspace);
 }
 float* scratch_of(const Tensor& scratch, int thread) { return scratch.data<float>() + thread * scratch.size(1); }
-
-template <class T>
-bool sees_some(const BackwardTask<T>& work) {
-  const KeyIntervals::Tile* tiles = work.visible.tiles + work.first_tile;
-  return std::any_of(tiles, tiles + work.num_tiles, [&](const KeyIntervals::Tile& tile) {
-    return std::max<int64_t>(tile.any_begin, work.key_begin) < std::min<int64_t>(tile.any_end, work.key_end);
-  });
-}
 
 class CpuAttention final : public BlockAttention {
  public:
@@ -126,20 +98,18 @@ class CpuAttention final : public BlockAttention {
   static void run_forward(const Context& context, const HeadKernels<T>& kernels, const AttentionBlock& block,
                           const AttentionState& state) {
     const int64_t num_heads = block.q.size(1), group = num_heads / block.k.size(1), head_dim = block.q.size(2);
-    const auto num_tiles = static_cast<int64_t>(block.visible->tiles().size());
-    const int64_t per_strip = kernels.forward_tiles, num_strips = (num_tiles + per_strip - 1) / per_strip;
+    const std::vector<ForwardStrip> strips = divide_forward(*block.visible, num_heads, kernels.sizes);
     const Tensor scratch = thread_scratch(context, kernels.forward_scratch(head_dim));
-    // The last strips of a causal shard see most keys; they go first, so that no thread ends long after the others.
-    parallel_tasks(context, num_heads * num_strips, [&](int64_t task, int thread) {
-      const int64_t head = task % num_heads, strip = num_strips - 1 - task / num_heads;
-      kernels.forward({.q = head_of<const T>(block.q, head),
-                       .k = head_of<const T>(block.k, head / group),
-                       .v = head_of<const T>(block.v, head / group),
-                       .output = head_of<float>(state.output, head),
-                       .lse = state.lse.data<float>() + head * block.q.size(0),
+    parallel_tasks(context, static_cast<int64_t>(strips.size()), [&](int64_t task, int thread) {
+      const ForwardStrip& strip = strips[static_cast<size_t>(task)];
+      kernels.forward({.q = head_of<const T>(block.q, strip.head),
+                       .k = head_of<const T>(block.k, strip.head / group),
+                       .v = head_of<const T>(block.v, strip.head / group),
+                       .output = head_of<float>(state.output, strip.head),
+                       .lse = state.lse.data<float>() + strip.head * block.q.size(0),
                        .visible = visibility_of(*block.visible),
-                       .first_tile = strip * per_strip,
-                       .num_tiles = std::min(per_strip, num_tiles - strip * per_strip),
+                       .first_tile = strip.first_tile,
+                       .num_tiles = strip.num_tiles,
                        .head_dim = head_dim,
                        .scale = static_cast<float>(block.scale),
                        .scratch = scratch_of(scratch, thread),
@@ -166,28 +136,23 @@ class CpuAttention final : public BlockAttention {
   template <class T>
   static void run_backward(const Context& context, const HeadKernels<T>& kernels, const AttentionBlock& block,
                            const AttentionGradient& gradient) {
-    const int64_t head_dim = block.q.size(2), num_kv_heads = block.k.size(1), num_keys = block.k.size(0);
-    const auto num_tiles = static_cast<int64_t>(block.visible->tiles().size());
-    const BackwardGrid grid = choose_grid(num_tiles, num_keys, num_kv_heads);
-    const Tensor scratch = thread_scratch(context, kernels.backward_scratch(grid.tiles_per_chunk, head_dim));
-    for (int64_t wave = 0; wave < grid.size; ++wave) {
-      parallel_tasks(context, num_kv_heads * grid.size, [&](int64_t task, int thread) {
-        const int64_t piece = task / num_kv_heads, chunk = (wave + piece) % grid.size;
-        const int64_t first_tile = chunk * grid.tiles_per_chunk, key_begin = piece * grid.keys_per_piece;
-        if (first_tile >= num_tiles || key_begin >= num_keys) return;
-        BackwardTask<T> work;
-        work.visible = visibility_of(*block.visible);
-        work.first_tile = first_tile;
-        work.num_tiles = std::min(grid.tiles_per_chunk, num_tiles - first_tile);
-        work.key_begin = key_begin;
-        work.key_end = std::min(key_begin + grid.keys_per_piece, num_keys);
-        work.head_dim = head_dim;
-        work.scale = static_cast<float>(block.scale);
-        work.scratch = scratch_of(scratch, thread);
-        work.progress = progress_of(context, thread);
-        if (sees_some(work)) backward_of_group(kernels, block, gradient, task % num_kv_heads, work);
-      });
-    }
+    const int64_t head_dim = block.q.size(2);
+    const BackwardDivision division = divide_backward(*block.visible, block.k.size(1), kernels.sizes);
+    const Tensor scratch = thread_scratch(context, kernels.backward_scratch(division.tiles_per_chunk, head_dim));
+    parallel_tasks(context, OrderedTasks(division.holds), [&](int64_t task, int thread) {
+      const BackwardCell& cell = division.cells[static_cast<size_t>(task)];
+      BackwardTask<T> work;
+      work.visible = visibility_of(*block.visible);
+      work.first_tile = cell.first_tile;
+      work.num_tiles = cell.num_tiles;
+      work.key_begin = cell.key_begin;
+      work.key_end = cell.key_end;
+      work.head_dim = head_dim;
+      work.scale = static_cast<float>(block.scale);
+      work.scratch = scratch_of(scratch, thread);
+      work.progress = progress_of(context, thread);
+      backward_of_group(kernels, block, gradient, cell.kv_head, work);
+    });
   }
 
   // The query heads that share a key head, one after the other.

@@ -21,13 +21,20 @@ void open_tile(const ForwardTask<T>& task, int64_t first_query, TileState& state
   const int64_t n = smaller(kLanes, task.visible.num_queries - first_query);
   const Rows<float> output = from_row(task.output, first_query);
   transpose_in<T>(from_row(task.q, first_query), n, task.head_dim, task.scale * kLog2E, state.queries);
-  transpose_in<float>({output.data, output.stride}, n, task.head_dim, 1.0f, state.output);
   alignas(64) float m[kLanes], l[kLanes];
+  bool fresh = true;
   for (int64_t i = 0; i < kLanes; ++i) {
     const float lse = i < n ? task.lse[first_query + i] : -kInfinity;
     const bool empty = lse == -kInfinity;
     m[i] = empty ? kNothing : lse * kLog2E;
     l[i] = empty ? 0.0f : 1.0f;
+    fresh = fresh && empty && (i >= n || task.visible.begin[first_query + i] < task.visible.end[first_query + i]);
+  }
+  // What an empty state brings counts for nothing, unless the query sees nothing here either.
+  if (fresh) {
+    std::memset(state.output, 0, static_cast<size_t>(task.head_dim * kLanes) * sizeof(float));
+  } else {
+    transpose_in<float>({output.data, output.stride}, n, task.head_dim, 1.0f, state.output);
   }
   for (int v = 0; v < kVectors; ++v) {
     state.m[v] = load(m + v * kWidth);
@@ -56,15 +63,6 @@ void close_tile(const ForwardTask<T>& task, int64_t first_query, const TileState
   transpose_out<Sum::kAssign>(state.output, n, task.head_dim, inverse, from_row(task.output, first_query));
 }
 
-void mask_scores(const LaneBounds& bounds, int64_t begin, int64_t end, float* scores) {
-  for (int64_t j = begin; j < end; ++j) {
-    for (int v = 0; v < kVectors; ++v) {
-      float* s = scores + (j - begin) * kLanes + v * kWidth;
-      store(s, select(sees(bounds, v, j), load(s), broadcast(-kInfinity)));
-    }
-  }
-}
-
 // Raises the maximum of vector v to that of its scores, if they pass it by enough to matter.
 void raise_maximum(const float* column, int64_t num_keys, int64_t head_dim, int v, TileState& state) {
   FloatV top = state.m[v], other = top;
@@ -85,9 +83,9 @@ void raise_maximum(const float* column, int64_t num_keys, int64_t head_dim, int 
   }
 }
 
-// Scores of a block become p; m, l and O follow.
-void softmax_block(int64_t num_keys, int64_t head_dim, float* scores, TileState& state) {
-  for (int v = 0; v < kVectors; ++v) {
+// Scores of a block become p; m, l and O follow; for the lanes of vectors [first, last).
+void softmax_block(int64_t num_keys, int64_t head_dim, float* scores, int first, int last, TileState& state) {
+  for (int v = first; v < last; ++v) {
     float* column = scores + v * kWidth;
     raise_maximum(column, num_keys, head_dim, v, state);
     const FloatV m = state.m[v];
@@ -110,23 +108,41 @@ void softmax_block(int64_t num_keys, int64_t head_dim, float* scores, TileState&
   }
 }
 
-// Keys [begin, end) of a block whose first key is `first`, against one tile.
 struct KeyBlock {
-  Rows<const float> keys, values;
-  int64_t first, begin, end;
+  Rows<const float> keys, values;  // from key `first` on
+  int64_t first;
 };
 
-template <class T>
-void attend(const ForwardTask<T>& task, int64_t tile, const KeyBlock& block, float* scores, TileState& state) {
-  const int64_t n = block.end - block.begin;
-  product<Operand::kRowMajor, Sum::kAssign>(from_row(block.keys, block.begin - block.first), n, state.queries,
-                                            task.head_dim, scores);
-  if (!all_see(task.visible.tiles[tile], block.begin, block.end)) {
-    mask_scores(LaneBounds(task.visible, tile * kLanes), block.begin, block.end, scores);
+// `keys` of a block against kNumLanes lanes of a tile from `lane` on; bounds where some of them do not see some of the keys.
+template <int64_t kNumLanes>
+void attend_lanes(const KeyBlock& block, KeySpan keys, int64_t lane, const LaneBounds* bounds, int64_t head_dim,
+                  float* scores, TileState& state) {
+  product<Operand::kRowMajor, Sum::kAssign, kNumLanes>(from_row(block.keys, keys.begin - block.first), keys.size(),
+                                                       state.queries + lane, head_dim, scores + lane);
+  if (bounds) {
+    for_masked(*bounds, keys, lane, kNumLanes, [&](int64_t j, int v) {
+      float* s = scores + (j - keys.begin) * kLanes + v * kWidth;
+      store(s, select(sees(*bounds, v, j), load(s), broadcast(-kInfinity)));
+    });
   }
-  softmax_block(n, task.head_dim, scores, state);
-  product<Operand::kColumnMajor, Sum::kAccumulate>(from_row(block.values, block.begin - block.first), task.head_dim,
-                                                   scores, n, state.output);
+  softmax_block(keys.size(), head_dim, scores, static_cast<int>(lane / kWidth),
+                static_cast<int>((lane + kNumLanes) / kWidth), state);
+  product<Operand::kColumnMajor, Sum::kAccumulate, kNumLanes>(from_row(block.values, keys.begin - block.first), head_dim,
+                                                              scores + lane, keys.size(), state.output + lane);
+}
+
+template <class T>
+void attend(const ForwardTask<T>& task, int64_t tile, const KeyBlock& block, KeySpan keys, float* scores, TileState& state) {
+  if (all_see(task.visible.tiles[tile], keys.begin, keys.end)) {
+    return attend_lanes<kLanes>(block, keys, 0, nullptr, task.head_dim, scores, state);
+  }
+  const LaneBounds bounds(task.visible, tile * kLanes);
+  for_edge_parts(
+      bounds, keys,
+      [&](KeySpan part) { attend_lanes<kLanes>(block, part, 0, &bounds, task.head_dim, scores, state); },
+      [&](int64_t lane, KeySpan part) {
+        attend_lanes<kHalfLanes>(block, part, lane, &bounds, task.head_dim, scores, state);
+      });
 }
 
 }  // namespace
@@ -153,8 +169,8 @@ void forward(const ForwardTask<T>& task) {
     const Rows<const float> keys = as_float(from_row(task.k, k0), k1 - k0, head_dim, wide_keys);
     const Rows<const float> values = as_float(from_row(task.v, k0), k1 - k0, head_dim, wide_values);
     for (int64_t t = 0; t < task.num_tiles; ++t) {
-      const int64_t begin = larger(k0, tiles[t].any_begin), end = smaller(k1, tiles[t].any_end);
-      if (begin < end) attend(task, task.first_tile + t, {keys, values, k0, begin, end}, scores, states[t]);
+      const KeySpan seen = common({k0, k1}, {tiles[t].any_begin, tiles[t].any_end});
+      if (!seen.empty()) attend(task, task.first_tile + t, {keys, values, k0}, seen, scores, states[t]);
     }
     if (task.progress.call) task.progress.call(task.progress.argument);
   }

@@ -43,7 +43,7 @@ struct ForwardTask {
   Rows<float> output;
   float* lse = nullptr;  // [num_queries]
   Visibility visible;
-  int64_t first_tile = 0, num_tiles = 0;  // at most the kernels' forward_tiles
+  int64_t first_tile = 0, num_tiles = 0;  // at most sizes.forward_tiles
   int64_t head_dim = 0;
   float scale = 1;
   float* scratch = nullptr;  // aligned as vectors like it
@@ -81,14 +81,20 @@ struct DeltaTask {
   float* sums = nullptr;
 };
 
+// How much work a task should have.
+struct TaskSizes {
+  int64_t forward_tiles = kForwardTiles;
+  int64_t backward_tokens = 512;  // queries, and keys; with fewer, opening and closing tiles shows
+};
+
 // What one instruction set offers.
 template <class T>
 struct HeadKernels {
+  TaskSizes sizes;
   void (*forward)(const ForwardTask<T>&) = nullptr;
   void (*backward)(const BackwardTask<T>&) = nullptr;
   void (*delta)(const DeltaTask<T, T>&) = nullptr;
   void (*delta_of_accumulator)(const DeltaTask<float, T>&) = nullptr;
-  int64_t forward_tiles = 0;  // at most in a task
   // Floats of scratch.
   int64_t (*forward_scratch)(int64_t head_dim) = nullptr;
   int64_t (*backward_scratch)(int64_t num_tiles, int64_t head_dim) = nullptr;

@@ -6,9 +6,9 @@
 
 namespace longspan::LS_CPU_LEVEL {
 
-// Rows summed at a time, times two vectors: as many as fit the level's registers (32, 16, 16) beside two vectors of b and
-// one of a; the portable level may not fuse, so there products need registers, too.
-#if defined(__AVX512F__)
+// Rows summed at a time, times two vectors: as many as fit the level's registers (32, 16; of the portable level 32 on Arm,
+// else 16) beside two vectors of b and one of a; where products are not fused they need registers, too.
+#if defined(__AVX512F__) || defined(__aarch64__)
 constexpr int kRows = 8;
 #elif defined(__AVX2__)
 constexpr int kRows = 6;
@@ -34,7 +34,7 @@ struct ProductOperands {
 template <int kNum, int kVectors, Operand kOperand, Sum kSum>
 inline __attribute__((always_inline)) void product_rows(const ProductOperands& x) {
   FloatV sum[kNum][kVectors];
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (int r = 0; r < kNum; ++r) {
     for (int h = 0; h < kVectors; ++h) {
       sum[r][h] = kSum == Sum::kAccumulate ? load(x.c + r * x.c_stride + h * kWidth) : FloatV{};
@@ -46,28 +46,39 @@ inline __attribute__((always_inline)) void product_rows(const ProductOperands& x
   for (int64_t k = 0; k < x.n; ++k) {
     FloatV b[kVectors];
     for (int h = 0; h < kVectors; ++h) b[h] = load(x.b + k * x.b_stride + h * kWidth);
-#pragma GCC unroll 8
+#pragma GCC unroll 16
     for (int r = 0; r < kNum; ++r) {
       const FloatV a = broadcast(x.a[r * row + k * column]);
       for (int h = 0; h < kVectors; ++h) sum[r][h] += a * b[h];
     }
   }
-#pragma GCC unroll 8
+#pragma GCC unroll 16
   for (int r = 0; r < kNum; ++r) {
     for (int h = 0; h < kVectors; ++h) store(x.c + r * x.c_stride + h * kWidth, sum[r][h]);
   }
 }
 
-// For any number of rows.
+// For any number of rows; of one vector twice as many at a time. Few rows at a time would wait for their own sums, so what is
+// assigned, not added to, is rather computed twice.
 template <int kVectors, Operand kOperand, Sum kSum>
 inline void product_columns(ProductOperands x, int64_t num_rows) {
   const auto advance = [&x](int64_t rows) {
     x.a += rows * (kOperand == Operand::kRowMajor ? x.a_stride : 1);
     x.c += rows * x.c_stride;
   };
+  const bool repeats = kSum == Sum::kAssign && num_rows >= kRows;
+  constexpr int kAtOnce = kVectors == 1 ? 2 * kRows : kRows;
+  for (; num_rows >= kAtOnce; num_rows -= kAtOnce) {
+    product_rows<kAtOnce, kVectors, kOperand, kSum>(x);
+    advance(kAtOnce);
+  }
   for (; num_rows >= kRows; num_rows -= kRows) {
     product_rows<kRows, kVectors, kOperand, kSum>(x);
     advance(kRows);
+  }
+  if (repeats && num_rows > 0) {
+    advance(num_rows - kRows);
+    return product_rows<kRows, kVectors, kOperand, kSum>(x);
   }
   if (num_rows & 4) {
     product_rows<4, kVectors, kOperand, kSum>(x);
@@ -80,11 +91,12 @@ inline void product_columns(ProductOperands x, int64_t num_rows) {
   if (num_rows & 1) product_rows<1, kVectors, kOperand, kSum>(x);
 }
 
-// c[r][lanes] (+)= sum over k of a(r, k) * b[k][lanes], where b and c are [..][kLanes].
-template <Operand kOperand, Sum kSum>
+// c[r][lanes] (+)= sum over k of a(r, k) * b[k][lanes] for kNumLanes lanes, where b and c are [..][kLanes].
+template <Operand kOperand, Sum kSum, int64_t kNumLanes = kLanes>
 inline void product(Rows<const float> a, int64_t num_rows, const float* b, int64_t n, float* c) {
-  for (int64_t lane = 0; lane < kLanes; lane += 2 * kWidth) {
-    product_columns<2, kOperand, kSum>({a.data, a.stride, b + lane, kLanes, n, c + lane, kLanes}, num_rows);
+  constexpr int kAtOnce = kNumLanes < 2 * kWidth ? 1 : 2;
+  for (int64_t lane = 0; lane < kNumLanes; lane += kAtOnce * kWidth) {
+    product_columns<kAtOnce, kOperand, kSum>({a.data, a.stride, b + lane, kLanes, n, c + lane, kLanes}, num_rows);
   }
 }
 

@@ -6,11 +6,11 @@ namespace {
 
 template <class T>
 HeadKernels<T> kernels() {
-  return {.forward = forward<T>,
+  return {.sizes = {},
+          .forward = forward<T>,
           .backward = backward<T>,
           .delta = delta<T, T>,
           .delta_of_accumulator = delta<float, T>,
-          .forward_tiles = kForwardTiles,
           .forward_scratch = vector_forward_scratch,
           .backward_scratch = vector_backward_scratch};
 }

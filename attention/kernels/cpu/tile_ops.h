@@ -106,15 +106,35 @@ inline void transpose_out(const float* tile, int64_t num_rows, int64_t head_dim,
   }
 }
 
-// Copies of a tile's interval bounds, padded with lanes that see nothing.
+// Tiles are computed whole where all lanes see the same keys, and by halves at the edges of what they see.
+constexpr int64_t kHalfLanes = kLanes / 2;
+constexpr int kHalfVectors = kVectors / 2;
+
+struct KeySpan {
+  int64_t begin = 0, end = 0;
+  int64_t size() const { return end - begin; }
+  bool empty() const { return begin >= end; }
+};
+inline KeySpan common(KeySpan a, KeySpan b) { return {larger(a.begin, b.begin), smaller(a.end, b.end)}; }
+
+// A tile's interval bounds, padded with lanes that see nothing, and for each half of the lanes what any and what all of
+// those see that exist.
 struct LaneBounds {
   alignas(64) int32_t begin[kLanes], end[kLanes];
   LaneBounds() = default;
+  KeySpan any[2], all[2];
+
   LaneBounds(const Visibility& visible, int64_t first_query) {
-    for (int64_t i = 0; i < kLanes; ++i) {
-      const bool exists = first_query + i < visible.num_queries;
-      begin[i] = exists ? visible.begin[first_query + i] : 0;
-      end[i] = exists ? visible.end[first_query + i] : 0;
+    for (int half = 0; half < 2; ++half) {
+      any[half] = {INT32_MAX, 0};
+      all[half] = {0, INT32_MAX};
+      for (int64_t i = half * kHalfLanes; i < (half + 1) * kHalfLanes; ++i) {
+        const bool exists = first_query + i < visible.num_queries;
+        begin[i] = exists ? visible.begin[first_query + i] : 0;
+        end[i] = exists ? visible.end[first_query + i] : 0;
+        if (exists) all[half] = common(all[half], {begin[i], end[i]});
+        if (begin[i] < end[i]) any[half] = {smaller(any[half].begin, begin[i]), larger(any[half].end, end[i])};
+      }
     }
   }
 };
@@ -127,6 +147,37 @@ inline IntV sees(const LaneBounds& bounds, int v, int64_t j) {
 
 inline bool all_see(const KeyIntervals::Tile& tile, int64_t begin, int64_t end) {
   return begin >= tile.all_begin && end <= tile.all_end;
+}
+
+// At an edge: calls whole(part) for the keys that some lane of either half sees, half(lane, part) for those that only the
+// lanes of one half see, which begins at `lane`.
+template <class Whole, class Half>
+inline void for_edge_parts(const LaneBounds& bounds, KeySpan keys, const Whole& whole, const Half& half) {
+  const KeySpan seen[2] = {common(keys, bounds.any[0]), common(keys, bounds.any[1])};
+  const KeySpan both = common(seen[0], seen[1]);
+  if (!both.empty()) whole(both);
+  for (int h = 0; h < 2; ++h) {
+    if (seen[h].empty()) continue;
+    const KeySpan before = both.empty() ? seen[h] : KeySpan{seen[h].begin, both.begin};
+    const KeySpan after = both.empty() ? KeySpan{} : KeySpan{both.end, seen[h].end};
+    if (!before.empty()) half(h * kHalfLanes, before);
+    if (!after.empty()) half(h * kHalfLanes, after);
+  }
+}
+
+// Calls body(key, v) for the vectors of lanes [lane, lane + num_lanes) of which some may not see the key.
+template <class Body>
+inline void for_masked(const LaneBounds& bounds, KeySpan keys, int64_t lane, int64_t num_lanes, const Body& body) {
+  const auto each = [&](int half, KeySpan part) {
+    for (int64_t j = part.begin; j < part.end; ++j) {
+      for (int v = half * kHalfVectors; v < (half + 1) * kHalfVectors; ++v) body(j, v);
+    }
+  };
+  for (auto half = static_cast<int>(lane / kHalfLanes); half * kHalfLanes < lane + num_lanes; ++half) {
+    const KeySpan inner = common(keys, bounds.all[half]);
+    each(half, inner.empty() ? keys : KeySpan{keys.begin, inner.begin});
+    if (!inner.empty()) each(half, {inner.end, keys.end});
+  }
 }
 
 }  // namespace longspan::LS_CPU_LEVEL

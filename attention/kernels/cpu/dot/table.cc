@@ -7,7 +7,7 @@ HeadKernels<bfloat16> bfloat16_kernels() {
   HeadKernels<bfloat16> kernels = avx512::bfloat16_kernels();
   kernels.forward = forward;
   kernels.backward = backward;
-  kernels.forward_tiles = kForwardDotTiles;
+  kernels.sizes.forward_tiles = kForwardDotTiles;
   kernels.forward_scratch = forward_scratch;
   kernels.backward_scratch = backward_scratch;
   return kernels;

@@ -1,0 +1,111 @@
+#include "attention/kernels/cpu/division.h"
+
+#include <algorithm>
+#include <map>
+
+namespace longspan {
+
+namespace {
+
+int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+int64_t pairs_within(const KeyIntervals::Tile& tile, int64_t key_begin, int64_t key_end) {
+  const int64_t begin = std::max<int64_t>(tile.any_begin, key_begin), end = std::min<int64_t>(tile.any_end, key_end);
+  return begin < end ? (end - begin) * kLanes : 0;
+}
+
+// Chunks of queries, and pieces of keys: of the length that suits the kernels, or of half of it where that leaves threads
+// without work; no more of them than many threads need, with all heads.
+int64_t grid_size(int64_t num_tiles, int64_t num_keys, int64_t num_kv_heads, const TaskSizes& sizes) {
+  constexpr int64_t kLeastPerWave = 32, kMostPerWave = 64;
+  constexpr int64_t kMostTiles = 8192 / kLanes;  // bounds the scratch of a thread
+  const int64_t longest = std::max(num_tiles * kLanes, num_keys);
+  const int64_t halves = std::min(divide_up(kLeastPerWave, num_kv_heads), 2 * longest / sizes.backward_tokens);
+  const int64_t useful = std::min(divide_up(kMostPerWave, num_kv_heads), std::max(longest / sizes.backward_tokens, halves));
+  return std::max({int64_t{1}, useful, divide_up(num_tiles, kMostTiles)});
+}
+
+template <class Task>
+void longest_first(std::vector<Task>& tasks) {
+  std::stable_sort(tasks.begin(), tasks.end(), [](const Task& a, const Task& b) { return a.num_pairs > b.num_pairs; });
+}
+
+}  // namespace
+
+std::vector<ForwardStrip> divide_forward(const KeyIntervals& visible, int64_t num_heads, const TaskSizes& sizes) {
+  const auto tiles = visible.tiles();
+  const auto num_tiles = static_cast<int64_t>(tiles.size());
+  std::vector<ForwardStrip> strips;
+  for (int64_t first = 0; first < num_tiles; first += sizes.forward_tiles) {
+    ForwardStrip strip{.first_tile = first, .num_tiles = std::min(sizes.forward_tiles, num_tiles - first)};
+    for (int64_t t = first; t < first + strip.num_tiles; ++t) {
+      strip.num_pairs += pairs_within(tiles[static_cast<size_t>(t)], 0, visible.num_keys());
+    }
+    if (strip.num_pairs == 0) continue;
+    for (strip.head = 0; strip.head < num_heads; ++strip.head) strips.push_back(strip);
+  }
+  longest_first(strips);
+  return strips;
+}
+
+namespace {
+
+enum class Waves { kSums, kDifferences };
+
+BackwardDivision divide_backward(const KeyIntervals& visible, int64_t num_kv_heads, const TaskSizes& sizes,
+                                 Waves waves) {
+  const auto tiles = visible.tiles();
+  const auto num_tiles = static_cast<int64_t>(tiles.size());
+  const int64_t size = grid_size(num_tiles, visible.num_keys(), num_kv_heads, sizes);
+  const int64_t keys_per_piece = divide_up(divide_up(visible.num_keys(), size), kBlockKeys) * kBlockKeys;
+  BackwardDivision division{.tiles_per_chunk = divide_up(num_tiles, size), .cells = {}, .holds = {}};
+  for (int64_t wave = 0; wave < size; ++wave) {
+    std::vector<BackwardCell> cells;
+    for (int64_t piece = 0; piece < size; ++piece) {
+      const int64_t chunk = (wave + (waves == Waves::kSums ? size - piece : piece)) % size;
+      BackwardCell cell{.first_tile = chunk * division.tiles_per_chunk, .key_begin = piece * keys_per_piece};
+      cell.num_tiles = std::min(division.tiles_per_chunk, num_tiles - cell.first_tile);
+      cell.key_end = std::min(cell.key_begin + keys_per_piece, visible.num_keys());
+      for (int64_t t = 0; t < cell.num_tiles; ++t) {
+        cell.num_pairs += pairs_within(tiles[static_cast<size_t>(cell.first_tile + t)], cell.key_begin, cell.key_end);
+      }
+      if (cell.num_pairs == 0) continue;
+      for (cell.kv_head = 0; cell.kv_head < num_kv_heads; ++cell.kv_head) cells.push_back(cell);
+    }
+    longest_first(cells);
+    for (const BackwardCell& cell : cells) {
+      const int64_t chunk = cell.first_tile / division.tiles_per_chunk, piece = cell.key_begin / keys_per_piece;
+      division.cells.push_back(cell);
+      division.holds.push_back({2 * (cell.kv_head * size + chunk), 2 * (cell.kv_head * size + piece) + 1});
+    }
+  }
+  return division;
+}
+
+}  // namespace
+
+int64_t played_time(const BackwardDivision& division, int num_threads) {
+  OrderedTasks tasks(division.holds);
+  std::multimap<int64_t, int64_t> running;  // when it ends, and which task
+  int64_t now = 0;
+  while (!tasks.all_taken() || !running.empty()) {
+    while (static_cast<int>(running.size()) < num_threads) {
+      const int64_t task = tasks.take();
+      if (task == OrderedTasks::kNone) break;
+      running.emplace(now + division.cells[static_cast<size_t>(task)].num_pairs, task);
+    }
+    now = running.begin()->first;
+    tasks.finish(running.begin()->second);
+    running.erase(running.begin());
+  }
+  return now;
+}
+
+BackwardDivision divide_backward(const KeyIntervals& visible, int64_t num_kv_heads, const TaskSizes& sizes) {
+  constexpr int kManyThreads = 16;
+  const BackwardDivision sums = divide_backward(visible, num_kv_heads, sizes, Waves::kSums);
+  const BackwardDivision differences = divide_backward(visible, num_kv_heads, sizes, Waves::kDifferences);
+  return played_time(sums, kManyThreads) <= played_time(differences, kManyThreads) ? sums : differences;
+}
+
+}  // namespace longspan
