@@ -33,18 +33,26 @@ function(longspan_library name)
   target_link_libraries(longspan_${name} PUBLIC ${ARG_DEPENDS})
 endfunction()
 
-# longspan_cpu_kernels(target source ...): compiles each source once per instruction set, in the namespace that
-# LS_CPU_LEVEL names; cpu_level.h picks one at run time.
+# longspan_cpu_kernels(target [LEVELS level ...] SOURCES source ...): compiles each source once per instruction set, in the
+# namespace that LS_CPU_LEVEL names; cpu_level.h picks one at run time. Without LEVELS: those of the vectors.
 function(longspan_cpu_kernels target)
+  cmake_parse_arguments(ARG "" "" "LEVELS;SOURCES" ${ARGN})
   set(flags_portable "")
   set(flags_avx2 -mavx2 -mfma -mf16c)
   set(flags_avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mf16c -mprefer-vector-width=512)
-  set(levels portable)
-  if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-    list(APPEND levels avx2 avx512)
+  set(flags_avx512_bf16 ${flags_avx512} -mavx512bf16)
+  # The compiler's own scheduling takes apart what is interleaved by hand there.
+  set(flags_amx ${flags_avx512_bf16} -mamx-tile -mamx-bf16
+    $<$<CXX_COMPILER_ID:GNU>:-fno-schedule-insns> $<$<CXX_COMPILER_ID:GNU>:-fno-schedule-insns2>)
+  set(levels ${ARG_LEVELS})
+  if(NOT levels)
+    set(levels portable avx2 avx512)
+  endif()
+  if(NOT CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+    list(FILTER levels INCLUDE REGEX "^portable$")
   endif()
   foreach(level ${levels})
-    add_library(${target}_${level} OBJECT ${ARGN})
+    add_library(${target}_${level} OBJECT ${ARG_SOURCES})
     target_compile_definitions(${target}_${level} PRIVATE LS_CPU_LEVEL=${level})
     target_compile_options(${target}_${level} PRIVATE ${flags_${level}} -fno-math-errno -ffp-contract=fast)
     target_include_directories(${target}_${level} PRIVATE ${PROJECT_SOURCE_DIR})

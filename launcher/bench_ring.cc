@@ -54,8 +54,8 @@ void keep_best(Times& best, const Times& now) {
 
 void run_mode(const BenchRingOptions& o, Communicator& world, Polling polling, std::ostream& out) {
   auto kernels = std::make_shared<KernelSet>("cpu");
-  add_cpu_kernels(*kernels);
-  add_cpu_attention(*kernels);
+  add_cpu_kernels(*kernels, o.level);
+  add_cpu_attention(*kernels, o.level);
   Context context({.device = {},
                    .compute_dtype = DType::kFloat32,
                    .num_threads = o.num_threads,

@@ -8,11 +8,13 @@
 #include <cstdint>
 #include <ostream>
 
+#include "core/base/cpu_level.h"
 #include "parallel/comm/communicator.h"
 
 namespace longspan {
 
 struct BenchRingOptions {
+  CpuLevel level = detect_cpu_level();
   int num_threads = 1;
   int64_t head_dim = 64, num_heads = 4, num_kv_heads = 2;
   int64_t num_tokens = 8192;  // of the whole sequence

@@ -219,6 +219,8 @@ void fill_rest(RunConfig& c) {
   if (c.device() == RunConfig::AUTO) c.set_device(RunConfig::CPU);
   LS_DEFAULT(c, precision, RunConfig::FP32);
   LS_DEFAULT(c, threads_per_rank, 0);
+  Cpu& cpu = *c.mutable_cpu();
+  LS_DEFAULT(cpu, level, Cpu::AUTO);
   Metrics& metrics = *c.mutable_metrics();
   LS_DEFAULT(metrics, tensorboard, true);
   LS_DEFAULT(metrics, trace_steps, 0);

@@ -172,6 +172,7 @@ void check_bench(const RunConfig& c, const std::string& name, ConfigProblems& pr
   const bool ring = name == "ring";
   RunConfig rest = c;
   rest.clear_threads_per_rank();
+  rest.clear_cpu();
   rest.mutable_model()->clear_head_dim();
   rest.mutable_data()->clear_sequence_length();
   if (ring) {
@@ -185,7 +186,7 @@ void check_bench(const RunConfig& c, const std::string& name, ConfigProblems& pr
   std::vector<const google::protobuf::FieldDescriptor*> unread;
   rest.GetReflection()->ListFields(rest, &unread);
   for (const auto* field : unread) {
-    problems.add(field->name(), "bench {} reads {}, model.head_dim, data.sequence_length and threads_per_rank only", name,
+    problems.add(field->name(), "bench {} reads {}, model.head_dim, data.sequence_length, cpu.level and threads_per_rank only", name,
                  ring ? "model.num_heads, model.num_kv_heads" : "precision");
   }
 }

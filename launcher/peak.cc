@@ -57,7 +57,7 @@ __attribute__((noinline)) double run_portable(int64_t repeats) {
 
 double run(CpuLevel level, int64_t repeats) {
 #if defined(__x86_64__)
-  if (level == CpuLevel::kAvx512) return run_avx512(repeats);
+  if (vector_level(level) == CpuLevel::kAvx512) return run_avx512(repeats);
   if (level == CpuLevel::kAvx2) return run_avx2(repeats);
 #endif
   static_cast<void>(level);

@@ -23,10 +23,18 @@
 namespace longspan {
 namespace {
 
+CpuLevel cpu_level_of(const config::RunConfig& config) {
+  if (config.cpu().level() == config::Cpu::AUTO) return detect_cpu_level();
+  const auto level = static_cast<CpuLevel>(config.cpu().level() - config::Cpu::PORTABLE);
+  expect_runs_here(level);
+  return level;
+}
+
 RankResources resources_of(const config::RunConfig& config, World& world) {
   const int share = world.share_of_threads();
   const auto asked = static_cast<int>(config.threads_per_rank());
   RankResources resources;
+  resources.cpu_level = cpu_level_of(config);
   resources.num_threads = asked > 0 ? asked : share;
   resources.memory_bytes = world.share_of_memory_bytes();
   return resources;
@@ -123,6 +131,7 @@ int run_generation(const config::RunConfig& config, World& world) {
 // time, which other work on the machine does not distort.
 BenchAttentionOptions bench_attention_options(const config::RunConfig& config) {
   BenchAttentionOptions options;
+  options.level = cpu_level_of(config);
   if (config.threads_per_rank() > 0) options.num_threads = static_cast<int>(config.threads_per_rank());
   const DType dtype = config.precision() == config::RunConfig::BF16 ? DType::kBFloat16 : DType::kFloat32;
   std::vector<BenchAttentionOptions::Case> cases;
@@ -141,6 +150,7 @@ BenchAttentionOptions bench_attention_options(const config::RunConfig& config) {
 
 BenchRingOptions bench_ring_options(const config::RunConfig& config, int num_threads) {
   BenchRingOptions options{.num_threads = num_threads};
+  options.level = cpu_level_of(config);
   const config::Model& model = config.model();
   if (model.has_head_dim()) options.head_dim = model.head_dim();
   if (model.has_num_heads()) options.num_heads = options.num_kv_heads = model.num_heads();

@@ -37,9 +37,9 @@ std::string describe(const RunSpec& run, const RunSpec& small, bool threads) {
 }
 
 std::string kernels_of(DType dtype, const RankResources& resources) {
-  const std::string backend = (resources.kernels ? resources.kernels : kernels_for(dtype))->backend();
+  const std::string backend = (resources.kernels ? resources.kernels : kernels_for(dtype, resources.cpu_level))->backend();
   return fmt::format("{} kernels{}", backend,
-                     backend == "cpu" ? fmt::format(" ({})", name(detect_cpu_level())) : std::string());
+                     backend == "cpu" ? fmt::format(" ({})", name(resources.cpu_level)) : std::string());
 }
 
 VerifyReport compare(const OneRank& one_rank, const RunSpec& small, World& world, const RankResources& resources,

@@ -15,7 +15,7 @@ std::shared_ptr<StatisticsResource> counted(const RankResources& resources) {
 
 }  // namespace
 
-std::shared_ptr<const KernelSet> kernels_for(DType compute_dtype) {
+std::shared_ptr<const KernelSet> kernels_for(DType compute_dtype, CpuLevel level) {
   if (compute_dtype == DType::kFloat64) {
     auto kernels = std::make_shared<KernelSet>("reference");
     add_reference_kernels(*kernels);
@@ -23,8 +23,8 @@ std::shared_ptr<const KernelSet> kernels_for(DType compute_dtype) {
     return kernels;
   }
   auto kernels = std::make_shared<KernelSet>("cpu");
-  add_cpu_kernels(*kernels);
-  add_cpu_attention(*kernels);
+  add_cpu_kernels(*kernels, level);
+  add_cpu_attention(*kernels, level);
   return kernels;
 }
 
@@ -34,7 +34,7 @@ RankContext::RankContext(DType compute_dtype, const RankResources& resources, Me
                 .compute_dtype = compute_dtype,
                 .num_threads = resources.num_threads,
                 .memory = statistics_,
-                .kernels = resources.kernels ? resources.kernels : kernels_for(compute_dtype),
+                .kernels = resources.kernels ? resources.kernels : kernels_for(compute_dtype, resources.cpu_level),
                 .tracer = measure == Measure::kTime
                               ? std::make_shared<Tracer>(Tracer::Options{.memory = statistics_, .clock = {}})
                               : nullptr}) {}

@@ -7,7 +7,7 @@
 
 namespace longspan {
 
-std::shared_ptr<const KernelSet> kernels_for(DType compute_dtype);
+std::shared_ptr<const KernelSet> kernels_for(DType compute_dtype, CpuLevel level = detect_cpu_level());
 
 class RankContext {
  public:

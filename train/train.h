@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "core/base/cpu_level.h"
 #include "core/runtime/context.h"
 #include "parallel/comm/communicator.h"
 #include "train/observer.h"
@@ -15,6 +16,7 @@ namespace longspan {
 
 struct RankResources {
   int num_threads = 1;
+  CpuLevel cpu_level = detect_cpu_level();  // of the kernels; one that runs here
   int64_t memory_bytes = 0;  // for this rank, at most; 0: not known
   std::shared_ptr<MemoryResource> memory = nullptr;  // default: a caching resource over the host's memory
   std::shared_ptr<const KernelSet> kernels = nullptr;  // default: those of the precision; tests plant errors in them

@@ -11,7 +11,7 @@ namespace {
 // A step whose loss is not finite ends with an error after all is recorded; the records say where that began.
 StepRecord first_step(const RunSpec& run, Communicator& world, RankResources resources) {
   StepRecorder recorder(world.rank() / run.mesh.tensor % run.mesh.context);
-  resources.kernels = recorder.watched(resources.kernels ? resources.kernels : kernels_for(run.compute_dtype));
+  resources.kernels = recorder.watched(resources.kernels ? resources.kernels : kernels_for(run.compute_dtype, resources.cpu_level));
   try {
     train(run, world, resources, recorder, [] { return false; });
   } catch (const Error& error) {

@@ -20,7 +20,7 @@ std::vector<float> exp2_of(CpuLevel level, std::vector<float> x) {
   std::vector<float> y(x.size());
   const auto count = static_cast<int64_t>(x.size());
 #if defined(__x86_64__)
-  if (level == CpuLevel::kAvx512) avx512::probe_exp2(x.data(), count, y.data());
+  if (vector_level(level) == CpuLevel::kAvx512) avx512::probe_exp2(x.data(), count, y.data());
   if (level == CpuLevel::kAvx2) avx2::probe_exp2(x.data(), count, y.data());
 #endif
   if (level == CpuLevel::kPortable) portable::probe_exp2(x.data(), count, y.data());
@@ -30,7 +30,7 @@ std::vector<float> exp2_of(CpuLevel level, std::vector<float> x) {
 
 float sum_of(CpuLevel level, const float* x) {
 #if defined(__x86_64__)
-  if (level == CpuLevel::kAvx512) return avx512::probe_sum(x);
+  if (vector_level(level) == CpuLevel::kAvx512) return avx512::probe_sum(x);
   if (level == CpuLevel::kAvx2) return avx2::probe_sum(x);
 #endif
   return portable::probe_sum(x);

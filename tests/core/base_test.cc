@@ -139,8 +139,20 @@ TEST(CpuLevel, AlwaysHasThePortableOne) {
   const auto levels = supported_cpu_levels();
   ASSERT_FALSE(levels.empty());
   EXPECT_EQ(levels.front(), CpuLevel::kPortable);
-  EXPECT_EQ(levels.back(), detect_cpu_level());
+  EXPECT_TRUE(runs_here(detect_cpu_level()));
+  EXPECT_TRUE(runs_here(levels.back()));
   EXPECT_EQ(name(CpuLevel::kPortable), "portable");
+}
+
+TEST(CpuLevel, RefusesWhatThisMachineDoesNotRun) {
+  for (int i = 0; i <= static_cast<int>(CpuLevel::kAmx); ++i) {
+    const auto level = static_cast<CpuLevel>(i);
+    if (runs_here(level)) {
+      EXPECT_NO_THROW(expect_runs_here(level));
+    } else {
+      EXPECT_THROW(expect_runs_here(level), Error);
+    }
+  }
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <google/protobuf/descriptor.h>
 #include <gtest/gtest.h>
 
+#include "core/base/cpu_level.h"
 #include "core/base/error.h"
 #include "launcher/config_limits.h"
 #include "launcher/config_schema.h"
@@ -206,6 +207,14 @@ TEST(ConfigSupport, RefusesWhatABenchmarkDoesNotRead) {
   EXPECT_THROW(resolve(loaded, target(Command::kBench)), Error);
 }
 
+TEST(ConfigSupport, NamesCpuLevelsAsTheLibraryDoes) {
+  for (int i = config::Cpu::PORTABLE; i <= config::Cpu::Level_MAX; ++i) {
+    std::string upper(name(static_cast<CpuLevel>(i - config::Cpu::PORTABLE)));
+    std::transform(upper.begin(), upper.end(), upper.begin(), [](unsigned char c) { return std::toupper(c); });
+    EXPECT_EQ(config::Cpu::Level_Name(static_cast<config::Cpu::Level>(i)), upper);
+  }
+}
+
 TEST(ConfigSupport, KnowsWhatEachBenchmarkReads) {
   const auto refusal_of = [](const std::string& bench, const Overrides& overrides) -> std::string {
     ConfigTarget to = target(Command::kBench, 2);
@@ -221,7 +230,7 @@ TEST(ConfigSupport, KnowsWhatEachBenchmarkReads) {
   EXPECT_EQ(refusal_of("ring", {"model={num_heads: 4 num_kv_heads: 2 head_dim: 8}", "data.sequence_length=9"}), "no error");
   EXPECT_EQ(refusal_of("ring", {"precision=BF16"}),
             "--set precision=BF16: precision: bench ring reads model.num_heads, model.num_kv_heads, model.head_dim, "
-            "data.sequence_length and threads_per_rank only");
+            "data.sequence_length, cpu.level and threads_per_rank only");
   EXPECT_NE(refusal_of("attention", {"model.num_heads=4"}).find("bench attention reads precision,"), std::string::npos);
 }
 

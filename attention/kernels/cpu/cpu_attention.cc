@@ -91,7 +91,8 @@ bool sees_some(const BackwardTask<T>& work) {
 class CpuAttention final : public BlockAttention {
  public:
   explicit CpuAttention(CpuLevel level)
-      : float_kernels_(kernels_of<float>(level)), bfloat16_kernels_(kernels_of<bfloat16>(level)) {}
+      : float_kernels_(kernels_of<float>(vector_level(level))),
+        bfloat16_kernels_(kernels_of<bfloat16>(vector_level(level))) {}
 
  private:
   void do_forward(const Context& context, const AttentionBlock& block, const AttentionState& state) const override {
@@ -214,7 +215,7 @@ class CpuAttention final : public BlockAttention {
 }  // namespace
 
 void add_cpu_attention(KernelSet& kernels, CpuLevel level) {
-  check(level <= detect_cpu_level(), "this machine runs {}, not {}", name(detect_cpu_level()), name(level));
+  expect_runs_here(level);
   kernels.add<BlockAttention>(std::make_shared<CpuAttention>(level));
 }
 

@@ -8,7 +8,7 @@ void add_cpu_kernels(KernelSet& kernels) {
 }
 
 void add_cpu_kernels(KernelSet& kernels, CpuLevel level) {
-  check(level <= detect_cpu_level(), "this machine runs {}, not {}", name(detect_cpu_level()), name(level));
+  expect_runs_here(level);
   kernels.add(cpu::make_linear_algebra(level));
   kernels.add(cpu::make_normalization(level));
   kernels.add(cpu::make_rotary(level));

@@ -23,7 +23,7 @@ class CpuLinearAlgebra final : public LinearAlgebra {
  public:
   explicit CpuLinearAlgebra(CpuLevel level)
       : loops_(vector_loops<bfloat16>(level)),
-        native_bfloat16_(level == CpuLevel::kAvx512 && has_native_bfloat16()) {}
+        native_bfloat16_(level >= CpuLevel::kAvx512Bf16 && has_native_bfloat16()) {}
 
  private:
   void do_gemm(const Context& context, const GemmOptions& options, const Tensor& a, const Tensor& b,
