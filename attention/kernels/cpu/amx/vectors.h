@@ -68,7 +68,7 @@ LS_ALWAYS_INLINE __m256i rounded(__m512 x) {
   return _mm512_maskz_cvtepi32_epi16(0xffff, upper_half(y));
 }
 LS_ALWAYS_INLINE __m512i join_rounded(__m512 first, __m512 second) {
-  return _mm512_inserti64x4(_mm512_castsi256_si512(rounded(first)), rounded(second), 1);
+  return _mm512_maskz_inserti64x4(0xff, _mm512_castsi256_si512(rounded(first)), rounded(second), 1);
 }
 LS_ALWAYS_INLINE __m512 add_pairs(__m512 sums, __m512i pairs) {
   const __m512i high = _mm512_and_si512(pairs, _mm512_set1_epi32(static_cast<int>(0xffff0000u)));
