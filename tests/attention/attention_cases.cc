@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "tests/support/emulated_attention.h"
 #include "tests/support/tensors.h"
 
 namespace longspan::test {
@@ -127,6 +128,17 @@ Context level_context(CpuLevel level, DType dtype, int num_threads) {
   auto kernels = std::make_shared<KernelSet>("cpu");
   add_cpu_attention(*kernels, level);
   return Context({.device = {}, .compute_dtype = dtype, .num_threads = num_threads, .memory = nullptr, .kernels = kernels});
+}
+
+std::vector<ContextMaker> context_makers() {
+  constexpr double kRoundedWeights = 1e-2;
+  std::vector<ContextMaker> makers;
+  for (const CpuLevel level : supported_cpu_levels()) {
+    makers.push_back({std::string(name(level)), [level](DType dtype, int n) { return level_context(level, dtype, n); }});
+    if (level == CpuLevel::kAmx) makers.back().bfloat16_tolerance = kRoundedWeights;
+  }
+  if (has_emulated_tiles()) makers.push_back({"amx_emulated", emulated_tile_context, kRoundedWeights});
+  return makers;
 }
 
 }  // namespace longspan::test

@@ -1,6 +1,7 @@
 // Problems for block attention, their inputs, and a run of the kernels over them.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -39,5 +40,14 @@ double largest_lse_error(const std::vector<double>& got, const std::vector<doubl
 void expect_near(const Result& got, const Result& want, double tolerance);
 
 Context level_context(CpuLevel level, DType dtype, int num_threads = 1);
+
+// A way to make contexts whose kernels a test should see: a level of this machine, or kernels that only tests have.
+struct ContextMaker {
+  std::string name;
+  std::function<Context(DType dtype, int num_threads)> make;
+  // Of results in bfloat16, beside the reference on the same inputs: what widens to float, and what rounds weights.
+  double bfloat16_tolerance = 3e-6;
+};
+std::vector<ContextMaker> context_makers();
 
 }  // namespace longspan::test

@@ -12,13 +12,14 @@ namespace longspan {
 namespace {
 
 using test::attend;
-using test::level_context;
+using test::ContextMaker;
 using test::Problem;
 using test::values;
 
-class KernelsTest : public testing::TestWithParam<CpuLevel> {
+class KernelsTest : public testing::TestWithParam<ContextMaker> {
  protected:
-  Context context(DType dtype, int num_threads = 1) const { return level_context(GetParam(), dtype, num_threads); }
+  Context context(DType dtype, int num_threads = 1) const { return GetParam().make(dtype, num_threads); }
+  double tolerance(DType dtype) const { return dtype == DType::kBFloat16 ? GetParam().bfloat16_tolerance : 3e-6; }
 };
 
 void expect_same_bits(const test::Result& a, const test::Result& b) {
@@ -50,7 +51,7 @@ TEST_P(KernelsTest, RandomProblems) {
     std::vector<int64_t> cuts = {0, draw(p.num_keys + 1), draw(p.num_keys + 1), p.num_keys};
     std::sort(cuts.begin(), cuts.end());
     const test::Result want = attend(reference, test::as_double(reference, t), intervals, {0, p.num_keys});
-    test::expect_near(attend(context(dtype), t, intervals, cuts), want, 3e-6);
+    test::expect_near(attend(context(dtype), t, intervals, cuts), want, tolerance(dtype));
   }
 }
 
@@ -178,8 +179,8 @@ TEST_P(KernelsTest, NotANumberIsNotHidden) {
   EXPECT_TRUE(std::isnan(r.dk[0]));
 }
 
-INSTANTIATE_TEST_SUITE_P(Levels, KernelsTest, testing::ValuesIn(supported_cpu_levels()),
-                         [](const auto& i) { return std::string(name(i.param)); });
+INSTANTIATE_TEST_SUITE_P(Levels, KernelsTest, testing::ValuesIn(test::context_makers()),
+                         [](const auto& i) { return i.param.name; });
 
 }  // namespace
 }  // namespace longspan
