@@ -135,9 +135,9 @@ std::vector<ContextMaker> context_makers() {
   std::vector<ContextMaker> makers;
   for (const CpuLevel level : supported_cpu_levels()) {
     makers.push_back({std::string(name(level)), [level](DType dtype, int n) { return level_context(level, dtype, n); }});
-    if (level == CpuLevel::kAmx) makers.back().bfloat16_tolerance = kRoundedWeights;
   }
-  if (has_emulated_tiles()) makers.push_back({"amx_emulated", emulated_tile_context, kRoundedWeights});
+  if (has_emulated_tiles()) makers.push_back({"amx_emulated", [](DType dtype, int n) { return emulated_tile_context(dtype, n); },
+                                               kRoundedWeights, true});
   return makers;
 }
 

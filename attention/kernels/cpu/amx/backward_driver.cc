@@ -13,13 +13,12 @@ using namespace tile_driver;
 
 constexpr float kLog2E = 1.44269504088896341f, kInfinity = std::numeric_limits<float>::infinity();
 constexpr int64_t kPackTiles = 8, kPackKeys = 256;  // of a task that packs or adds
-constexpr int64_t kWindowTokens = 16384;            // queries of all heads of a group, and keys
 
 class BackwardProblem {
  public:
-  BackwardProblem(const Context& context, const TileKernels& kernels, const AttentionBlock& block,
-                  const AttentionGradient& gradient)
-      : context_(context), kernels_(kernels), block_(block), gradient_(gradient), num_queries_(block.q.size(0)),
+  BackwardProblem(const Context& context, const TileKernels& kernels, const TileWindows& windows,
+                  const AttentionBlock& block, const AttentionGradient& gradient)
+      : context_(context), kernels_(kernels), windows_(windows), block_(block), gradient_(gradient), num_queries_(block.q.size(0)),
         num_kv_heads_(block.k.size(1)), group_(block.q.size(1) / num_kv_heads_), head_dim_(block.q.size(2)),
         padded_(padded_head_dim(head_dim_)), num_tiles_(static_cast<int64_t>(block.visible->tiles().size())) {}
 
@@ -43,15 +42,15 @@ class BackwardProblem {
   using Windows = std::vector<GradientWindow>;  // of the key heads that are worked on together
 
   GradientExtent choose_extent() const {
-    const int64_t most_lanes = rounded_up(std::max(kWindowTokens / group_, int64_t{1024}), 2 * kLanes);
+    const int64_t most_lanes = rounded_up(divide_up(windows_.tokens, group_), 2 * kLanes);
     const Span seen = seen_keys(*block_.visible, {0, num_tiles_});
     const int64_t seen_block = seen.begin / kTileBlockKeys * kTileBlockKeys;
     GradientExtent extent;
     extent.lanes = std::min(most_lanes, rounded_up(num_tiles_, 2) * kLanes);
-    extent.keys = std::min(kWindowTokens, rounded_up(seen.end - seen_block, kTileBlockKeys));
+    extent.keys = std::min(rounded_up(windows_.tokens, kTileBlockKeys), rounded_up(seen.end - seen_block, kTileBlockKeys));
     constexpr int64_t kOfQuery = 4 * sizeof(bfloat16) + sizeof(float), kOfKey = 3 * sizeof(bfloat16) + 2 * sizeof(float);
     const int64_t bytes = (extent.lanes * group_ * kOfQuery + extent.keys * kOfKey) * padded_;
-    extent.heads = std::clamp(kWindowBytes / bytes, int64_t{1}, num_kv_heads_);
+    extent.heads = std::clamp(windows_.bytes / bytes, int64_t{1}, num_kv_heads_);
     return extent;
   }
 
@@ -218,6 +217,7 @@ class BackwardProblem {
 
   const Context& context_;
   const TileKernels& kernels_;
+  const TileWindows& windows_;
   const AttentionBlock& block_;
   const AttentionGradient& gradient_;
   int64_t num_queries_, num_kv_heads_, group_, head_dim_, padded_, num_tiles_;
@@ -225,9 +225,9 @@ class BackwardProblem {
 
 }  // namespace
 
-void tile_attention_backward(const Context& context, const TileKernels& kernels, const AttentionBlock& block,
-                             const AttentionGradient& gradient) {
-  BackwardProblem(context, kernels, block, gradient).run();
+void tile_attention_backward(const Context& context, const TileKernels& kernels, const TileWindows& windows,
+                             const AttentionBlock& block, const AttentionGradient& gradient) {
+  BackwardProblem(context, kernels, windows, block, gradient).run();
 }
 
 }  // namespace longspan

@@ -10,9 +10,6 @@ namespace longspan::tile_driver {
 
 inline int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// Packed copies of one window; more only where a single block of one head needs it.
-constexpr int64_t kWindowBytes = int64_t{64} << 20;
-
 struct Span {
   int64_t begin = 0, end = 0;
 };

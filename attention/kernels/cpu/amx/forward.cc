@@ -46,7 +46,8 @@ void open_lanes(const TileForwardTask& task, int64_t first_query, const float* l
       tile.reference[i] = kNothingSeen;
       tile.sum[i] = 0;
     } else {
-      const double base2 = static_cast<double>(seen) * kLog2E;
+      // Not a NaN with bits of its own, out of which rounding by addition might carry.
+      const double base2 = static_cast<double>(seen == seen ? seen : __builtin_nanf("")) * kLog2E;
       tile.reference[i] = static_cast<float>(__builtin_rint(base2));
       tile.sum[i] = __builtin_exp2f(static_cast<float>(base2 - static_cast<double>(tile.reference[i])));
     }

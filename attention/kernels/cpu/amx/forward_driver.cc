@@ -79,15 +79,15 @@ void attend_window(const Context& context, const TileKernels& kernels, const Att
 
 }  // namespace
 
-void tile_attention_forward(const Context& context, const TileKernels& kernels, const AttentionBlock& block,
-                            const AttentionState& state) {
+void tile_attention_forward(const Context& context, const TileKernels& kernels, const TileWindows& windows,
+                            const AttentionBlock& block, const AttentionState& state) {
   const int64_t num_kv_heads = block.k.size(1), padded = padded_head_dim(block.k.size(2));
   const Span seen = seen_keys(*block.visible, {0, static_cast<int64_t>(block.visible->tiles().size())});
   const int64_t first_key = seen.begin / kTileBlockKeys * kTileBlockKeys;
   const int64_t bytes_of_key = 2 * padded * static_cast<int64_t>(sizeof(bfloat16));
-  const int64_t most_keys = std::max(kTileBlockKeys, kWindowBytes / bytes_of_key / kTileBlockKeys * kTileBlockKeys);
+  const int64_t most_keys = std::max(kTileBlockKeys, windows.bytes / bytes_of_key / kTileBlockKeys * kTileBlockKeys);
   const int64_t keys_per_window = std::min(most_keys, rounded_up(seen.end - first_key, kTileBlockKeys));
-  const int64_t heads_per_window = std::clamp(kWindowBytes / (bytes_of_key * keys_per_window), int64_t{1}, num_kv_heads);
+  const int64_t heads_per_window = std::clamp(windows.bytes / (bytes_of_key * keys_per_window), int64_t{1}, num_kv_heads);
   for (int64_t head = 0; head < num_kv_heads; head += heads_per_window) {
     for (int64_t key = first_key; key < seen.end; key += keys_per_window) {
       const ForwardWindow window = {.heads = {head, std::min(head + heads_per_window, num_kv_heads)},

@@ -1,11 +1,10 @@
-// Forward's vector work: scores of 32 keys x 16 queries become weights p = 2^(s - m), cut to bfloat16, and their sums.
+// Forward's vector work: scores of 32 keys x 16 queries become weights p = 2^(s - m), rounded to bfloat16, and their sums.
 //
 // m is a whole number for each query and lags: it is raised only when the 32 keys of a unit add up to more than 2^20, and then
 // everything that was computed with the old one is scaled by a power of two, which is exact. So there is no pass for the
 // maximum, and the scale of the sums stays within floats whatever the logits are.
-// Two sums are kept: `sum` of p, for LSE; and `weight` of p as cut to bfloat16, by which O is divided. Cutting makes all
-// weights smaller by half a unit on average; divided by their own sum that is gone, and a query that one key decides gets
-// that key's value exactly.
+// Two sums are kept: `sum` of p, for LSE; and `weight` of p as rounded, by which O is divided, so that what is averaged are
+// weights that add up to 1, and a query that one key decides gets that key's value exactly.
 #pragma once
 
 #include "attention/kernels/cpu/amx/tasks.h"
@@ -78,7 +77,7 @@ LS_ALWAYS_INLINE void weigh_pair(ScoreHalf& half, int64_t i, const Exponential& 
     p1 = exponential(s1, half.reference, e);
   }
   half.sum = _mm512_add_ps(half.sum, _mm512_add_ps(p0, p1));
-  const __m512i pair = pair_of_upper_halves(p0, p1);
+  const __m512i pair = pair_rounded(p0, p1);
   half.weight = add_pairs(half.weight, pair);
   // Keeps the sums where they are: the compiler would gather them at the end of the unit, and all pairs with them.
   asm volatile("" : "+v"(half.sum), "+v"(half.weight));

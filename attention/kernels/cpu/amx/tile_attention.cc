@@ -36,13 +36,13 @@ namespace {
 
 class TileAttention final : public BlockAttention {
  public:
-  TileAttention(const TileKernels& kernels, std::shared_ptr<const BlockAttention> rest)
-      : kernels_(kernels), rest_(std::move(rest)) {}
+  TileAttention(const TileKernels& kernels, std::shared_ptr<const BlockAttention> rest, const TileWindows& windows)
+      : kernels_(kernels), rest_(std::move(rest)), windows_(windows) {}
 
  private:
   void do_forward(const Context& context, const AttentionBlock& block, const AttentionState& state) const override {
     if (block.q.dtype() == DType::kBFloat16) {
-      tile_attention_forward(context, kernels_, block, state);
+      tile_attention_forward(context, kernels_, windows_, block, state);
     } else {
       rest_->forward(context, block, state);
     }
@@ -52,7 +52,7 @@ class TileAttention final : public BlockAttention {
   }
   void do_backward(const Context& context, const AttentionBlock& block, const AttentionGradient& g) const override {
     if (block.q.dtype() == DType::kBFloat16) {
-      tile_attention_backward(context, kernels_, block, g);
+      tile_attention_backward(context, kernels_, windows_, block, g);
     } else {
       rest_->backward(context, block, g);
     }
@@ -60,13 +60,15 @@ class TileAttention final : public BlockAttention {
 
   TileKernels kernels_;
   std::shared_ptr<const BlockAttention> rest_;
+  TileWindows windows_;
 };
 
 }  // namespace
 
 std::shared_ptr<const BlockAttention> make_tile_attention(const TileKernels& kernels,
-                                                          std::shared_ptr<const BlockAttention> rest) {
-  return std::make_shared<TileAttention>(kernels, std::move(rest));
+                                                          std::shared_ptr<const BlockAttention> rest,
+                                                          const TileWindows& windows) {
+  return std::make_shared<TileAttention>(kernels, std::move(rest), windows);
 }
 
 }  // namespace longspan

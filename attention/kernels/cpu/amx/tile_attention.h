@@ -12,13 +12,21 @@
 
 namespace longspan {
 
+// How much is packed at a time. More than `bytes` where one key head with `tokens` keys and queries (of all heads of its
+// group together) needs it.
+struct TileWindows {
+  int64_t bytes = int64_t{64} << 20;
+  int64_t tokens = 16384;
+};
+
 // `rest` computes delta, and all of other dtypes.
 std::shared_ptr<const BlockAttention> make_tile_attention(const TileKernels& kernels,
-                                                          std::shared_ptr<const BlockAttention> rest);
+                                                          std::shared_ptr<const BlockAttention> rest,
+                                                          const TileWindows& windows = {});
 
-void tile_attention_forward(const Context& context, const TileKernels& kernels, const AttentionBlock& block,
-                            const AttentionState& state);
-void tile_attention_backward(const Context& context, const TileKernels& kernels, const AttentionBlock& block,
-                             const AttentionGradient& gradient);
+void tile_attention_forward(const Context& context, const TileKernels& kernels, const TileWindows& windows,
+                            const AttentionBlock& block, const AttentionState& state);
+void tile_attention_backward(const Context& context, const TileKernels& kernels, const TileWindows& windows,
+                             const AttentionBlock& block, const AttentionGradient& gradient);
 
 }  // namespace longspan
