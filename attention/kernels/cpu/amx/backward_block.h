@@ -83,12 +83,13 @@ class BlockGradient {
     unit.ds_pairs = ds_pairs + (u * block.num_tiles + t) * 2 * kTileHalves;
     const int64_t lane = (block.tile + t) * kLanes, head_lane = block.head * w_.query_tiles * kLanes + lane;
     const __m512i key = _mm512_set1_epi32(static_cast<int32_t>(block.key + u * kUnitKeys));
-    for (int half = 0; half < 2; ++half) {
-      unit.lse[half] = _mm512_load_ps(w_.lse + head_lane + half * 16);
-      unit.delta[half] = _mm512_load_ps(w_.delta + head_lane + half * 16);
-      unit.offset[half] = _mm512_sub_epi32(key, _mm512_load_si512(w_.begin + lane + half * 16));
-      unit.length[half] = _mm512_load_si512(w_.length + lane + half * 16);
-    }
+    const auto half_of = [&](int64_t half) -> GradientHalf {
+      return {_mm512_load_ps(w_.lse + head_lane + half * 16), _mm512_load_ps(w_.delta + head_lane + half * 16),
+              _mm512_sub_epi32(key, _mm512_load_si512(w_.begin + lane + half * 16)),
+              _mm512_load_si512(w_.length + lane + half * 16)};
+    };
+    unit.low = half_of(0);
+    unit.high = half_of(1);
     return unit;
   }
 
@@ -130,17 +131,15 @@ class BlockGradient {
                                                  const GradientUnit& unit_before) {
     const Exponential e = exponential_;
     const GradientUnit before = unit_before;
-    const auto work = [&](int64_t first, int i) __attribute__((always_inline)) {
-      if (kDims == 64) {
-        gradient_of_keys<kMasked>(before, first + i, e);
-      } else if (i % 2 == 1 && i < 16) {
-        gradient_of_keys<kMasked>(before, first + i / 2, e);
-      }
-    };
-    multiply_unit<kDims / 32, Begin::kZero>(pending_, scores, dims() / 32,
-                                            [&](int i) __attribute__((always_inline)) { work(0, i); });
-    multiply_unit<kDims / 32, Begin::kZero>(slot, dp, dims() / 32,
-                                            [&](int i) __attribute__((always_inline)) { work(8, i); });
+    // 8 pairs of keys in each unit of 8, or of 16 or more multiplications.
+    multiply_unit<kDims / 32, Begin::kZero>(pending_, scores, dims() / 32, [&](int i) __attribute__((always_inline)) {
+      if (kDims == 64) gradient_of_keys<kMasked>(before, i, e);
+      if (kDims != 64 && i % 2 == 1 && i < 16) gradient_of_keys<kMasked>(before, i / 2, e);
+    });
+    multiply_unit<kDims / 32, Begin::kZero>(slot, dp, dims() / 32, [&](int i) __attribute__((always_inline)) {
+      if (kDims == 64) gradient_of_keys<kMasked>(before, 8 + i, e);
+      if (kDims != 64 && i % 2 == 1 && i < 16) gradient_of_keys<kMasked>(before, 8 + i / 2, e);
+    });
     pending_ = slot + 2 * kUnitFloats;
   }
 

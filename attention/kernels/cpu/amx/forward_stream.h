@@ -97,27 +97,29 @@ class ForwardStream {
     }
   }
 
+  // What the functions called between multiplications use is captured once: through two of them the compiler would no longer
+  // keep it in registers.
   template <bool kMasked>
   __attribute__((noinline)) void iterate_two(UnitOf scores, UnitOf first, UnitOf second, UnitOf output) {
     const Exponential e = exponential_;
     ScoreHalf low = begin_half(first.step, slot(first.unit), first.unit, 0);
-    const auto two_pairs = [&e](ScoreHalf& half, int i) __attribute__((always_inline)) {
-      weigh_pair<kMasked>(half, 2 * i, e);
-      weigh_pair<kMasked>(half, 2 * i + 1, e);
-    };
-    multiply_scores(scores, [&](int i) __attribute__((always_inline)) { two_pairs(low, i); });
+    multiply_scores(scores, [&](int i) __attribute__((always_inline)) { weigh_two_pairs<kMasked>(low, i, e); });
     finish<kMasked>(first.step, low, 0);
     ScoreHalf high = begin_half(first.step, slot(first.unit), first.unit, 1);
     multiply_scores({scores.step, scores.unit + 1},
-                    [&](int i) __attribute__((always_inline)) { two_pairs(high, i); });
+                    [&](int i) __attribute__((always_inline)) { weigh_two_pairs<kMasked>(high, i, e); });
     finish<kMasked>(first.step, high, 1);
-    low = begin_half(second.step, slot(second.unit), second.unit, 0);
-    high = begin_half(second.step, slot(second.unit), second.unit, 1);
+    ScoreHalf next_low = begin_half(second.step, slot(second.unit), second.unit, 0);
+    ScoreHalf next_high = begin_half(second.step, slot(second.unit), second.unit, 1);
     multiply_output(output.step, output.unit, [&](int i) __attribute__((always_inline)) {
-      two_pairs(i < 8 ? low : high, i % 8);
+      if (i < 8) {
+        weigh_two_pairs<kMasked>(next_low, i, e);
+      } else {
+        weigh_two_pairs<kMasked>(next_high, i - 8, e);
+      }
     });
-    finish<kMasked>(second.step, low, 0);
-    finish<kMasked>(second.step, high, 1);
+    finish<kMasked>(second.step, next_low, 0);
+    finish<kMasked>(second.step, next_high, 1);
   }
 
   template <class Between>

@@ -8,14 +8,18 @@
 
 namespace longspan::LS_CPU_LEVEL {
 
-// [2]: the two halves of 16 queries.
+// 16 queries.
+struct GradientHalf {
+  __m512 lse, delta;
+  __m512i offset, length;  // key i of the unit is seen where offset + i < length, without sign
+};
+
 struct GradientUnit {
   const float *scores, *dp;    // units
   bfloat16 *p, *ds;            // A tiles: the keys of one tile; those of the next are `second` further
   int64_t second;
   bfloat16* ds_pairs;          // two B tiles
-  __m512 lse[2], delta[2];
-  __m512i offset[2], length[2];  // key i of the unit is seen where offset + i < length, without sign
+  GradientHalf low, high;
 };
 
 struct GradientPair {
@@ -23,25 +27,26 @@ struct GradientPair {
 };
 
 // Keys 2j and 2j + 1 for one half of the queries.
-template <bool kMasked, int kHalf>
-LS_ALWAYS_INLINE GradientPair gradient_of_pair(const GradientUnit& unit, int64_t j, const Exponential& e) {
-  const int64_t at = j / 8 * 2 * kTileFloats + kHalf * kTileFloats + j % 8 * 32;
-  const __m512 s0 = _mm512_load_ps(unit.scores + at), s1 = _mm512_load_ps(unit.scores + at + 16);
-  const __m512 dp0 = _mm512_sub_ps(_mm512_load_ps(unit.dp + at), unit.delta[kHalf]);
-  const __m512 dp1 = _mm512_sub_ps(_mm512_load_ps(unit.dp + at + 16), unit.delta[kHalf]);
+template <bool kMasked>
+LS_ALWAYS_INLINE GradientPair gradient_of_pair(const float* scores, const float* dp, const GradientHalf& half, int64_t j,
+                                               const Exponential& e) {
+  const int64_t at = j / 8 * 2 * kTileFloats + j % 8 * 32;
+  const __m512 s0 = _mm512_load_ps(scores + at), s1 = _mm512_load_ps(scores + at + 16);
+  const __m512 dp0 = _mm512_sub_ps(_mm512_load_ps(dp + at), half.delta);
+  const __m512 dp1 = _mm512_sub_ps(_mm512_load_ps(dp + at + 16), half.delta);
   GradientPair pair;
   if (kMasked) {
-    const __m512i key = _mm512_add_epi32(unit.offset[kHalf], _mm512_set1_epi32(static_cast<int32_t>(2 * j)));
-    const __mmask16 seen0 = _mm512_cmplt_epu32_mask(key, unit.length[kHalf]);
+    const __m512i key = _mm512_add_epi32(half.offset, _mm512_set1_epi32(static_cast<int32_t>(2 * j)));
+    const __mmask16 seen0 = _mm512_cmplt_epu32_mask(key, half.length);
     const __mmask16 seen1 =
-        _mm512_cmplt_epu32_mask(_mm512_add_epi32(key, _mm512_set1_epi32(1)), unit.length[kHalf]);
-    pair.p0 = masked_exponential(seen0, s0, unit.lse[kHalf], e);
-    pair.p1 = masked_exponential(seen1, s1, unit.lse[kHalf], e);
+        _mm512_cmplt_epu32_mask(_mm512_add_epi32(key, _mm512_set1_epi32(1)), half.length);
+    pair.p0 = masked_exponential(seen0, s0, half.lse, e);
+    pair.p1 = masked_exponential(seen1, s1, half.lse, e);
     pair.ds0 = _mm512_maskz_mul_ps(seen0, pair.p0, dp0);
     pair.ds1 = _mm512_maskz_mul_ps(seen1, pair.p1, dp1);
   } else {
-    pair.p0 = exponential(s0, unit.lse[kHalf], e);
-    pair.p1 = exponential(s1, unit.lse[kHalf], e);
+    pair.p0 = exponential(s0, half.lse, e);
+    pair.p1 = exponential(s1, half.lse, e);
     pair.ds0 = _mm512_mul_ps(pair.p0, dp0);
     pair.ds1 = _mm512_mul_ps(pair.p1, dp1);
   }
@@ -50,8 +55,9 @@ LS_ALWAYS_INLINE GradientPair gradient_of_pair(const GradientUnit& unit, int64_t
 
 template <bool kMasked>
 LS_ALWAYS_INLINE void gradient_of_keys(const GradientUnit& unit, int64_t j, const Exponential& e) {
-  const GradientPair first = gradient_of_pair<kMasked, 0>(unit, j, e);
-  const GradientPair last = gradient_of_pair<kMasked, 1>(unit, j, e);
+  const GradientPair first = gradient_of_pair<kMasked>(unit.scores, unit.dp, unit.low, j, e);
+  const GradientPair last =
+      gradient_of_pair<kMasked>(unit.scores + kTileFloats, unit.dp + kTileFloats, unit.high, j, e);
   const int64_t row = j / 8 * unit.second + j % 8 * 64;
   _mm512_store_si512(unit.p + row, join_rounded(first.p0, last.p0));
   _mm512_store_si512(unit.p + row + 32, join_rounded(first.p1, last.p1));

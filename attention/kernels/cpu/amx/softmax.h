@@ -84,6 +84,12 @@ LS_ALWAYS_INLINE void weigh_pair(ScoreHalf& half, int64_t i, const Exponential& 
   _mm512_store_si512(half.weights + i * 32, pair);
 }
 
+template <bool kMasked>
+LS_ALWAYS_INLINE void weigh_two_pairs(ScoreHalf& half, int64_t i, const Exponential& e) {
+  weigh_pair<kMasked>(half, 2 * i, e);
+  weigh_pair<kMasked>(half, 2 * i + 1, e);
+}
+
 LS_ALWAYS_INLINE __mmask16 outgrown(const ScoreHalf& half) {
   return _mm512_cmp_ps_mask(half.sum, _mm512_set1_ps(kRaiseAbove), _CMP_NLE_UQ);  // also where it is not a number
 }
