@@ -71,12 +71,19 @@ class BlockGradient {
     return key < sees.all_begin || key + kUnitKeys > sees.all_end;
   }
 
+  bool sees_nothing(int64_t tile, int64_t key) const {
+    const int64_t query = w_.first_query + tile * kLanes;
+    if (query >= w_.visible.num_queries) return true;
+    const KeyIntervals::Tile& sees = w_.visible.tiles[query / kLanes];
+    return key >= sees.any_end || key + kUnitKeys <= sees.any_begin;
+  }
+
   // Where the vector work of unit (t, u) of a block finds and leaves its numbers.
-  GradientUnit unit_of(const GradientBlock& block, int64_t t, int64_t u, bfloat16* ds_pairs) const {
+  GradientUnit unit_of(const GradientBlock& block, int64_t t, int64_t u, const float* slot, bfloat16* ds_pairs) const {
     GradientUnit unit;
     const int64_t tile = (u * 2 * block.num_tiles + t) * kTileHalves;
-    unit.scores = slots_ + u % 2 * kUnitFloats;
-    unit.dp = unit.scores + 2 * kUnitFloats;
+    unit.scores = slot;
+    unit.dp = slot + 2 * kUnitFloats;
     unit.p = p_ + tile;
     unit.ds = ds_ + tile;
     unit.second = block.num_tiles * kTileHalves;
@@ -95,24 +102,32 @@ class BlockGradient {
 
   void compute_p_and_ds(const GradientBlock& block, bfloat16* ds_pairs) {
     const int64_t query = query_offset(block), key = key_offset(block);
-    // The first unit has none before it; it makes nothing of what the slots hold, where the real work will overwrite it.
-    GradientUnit before = unit_of(block, 0, 1, ds_pairs);
+    GradientUnit before;
     bool masked = false;
+    int64_t num_multiplied = 0;
     for (int64_t i = 0; i < 4 * block.num_tiles; ++i) {
       const int64_t t = i / 4, u = i % 4, at = query + t * kLanes * dims(), keys = key + u * kUnitKeys * dims();
+      float* slot = slots_ + num_multiplied % 2 * kUnitFloats;
+      const GradientUnit unit = unit_of(block, t, u, slot, ds_pairs);
+      if (sees_nothing(block.tile + t, block.key + u * kUnitKeys)) {
+        no_gradient(unit);
+        continue;
+      }
+      // The first has none before it: it makes what the slots hold into its own place, where the real work will go.
+      if (num_multiplied == 0) before = unit;
       const UnitOperands scores = operands(w_.k_rows + keys, w_.q_columns + at);
       const UnitOperands dp = operands(w_.v_rows + keys, w_.g_columns + at);
-      float* slot = slots_ + u % 2 * kUnitFloats;
       if (masked) {
         multiply_scores<true>(scores, dp, slot, before);
       } else {
         multiply_scores<false>(scores, dp, slot, before);
       }
-      before = unit_of(block, t, u, ds_pairs);
+      before = unit;
       masked = needs_mask(block.tile + t, block.key + u * kUnitKeys);
+      ++num_multiplied;
     }
     flush();
-    for (int64_t j = 0; j < 16; ++j) {
+    for (int64_t j = 0; j < 16 && num_multiplied > 0; ++j) {
       if (masked) {
         gradient_of_keys<true>(before, j, exponential_);
       } else {

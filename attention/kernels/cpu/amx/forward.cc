@@ -39,8 +39,10 @@ void open_lanes(const TileForwardTask& task, int64_t first_query, const float* l
   for (int64_t i = 0; i < kLanes; ++i) {
     const int64_t query = first_query + i;
     const bool exists = query < task.visible.num_queries;
-    tile.begin[i] = exists ? task.visible.begin[query] : 0;
-    tile.length[i] = exists ? task.visible.end[query] - task.visible.begin[query] : 0;
+    const int64_t begin = exists ? larger(task.visible.begin[query], task.keys.first_key) : 0;
+    const int64_t end = exists ? smaller(task.visible.end[query], task.keys.end_key) : 0;
+    tile.begin[i] = static_cast<int32_t>(begin);
+    tile.length[i] = static_cast<int32_t>(larger(end - begin, 0));
     const float seen = exists ? lse[query] : -kInfinity;
     if (seen == -kInfinity) {
       tile.reference[i] = kNothingSeen;
@@ -88,13 +90,11 @@ void open_tile(const TileForwardTask& task, int64_t work, const QueryTile& tile)
 }
 
 // Writes the queries that saw a key of the window, and no others.
-__mmask32 close_lanes(const TileForwardTask& task, int64_t first_query, float* lse, const QueryTile& tile, float* factors) {
+__mmask32 close_lanes(int64_t first_query, float* lse, const QueryTile& tile, float* factors) {
   __mmask32 written = 0;
   for (int64_t i = 0; i < kLanes; ++i) {
-    const int64_t begin = larger(tile.begin[i], task.keys.first_key);
-    const int64_t end = smaller(int64_t{tile.begin[i]} + tile.length[i], task.keys.end_key);
     factors[i] = 0;
-    if (begin >= end) continue;
+    if (tile.length[i] == 0) continue;
     written |= 1u << i;
     if (tile.weight[i] != 0) factors[i] = 1.0f / tile.weight[i];
     const double base2 = static_cast<double>(tile.reference[i]) + static_cast<double>(__builtin_log2f(tile.sum[i]));
@@ -106,8 +106,7 @@ __mmask32 close_lanes(const TileForwardTask& task, int64_t first_query, float* l
 void close_tile(const TileForwardTask& task, int64_t work, const QueryTile& tile) {
   const int64_t head = work % task.group, first_query = work / task.group * kLanes;
   alignas(64) float factors[kLanes];
-  const __mmask32 written =
-      close_lanes(task, first_query, task.lse + head * task.visible.num_queries, tile, factors);
+  const __mmask32 written = close_lanes(first_query, task.lse + head * task.visible.num_queries, tile, factors);
   const Rows<float> output = task.output.head(head);
   for (int64_t d = 0; d < task.head_dim; d += 16) {
     const __mmask16 dims = first_lanes(task.head_dim - d);
@@ -126,20 +125,23 @@ void close_tile(const TileForwardTask& task, int64_t work, const QueryTile& tile
   }
 }
 
-// The blocks of [begin, end) against one tile.
+// Of the blocks of one tile, which begin with the unit of its first key, those that begin in [begin, end).
 template <int kDims>
 void attend(const TileForwardTask& task, int64_t t, QueryTile& tile, int64_t begin, int64_t end,
             ForwardStream<kDims>& stream) {
   const int64_t padded = padded_head_dim(task.head_dim);
   const KeyIntervals::Tile& sees = task.visible.tiles[t];
-  for (int64_t key = begin / kTileBlockKeys * kTileBlockKeys; key < end; key += kTileBlockKeys) {
+  const KeyRange keys(task, t);
+  const int64_t first = keys.begin / kUnitKeys * kUnitKeys, last_all = smaller(sees.all_end, task.keys.end_key);
+  const int64_t next = first + rounded_up(larger(begin - first, 0), kTileBlockKeys);
+  for (int64_t key = next; key < smaller(end, keys.end); key += kTileBlockKeys) {
     const int64_t at = (key - task.keys.first_key) * padded;
     BlockStep step;
     step.tile = &tile;
     step.keys = task.keys.rows + at;
     step.values = task.keys.values_transposed + at;
     step.first_key = key;
-    step.masked = key < sees.all_begin || key + kTileBlockKeys > sees.all_end;
+    step.masked = key < sees.all_begin || key + kTileBlockKeys > last_all;
     stream.attend(step);
   }
 }
@@ -162,9 +164,8 @@ void stream_blocks(const TileForwardTask& task, QueryTile* tiles, float* scratch
     for (int64_t i = 0; i < task.count; ++i) {
       const int64_t t = (task.first + i) / task.group;
       const KeyRange keys(task, t);
-      const int64_t begin = larger(first, keys.begin), end = smaller(first + super, keys.end);
-      if (begin >= end) continue;
-      attend<kDims>(task, t, tiles[i], begin, end, stream);
+      if (larger(first, keys.begin) >= smaller(first + super, keys.end)) continue;
+      attend<kDims>(task, t, tiles[i], first, first + super, stream);
       if (task.progress.call) task.progress.call(task.progress.argument);
     }
   }

@@ -18,7 +18,7 @@ struct ForwardWindow {
 void pack_window(const Context& context, const TileKernels& kernels, const AttentionBlock& block, Span seen,
                  const ForwardWindow& window) {
   const int64_t padded = padded_head_dim(block.k.size(2)), num_heads = window.heads.end - window.heads.begin;
-  const int64_t num_keys = rounded_up(window.keys.end - window.keys.begin, kTileBlockKeys);
+  const int64_t num_keys = packed_keys(window.keys.end - window.keys.begin);
   parallel_tasks(context, num_heads * divide_up(num_keys, kPackKeys), [&](int64_t task, int) {
     const int64_t head = task % num_heads, first = task / num_heads * kPackKeys;
     const auto rows_of = [&](const Tensor& x) {
@@ -92,8 +92,8 @@ void tile_attention_forward(const Context& context, const TileKernels& kernels, 
     for (int64_t key = first_key; key < seen.end; key += keys_per_window) {
       const ForwardWindow window = {.heads = {head, std::min(head + heads_per_window, num_kv_heads)},
                                     .keys = {key, std::min(key + keys_per_window, seen.end)},
-                                    .rows = {context, heads_per_window, keys_per_window * padded},
-                                    .values = {context, heads_per_window, keys_per_window * padded}};
+                                    .rows = {context, heads_per_window, packed_keys(keys_per_window) * padded},
+                                    .values = {context, heads_per_window, packed_keys(keys_per_window) * padded}};
       pack_window(context, kernels, block, seen, window);
       attend_window(context, kernels, block, state, window);
     }

@@ -67,4 +67,18 @@ LS_ALWAYS_INLINE void gradient_of_keys(const GradientUnit& unit, int64_t j, cons
   _mm512_store_si512(unit.ds_pairs + kTileHalves + j * 32, pair_rounded(last.ds0, last.ds1));
 }
 
+// Where no query sees any of the keys.
+inline void no_gradient(const GradientUnit& unit) {
+  const __m512i zero = _mm512_setzero_si512();
+  for (int64_t j = 0; j < 16; ++j) {
+    const int64_t row = j / 8 * unit.second + j % 8 * 64;
+    _mm512_store_si512(unit.p + row, zero);
+    _mm512_store_si512(unit.p + row + 32, zero);
+    _mm512_store_si512(unit.ds + row, zero);
+    _mm512_store_si512(unit.ds + row + 32, zero);
+    _mm512_store_si512(unit.ds_pairs + j * 32, zero);
+    _mm512_store_si512(unit.ds_pairs + kTileHalves + j * 32, zero);
+  }
+}
+
 }  // namespace longspan::LS_CPU_LEVEL

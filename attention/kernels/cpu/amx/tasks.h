@@ -46,11 +46,14 @@ struct GroupRows {
   Rows<T> head(int64_t h) const { return {data + h * head_stride, stride}; }
 };
 
-// Keys [first_key, end_key) of one key head, packed from first_key on, a multiple of kTileBlockKeys.
+// Keys [first_key, end_key) of one key head, packed from first_key on, a multiple of kTileBlockKeys. Blocks may begin with any
+// unit: so many as packed_keys() of its length are there.
 struct PackedKeys {
   int64_t first_key = 0, end_key = 0;
   const bfloat16 *rows = nullptr, *values_transposed = nullptr;  // forward
 };
+
+constexpr int64_t packed_keys(int64_t num_keys) { return rounded_up(num_keys, kUnitKeys) + kTileBlockKeys - kUnitKeys; }
 
 // Tiles of the query heads of one key head against packed keys. Work i is tile i / group of head i % group.
 struct TileForwardTask {
