@@ -131,13 +131,17 @@ Context level_context(CpuLevel level, DType dtype, int num_threads) {
 }
 
 std::vector<ContextMaker> context_makers() {
-  constexpr double kRoundedWeights = 1e-2;
+  constexpr double kWidened = 3e-6, kRoundedWeights = 1e-2;
   std::vector<ContextMaker> makers;
   for (const CpuLevel level : supported_cpu_levels()) {
-    makers.push_back({std::string(name(level)), [level](DType dtype, int n) { return level_context(level, dtype, n); }});
+    const bool in_tiles = level == CpuLevel::kAmx;
+    makers.push_back({std::string(name(level)), [level](DType dtype, int n) { return level_context(level, dtype, n); },
+                      in_tiles ? kRoundedWeights : kWidened, in_tiles});
   }
-  if (has_emulated_tiles()) makers.push_back({"amx_emulated", [](DType dtype, int n) { return emulated_tile_context(dtype, n); },
-                                               kRoundedWeights, true});
+  if (has_emulated_tiles()) {
+    const auto emulated = [](DType dtype, int n) { return emulated_tile_context(dtype, n); };
+    makers.push_back({"amx_emulated", emulated, kRoundedWeights, true});
+  }
   return makers;
 }
 
