@@ -49,6 +49,7 @@ template <int kDims>
 void run(const TileBackwardTask& task) {
   const GradientWindow& window = *task.window;
   const TileSession session;
+  const FlushDenormals flush;
   BlockGradient<kDims> gradient(window, task.scratch);
   const int64_t elements = kGradientSuperBlockElements / padded_head_dim(window.head_dim);
   const int64_t super = larger(kTileBlockKeys, elements / kTileBlockKeys * kTileBlockKeys);
@@ -57,7 +58,7 @@ void run(const TileBackwardTask& task) {
     for (int64_t head = 0; head < window.group; ++head) {
       for (int64_t tile = task.first_tile; tile < task.end_tile; tile += kBlockTiles) {
         add_gradients<kDims>(task, head, tile, first, end, gradient);
-        if (task.progress.call) task.progress.call(task.progress.argument);
+        flush.call(task.progress);
       }
     }
   }

@@ -159,6 +159,7 @@ void stream_blocks(const TileForwardTask& task, QueryTile* tiles, float* scratch
   idle.tile = &nothing;
   idle.keys = idle.values = zeros;
   ForwardStream<kDims> stream(stream_scratch, idle, padded, static_cast<float>(static_cast<double>(task.scale) * kLog2E));
+  const FlushDenormals flush;
   const int64_t super = larger(kTileBlockKeys, kSuperBlockElements / padded / kTileBlockKeys * kTileBlockKeys);
   for (int64_t first = task.keys.first_key; first < task.keys.end_key; first += super) {
     for (int64_t i = 0; i < task.count; ++i) {
@@ -166,7 +167,7 @@ void stream_blocks(const TileForwardTask& task, QueryTile* tiles, float* scratch
       const KeyRange keys(task, t);
       if (larger(first, keys.begin) >= smaller(first + super, keys.end)) continue;
       attend<kDims>(task, t, tiles[i], first, first + super, stream);
-      if (task.progress.call) task.progress.call(task.progress.argument);
+      flush.call(task.progress);
     }
   }
   stream.drain();

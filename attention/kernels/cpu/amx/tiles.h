@@ -22,6 +22,7 @@ struct alignas(64) TileShapes {
   uint16_t row_bytes[16] = {};
   uint8_t rows[16] = {};
 };
+static_assert(sizeof(TileShapes) == 64);
 
 }  // namespace longspan::LS_CPU_LEVEL
 

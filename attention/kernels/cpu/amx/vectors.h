@@ -4,8 +4,30 @@
 #include <immintrin.h>
 
 #include "attention/kernels/cpu/amx/unit.h"
+#include "attention/kernels/cpu/head_tasks.h"
 
 namespace longspan::LS_CPU_LEVEL {
+
+// Denormals count as zero, as they do in tiles: weights that small are worth nothing, and slow. Not so within a progress
+// hook, which may add up other people's numbers.
+class FlushDenormals {
+ public:
+  FlushDenormals() : before_(_mm_getcsr()) { _mm_setcsr(before_ | kFlush); }
+  ~FlushDenormals() { _mm_setcsr(before_); }
+  FlushDenormals(const FlushDenormals&) = delete;
+  FlushDenormals& operator=(const FlushDenormals&) = delete;
+
+  void call(const Progress& progress) const {
+    if (progress.call == nullptr) return;
+    _mm_setcsr(before_);
+    progress.call(progress.argument);
+    _mm_setcsr(before_ | kFlush);
+  }
+
+ private:
+  static constexpr unsigned kFlush = 0x8040;  // FTZ, DAZ
+  unsigned before_;
+};
 
 // 2^y = 2^floor(y) poly(y - floor(y)) with relative error 8e-5; 0 for -inf, a NaN stays a NaN. y = s * to_base2 - reference.
 struct Exponential {
