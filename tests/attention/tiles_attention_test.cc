@@ -191,6 +191,21 @@ TEST_F(TileAttentionTest, InfinitelyUnlikelyKeysCountForNothing) {
   EXPECT_EQ(run(0, 50).first, std::vector<double>(40 * 64, 0.0));
 }
 
+// It may be called within the kernels, and must then find the floating-point modes of its own thread.
+TEST_F(TileAttentionTest, ProgressIsCalledBetweenTiles) {
+  Context c = emulated_tile_context(DType::kBFloat16);
+  const Problem p = {.num_queries = 300, .num_keys = 300, .num_heads = 1, .num_kv_heads = 1, .head_dim = 64};
+  const test::Inputs t = inputs(p, 1);
+  const volatile float tiny = 1e-39f;
+  int num_calls = 0;
+  const Context::ProgressGuard guard(c, [&] {
+    ++num_calls;
+    EXPECT_GT(tiny * 0.5f, 0.0f) << "denormals are flushed";
+  });
+  attend(c, t, test::visible(p, 1), {0, 300});
+  EXPECT_GT(num_calls, 12);
+}
+
 struct Counted {
   test::TileCounts forward, backward;
 };
