@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "tests/support/emulated_attention.h"
 #include "tests/support/tensors.h"
 
 namespace longspan::test {
@@ -125,11 +126,6 @@ double largest_lse_error(const std::vector<double>& got, const std::vector<doubl
     largest = std::max(largest, std::abs(got[i] - want[i]) / std::max(1.0, std::abs(want[i])));
   }
   return largest;
-}
-
-Rounding rounding_of(CpuLevel level, DType dtype) {
-  if (level < CpuLevel::kAvx512Bf16 || dtype != DType::kBFloat16) return {};
-  return {.output = 1.0 / 256, .gradient = 2.0 / 256, .lse = 4 * 2.7e-6};
 }
 
 void expect_near(const Result& got, const Result& want, double tolerance, const Rounding& rounding) {

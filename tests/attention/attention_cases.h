@@ -39,14 +39,6 @@ Result attend(const Context& context, const Inputs& inputs, const std::vector<In
 // Relative where numbers are large; infinite where one is not finite and the other differs.
 double largest_lse_error(const std::vector<double>& got, const std::vector<double>& want);
 
-// What a level adds to the error of fp32 arithmetic. Levels that multiply bfloat16 by bfloat16 round p and ds to nearest, to
-// eight bits: each is off by at most 2^-8 of itself, independently of what it is multiplied with, and so are O and dv in the
-// norm. dq and dk have that from ds and as much again from delta, which O enters. LSE is made of p that are not rounded:
-// it has the error of their polynomial, 2.7e-6 for each piece that a case is cut into, of four at most.
-struct Rounding {
-  double output = 0, gradient = 0, lse = 0;
-};
-Rounding rounding_of(CpuLevel level, DType dtype);
 // Fails the test where any part of `got` is further than `tolerance` and rounding from `want`.
 void expect_near(const Result& got, const Result& want, double tolerance, const Rounding& rounding = {});
 

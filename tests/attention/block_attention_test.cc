@@ -1,5 +1,5 @@
-// The vectorised block attention, at every level this machine runs, against the double-precision reference; and the
-// reference against central differences.
+// The vectorised block attention, at every level this machine runs and on emulated tiles, against the double-precision
+// reference; and the reference against central differences.
 #include "attention/kernels/block_attention.h"
 
 #include <gtest/gtest.h>
@@ -14,8 +14,8 @@ namespace longspan {
 namespace {
 
 using test::attend;
+using test::ContextMaker;
 using test::expect_near;
-using test::level_context;
 using test::Problem;
 using test::values;
 
@@ -33,7 +33,7 @@ std::vector<Problem> problems() {
   return all;
 }
 
-class CpuAttentionTest : public testing::TestWithParam<CpuLevel> {};
+class CpuAttentionTest : public testing::TestWithParam<ContextMaker> {};
 
 TEST_P(CpuAttentionTest, MatchesTheReferenceInOneAndInManyPieces) {
   const Context reference = test::make_context(DType::kFloat64);
@@ -41,7 +41,7 @@ TEST_P(CpuAttentionTest, MatchesTheReferenceInOneAndInManyPieces) {
   for (const Problem& p : problems()) {
     for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
       SCOPED_TRACE(test::describe(p) + " " + std::string(name(dtype)));
-      const Context context = level_context(GetParam(), dtype);
+      const Context context = GetParam().make(dtype, 1);
       const test::Inputs t = test::make_inputs(context, p, dtype, ++seed);
       const auto intervals = test::visible(p, seed);
       const test::Result want = attend(reference, test::as_double(reference, t), intervals, {0, p.num_keys});
@@ -49,14 +49,14 @@ TEST_P(CpuAttentionTest, MatchesTheReferenceInOneAndInManyPieces) {
       const std::vector<int64_t> whole = {0, p.num_keys}, pieces = {0, third, third, p.num_keys - 1, p.num_keys};
       for (const auto& cuts : {whole, pieces}) {
         const test::Result got = attend(context, t, intervals, cuts);
-        expect_near(got, want, 3e-6 * std::max(1.0, p.logit_scale), test::rounding_of(GetParam(), dtype));
+        expect_near(got, want, 3e-6 * std::max(1.0, p.logit_scale), GetParam().rounding(dtype));
       }
     }
   }
 }
 
 TEST_P(CpuAttentionTest, RowsThatSeeNothingStayEmpty) {
-  const Context context = level_context(GetParam(), DType::kFloat32);
+  const Context context = GetParam().make(DType::kFloat32, 1);
   const Problem p = {40, 20, 2, 1, 16};
   const test::Result r = attend(context, test::make_inputs(context, p, DType::kFloat32, 1), test::visible(p, 1), {0, 20});
   for (size_t i = 0; i < 20; ++i) EXPECT_EQ(r.lse[i], -std::numeric_limits<double>::infinity());
@@ -66,8 +66,8 @@ TEST_P(CpuAttentionTest, RowsThatSeeNothingStayEmpty) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Levels, CpuAttentionTest, testing::ValuesIn(supported_cpu_levels()),
-                         [](const auto& i) { return std::string(name(i.param)); });
+INSTANTIATE_TEST_SUITE_P(Levels, CpuAttentionTest, testing::ValuesIn(test::context_makers()),
+                         [](const auto& i) { return i.param.name; });
 
 TEST(ReferenceAttention, GradientMatchesCentralDifferences) {
   const Context context = test::make_context(DType::kFloat64);

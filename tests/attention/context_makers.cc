@@ -1,14 +1,34 @@
 #include "tests/attention/context_makers.h"
 
+#include "tests/support/emulated_attention.h"
+
 namespace longspan::test {
 
 namespace {
 
+// Relative errors of the polynomials for 2^x.
+constexpr double kDotExponential = 2.7e-6, kTileExponential = 2e-4;
+
+constexpr Rounding rounding_with(double exponential) {
+  return {.output = 1.0 / 256, .gradient = 2.0 / 256, .lse = 4 * exponential};
+}
+
 std::vector<ContextMaker> all_makers() {
   std::vector<ContextMaker> makers;
   for (const CpuLevel level : supported_cpu_levels()) {
-    makers.push_back({std::string(name(level)),
-                      [level](DType dtype, int num_threads) { return level_context(level, dtype, num_threads); }});
+    ContextMaker& maker = makers.emplace_back();
+    maker.name = name(level);
+    maker.make = [level](DType dtype, int num_threads) { return level_context(level, dtype, num_threads); };
+    maker.in_tiles = level == CpuLevel::kAmx;
+    if (level == CpuLevel::kAvx512Bf16) maker.bfloat16 = rounding_with(kDotExponential);
+    if (maker.in_tiles) maker.bfloat16 = rounding_with(kTileExponential);
+  }
+  if (has_emulated_tiles()) {
+    ContextMaker& maker = makers.emplace_back();
+    maker.name = "amx_emulated";
+    maker.make = [](DType dtype, int num_threads) { return emulated_tile_context(dtype, num_threads); };
+    maker.bfloat16 = rounding_with(kTileExponential);
+    maker.in_tiles = maker.only_bfloat16 = true;
   }
   return makers;
 }

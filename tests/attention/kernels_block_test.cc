@@ -12,13 +12,13 @@ namespace longspan {
 namespace {
 
 using test::attend;
-using test::level_context;
+using test::ContextMaker;
 using test::Problem;
 using test::values;
 
-class KernelsTest : public testing::TestWithParam<CpuLevel> {
+class KernelsTest : public testing::TestWithParam<ContextMaker> {
  protected:
-  Context context(DType dtype, int num_threads = 1) const { return level_context(GetParam(), dtype, num_threads); }
+  Context context(DType dtype, int num_threads = 1) const { return GetParam().make(dtype, num_threads); }
 };
 
 constexpr DType kDTypes[] = {DType::kFloat32, DType::kBFloat16};
@@ -60,7 +60,7 @@ TEST_P(KernelsTest, RandomProblems) {
     std::vector<int64_t> cuts = {0, draw(p.num_keys + 1), draw(p.num_keys + 1), p.num_keys};
     std::sort(cuts.begin(), cuts.end());
     const test::Result want = attend(reference, test::as_double(reference, t), intervals, {0, p.num_keys});
-    test::expect_near(attend(context(dtype), t, intervals, cuts), want, 3e-6, test::rounding_of(GetParam(), dtype));
+    test::expect_near(attend(context(dtype), t, intervals, cuts), want, 3e-6, GetParam().rounding(dtype));
   }
 }
 
@@ -75,7 +75,7 @@ TEST_P(KernelsTest, LogitsThatGrowFallOrStandOut) {
                        +[](int64_t j) { return 7.9 * static_cast<double>(j / 64); },  // just below the rescale, each block
                        +[](int64_t j) { return j < 200 ? -3000.0 : 3000.0; }};
   for (const DType dtype : kDTypes) {
-    const test::Rounding rounding = test::rounding_of(GetParam(), dtype);
+    const test::Rounding rounding = GetParam().rounding(dtype);
     uint64_t seed = 10;
     for (const auto& logit : shapes) {
       SCOPED_TRACE(fmt::format("{} {}", name(dtype), seed));
@@ -123,7 +123,7 @@ TEST_P(KernelsTest, BackwardInManyChunks) {
     const test::Inputs t = test::make_inputs(context(dtype), p, dtype, 2);
     test::expect_near(attend(context(dtype), t, intervals, {0, p.num_keys}),
                       attend(reference, test::as_double(reference, t), intervals, {0, p.num_keys}), 3e-6,
-                      test::rounding_of(GetParam(), dtype));
+                      GetParam().rounding(dtype));
   }
 }
 
@@ -202,8 +202,8 @@ TEST_P(KernelsTest, NotANumberIsNotHidden) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Levels, KernelsTest, testing::ValuesIn(supported_cpu_levels()),
-                         [](const auto& i) { return std::string(name(i.param)); });
+INSTANTIATE_TEST_SUITE_P(Levels, KernelsTest, testing::ValuesIn(test::context_makers()),
+                         [](const auto& i) { return i.param.name; });
 
 }  // namespace
 }  // namespace longspan

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "attention/kernels/block_attention.h"
+#include "attention/kernels/cpu/amx/tile_attention.h"
 #include "attention/kernels/cpu/division.h"
 #include "attention/kernels/cpu/head_tasks.h"
 #include "core/base/cpu_level.h"
@@ -182,7 +183,11 @@ class CpuAttention final : public BlockAttention {
 
 void add_cpu_attention(KernelSet& kernels, CpuLevel level) {
   expect_runs_here(level);
-  kernels.add<BlockAttention>(std::make_shared<CpuAttention>(level));
+  std::shared_ptr<const BlockAttention> attention = std::make_shared<CpuAttention>(level);
+#if defined(__x86_64__)
+  if (level == CpuLevel::kAmx) attention = make_tile_attention(amx::tile_kernels(), attention);
+#endif
+  kernels.add<BlockAttention>(attention);
 }
 
 void add_cpu_attention(KernelSet& kernels) { add_cpu_attention(kernels, detect_cpu_level()); }

@@ -1,0 +1,19 @@
+// The kernels of attention/kernels/cpu/amx, compiled for the emulated tile unit; needs AVX-512 F, BW, DQ and VL.
+#pragma once
+
+#include "attention/kernels/cpu/amx/tile_attention.h"
+#include "core/runtime/context.h"
+
+namespace longspan {
+
+namespace amx_emulated {
+TileKernels tile_kernels();
+}  // namespace amx_emulated
+
+namespace test {
+bool has_emulated_tiles();  // this build and this machine
+// A context whose attention in bfloat16 runs on them, all else at the machine's AVX-512 level.
+Context emulated_tile_context(DType dtype, int num_threads = 1, const TileWindows& windows = {});
+}  // namespace test
+
+}  // namespace longspan
