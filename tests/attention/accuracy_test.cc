@@ -107,5 +107,20 @@ TEST(Accuracy, OfAdversarialInputs) {
   table.print("adversarial inputs");
 }
 
+// All p of a query are close to one number, which may be where rounding is coarsest, or off by the same: just above a power of
+// two, or above that over a constant that a kernel could multiply p with.
+TEST(Accuracy, OfEvenWeights) {
+  AccuracyTable table;
+  for (const Kind kind : {Kind::kCausal, Kind::kFull}) {
+    for (const int64_t n : {120, 127, 180, 200, 220, 250, 254, 255, 256, 260, 320, 360, 440, 448, 500, 511}) {
+      for (const double scale : {0.001, 0.03}) {
+        const auto title = fmt::format("{} {} x {}", kind == Kind::kFull ? "full" : "causal", n, scale);
+        table.expect_accurate({title, {n, n, 2, 1, 16, kind, scale}}, static_cast<uint64_t>(n));
+      }
+    }
+  }
+  table.print("even weights");
+}
+
 }  // namespace
 }  // namespace longspan
