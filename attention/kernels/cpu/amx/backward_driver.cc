@@ -198,6 +198,7 @@ class BackwardProblem {
     for (int64_t t = first; t < std::min(first + kPackTiles, w.query_tiles); ++t) {
       const int64_t query = w.first_query + t * kLanes;
       if (query >= num_queries_) return;
+      if (!sees_some(w, t, w.first_key, w.end_key)) continue;
       kernels_.add_dq({.sums = w.dq + (h * w.query_tiles + t) * kLanes * padded_,
                        .to = {rows.data + query * rows.stride, rows.stride},
                        .num_rows = std::min(kLanes, num_queries_ - query),
