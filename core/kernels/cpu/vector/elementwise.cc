@@ -35,13 +35,13 @@ void accumulate(int64_t n, const T* x, float* sum) {
 
 template <class T>
 void load(int64_t n, const T* from, float* to, cpu::Stores stores) {
-  assign(n, to, stores, [from](int64_t i, auto read) { return read(from + i); });
+  convert<T>(n, to, stores, [from](int64_t i, auto read) { return read(from + i); });
   fence();
 }
 
 template <class T>
 void store(int64_t n, const float* from, T* to, cpu::Stores stores) {
-  assign(n, to, stores, [from](int64_t i, auto read) { return read(from + i); });
+  convert<float>(n, to, stores, [from](int64_t i, auto read) { return read(from + i); });
   fence();
 }
 

@@ -4,18 +4,25 @@ namespace longspan::LS_CPU_LEVEL {
 
 namespace {
 
+// How far ahead to fetch where stores are streaming. A row within a page is better left to the processor.
+template <class T>
+int64_t next_row(int64_t n) {
+  constexpr int64_t kPage = 4096;
+  return n * static_cast<int64_t>(sizeof(T)) > kPage ? n : 0;
+}
+
 template <class T, class Value>
 float normalize_row(const cpu::RmsNormRows<T>& rows, T* y, Value value) {
   const int64_t n = rows.n;
-  const double squares = sum(n, [value](int64_t i, auto from) {
+  const double squares = sum<T>(n, [value](int64_t i, auto from) {
     const FloatV v = value(i, from);
     return v * v;
   });
   const auto inverse = static_cast<float>(1.0 / __builtin_sqrt(squares / static_cast<double>(n) + rows.epsilon));
   const T* weight = rows.weight;
   assign(n, y, rows.stores, [value, weight, inverse](int64_t i, auto from) {
-    return value(i, from) * inverse * from.common(weight + i);
-  }, RowAhead{n});
+    return value(i, from) * inverse * in_cache(from, weight + i);
+  }, next_row<T>(n));
   return inverse;
 }
 
@@ -42,19 +49,19 @@ void rms_norm_gradient(const cpu::RmsNormGradientRows<T>& rows) {
   const T* weight = rows.weight;
   for (int64_t r = 0; r < rows.rows; ++r) {
     const T *dy = rows.dy + r * n, *x = rows.x + r * n, *residual = rows.residual + r * n;
-    const double dot = sum(n, [dy, x, weight](int64_t i, auto from) {
-      return from(dy + i) * from.common(weight + i) * from(x + i);
+    const double dot = sum<T>(n, [dy, x, weight](int64_t i, auto from) {
+      return from(dy + i) * in_cache(from, weight + i) * from(x + i);
     });
     const float inverse = rows.inverse_rms[r];
     const auto common = static_cast<float>(dot * inverse * inverse / static_cast<double>(n));
     const auto gradient = [dy, x, weight, inverse, common](int64_t i, auto from) {
-      return inverse * (from(dy + i) * from.common(weight + i) - from(x + i) * common);
+      return inverse * (from(dy + i) * in_cache(from, weight + i) - from(x + i) * common);
     };
     if (rows.residual) {
       assign(n, rows.dx + r * n, rows.stores,
-             [gradient, residual](int64_t i, auto from) { return from(residual + i) + gradient(i, from); }, RowAhead{n});
+             [gradient, residual](int64_t i, auto from) { return from(residual + i) + gradient(i, from); }, next_row<T>(n));
     } else {
-      assign(n, rows.dx + r * n, rows.stores, gradient, RowAhead{n});
+      assign(n, rows.dx + r * n, rows.stores, gradient, next_row<T>(n));
     }
   }
   fence();
