@@ -85,9 +85,9 @@ struct Part {
   }
 };
 // ... or, of a register full of bfloat16, the elements of even or of odd number: one instruction widens either.
-inline BitsV load_bits(const bfloat16* p) {
+inline BitsV load_bits(const void* p) {
   BitsV bits;
-  __builtin_memcpy(&bits, static_cast<const void*>(p), sizeof bits);
+  __builtin_memcpy(&bits, p, sizeof bits);
   return bits;
 }
 struct Even {
@@ -96,14 +96,15 @@ struct Even {
 struct Odd {
   FloatV operator()(const bfloat16* p) const { return (FloatV)(load_bits(p) & 0xffff0000u); }
 };
-// Any of them, while the cache fetches what is `distance` elements further.
-template <class Reader>
+// Any of them, while a cache fetches what is `distance` elements further: the first (kLevel 3), or the second (2) where the
+// first would lose what is still to be read.
+template <class Reader, int kLevel>
 struct Ahead {
   Reader read;
   int64_t distance;
   template <class T>
   FloatV operator()(const T* p) const {
-    __builtin_prefetch(p + distance, 0, 3);
+    __builtin_prefetch(p + distance, 0, kLevel);
     return read(p);
   }
 };
@@ -112,8 +113,8 @@ template <class Reader, class T>
 FloatV in_cache(Reader read, const T* p) {
   return read(p);
 }
-template <class Reader, class T>
-FloatV in_cache(Ahead<Reader> ahead, const T* p) {
+template <class Reader, int kLevel, class T>
+FloatV in_cache(Ahead<Reader, kLevel> ahead, const T* p) {
   return ahead.read(p);
 }
 
@@ -139,7 +140,7 @@ struct Register {
   }
   template <class Function>
   static BitsV compute_ahead(int64_t i, int64_t distance, Function of) {
-    return (BitsV)of(i, Ahead<Whole>{{}, distance});
+    return (BitsV)of(i, Ahead<Whole, 3>{{}, distance});
   }
 };
 template <>
@@ -151,7 +152,7 @@ struct Register<bfloat16, bfloat16> {
   }
   template <class Function>
   static BitsV compute_ahead(int64_t i, int64_t distance, Function of) {
-    return join(of(i, Ahead<Even>{{}, distance}), of(i, Odd{}));
+    return join(of(i, Ahead<Even, 3>{{}, distance}), of(i, Odd{}));
   }
 };
 template <>
@@ -208,17 +209,16 @@ void assign(int64_t n, T* y, cpu::Stores stores, Function of, int64_t ahead = 0)
 
 // As assign for two outputs: `of` returns {first, second}.
 template <class T, class Function>
-void assign_two(int64_t n, T* first, T* second, cpu::Stores stores, Function of) {
+void assign_two(int64_t n, T* first, T* second, cpu::Stores stores, Function of, int64_t ahead = 0) {
   constexpr int64_t kStep = Register<T, T>::kElements;
-  const auto one = [of](int64_t i, int64_t count) { return of(i, Part{count}); };
   // both at once, as they share most of the arithmetic
-  const auto two = [of](int64_t i, BitsV& a, BitsV& b) {
+  const auto two = [of](int64_t i, auto even_from, auto whole_from, BitsV& a, BitsV& b) {
     if constexpr (sizeof(T) == sizeof(bfloat16)) {
-      const auto even = of(i, Even{}), odd = of(i, Odd{});
+      const auto even = of(i, even_from), odd = of(i, Odd{});
       a = join(even.first, odd.first);
       b = join(even.second, odd.second);
     } else {
-      const auto both = of(i, Whole{});
+      const auto both = of(i, whole_from);
       a = (BitsV)both.first;
       b = (BitsV)both.second;
     }
@@ -226,7 +226,7 @@ void assign_two(int64_t n, T* first, T* second, cpu::Stores stores, Function of)
   const auto part = [=](int64_t from, int64_t to) {
     for (int64_t i = from; i < to; i += kWidth) {
       const int64_t count = smaller(kWidth, to - i);
-      const auto both = one(i, count);
+      const auto both = of(i, Part{count});
       store_part(first + i, count, both.first);
       store_part(second + i, count, both.second);
     }
@@ -236,14 +236,19 @@ void assign_two(int64_t n, T* first, T* second, cpu::Stores stores, Function of)
   const int64_t head = unaligned_elements(first, n);
   if (stores == cpu::Stores::kStreaming && head == unaligned_elements(second, n)) {
     part(0, head);
-    for (i = head; i + kStep <= n; i += kStep) {
-      two(i, a, b);
+    for (i = head; ahead > 0 && i + kStep <= n; i += kStep) {
+      two(i, Ahead<Even, 2>{{}, ahead}, Ahead<Whole, 2>{{}, ahead}, a, b);
+      store_streaming(first + i, a);
+      store_streaming(second + i, b);
+    }
+    for (; i + kStep <= n; i += kStep) {
+      two(i, Even{}, Whole{}, a, b);
       store_streaming(first + i, a);
       store_streaming(second + i, b);
     }
   }
   for (; i + kStep <= n; i += kStep) {
-    two(i, a, b);
+    two(i, Even{}, Whole{}, a, b);
     store_bits(first + i, a);
     store_bits(second + i, b);
   }
@@ -286,7 +291,8 @@ void sum_rows(const cpu::ColumnSums<T>& s, Term term) {
   int64_t r = 0;
   for (; r + 4 <= s.rows; r += 4) {
     assign(n, sums, cpu::Stores::kCached, [=](int64_t i, auto from) {
-      return from(sums + i) + ((term(r, i, from) + term(r + 1, i, from)) + (term(r + 2, i, from) + term(r + 3, i, from)));
+      const Ahead<decltype(from), 2> next{from, 4 * n};
+      return from(sums + i) + ((term(r, i, next) + term(r + 1, i, next)) + (term(r + 2, i, next) + term(r + 3, i, next)));
     });
   }
   for (; r < s.rows; ++r) {

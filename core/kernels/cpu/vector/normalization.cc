@@ -12,32 +12,37 @@ int64_t next_row(int64_t n) {
 }
 
 template <class T, class Value>
-float normalize_row(const cpu::RmsNormRows<T>& rows, T* y, Value value) {
-  const int64_t n = rows.n;
-  const double squares = sum<T>(n, [value](int64_t i, auto from) {
+float inverse_rms(const cpu::RmsNormRows<T>& rows, Value value) {
+  const double squares = sum<T>(rows.n, [value](int64_t i, auto from) {
     const FloatV v = value(i, from);
     return v * v;
   });
-  const auto inverse = static_cast<float>(1.0 / __builtin_sqrt(squares / static_cast<double>(n) + rows.epsilon));
-  const T* weight = rows.weight;
-  assign(n, y, rows.stores, [value, weight, inverse](int64_t i, auto from) {
-    return value(i, from) * inverse * in_cache(from, weight + i);
-  }, next_row<T>(n));
-  return inverse;
+  return static_cast<float>(1.0 / __builtin_sqrt(squares / static_cast<double>(rows.n) + rows.epsilon));
 }
+
+struct SumAndNormalized {
+  FloatV first, second;
+};
 
 template <class T>
 void rms_norm(const cpu::RmsNormRows<T>& rows) {
   const int64_t n = rows.n;
+  const T* weight = rows.weight;
   for (int64_t r = 0; r < rows.rows; ++r) {
     const T *x = rows.x + r * n, *residual = rows.residual + r * n;
-    T* y = rows.y + r * n;
+    T *sum = rows.sum + r * n, *y = rows.y + r * n;
     if (rows.residual) {
       const auto total = [x, residual](int64_t i, auto from) { return from(x + i) + from(residual + i); };
-      rows.inverse_rms[r] = normalize_row(rows, y, total);
-      assign(n, rows.sum + r * n, rows.stores, total);
+      const float inverse = rows.inverse_rms[r] = inverse_rms(rows, total);
+      assign_two(n, sum, y, rows.stores, [total, weight, inverse](int64_t i, auto from) {
+        const FloatV v = total(i, from);
+        return SumAndNormalized{v, v * inverse * in_cache(from, weight + i)};
+      }, n);
     } else {
-      rows.inverse_rms[r] = normalize_row(rows, y, [x](int64_t i, auto from) { return from(x + i); });
+      const float inverse = rows.inverse_rms[r] = inverse_rms(rows, [x](int64_t i, auto from) { return from(x + i); });
+      assign(n, y, rows.stores, [x, weight, inverse](int64_t i, auto from) {
+        return from(x + i) * inverse * in_cache(from, weight + i);
+      }, next_row<T>(n));
     }
   }
   fence();
