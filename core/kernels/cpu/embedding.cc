@@ -9,12 +9,6 @@ class CpuEmbedding final : public Embedding {
   CpuEmbedding(CpuLevel level, size_t cache_bytes) : level_(level), cache_bytes_(cache_bytes) {}
 
  private:
-  template <class T>
-  static void fetch(const T* row, int64_t n) {
-    constexpr int64_t kLine = 64 / sizeof(T);
-    for (int64_t i = 0; i < n; i += kLine) __builtin_prefetch(row + i);
-  }
-
   void do_gather(const Context& context, const Tensor& tokens, const Tensor& table,
                  const Tensor& y) const override {
     with_element_type<Embedding>(table.dtype(), [&]<class T>(std::type_identity<T>) {
@@ -26,8 +20,6 @@ class CpuEmbedding final : public Embedding {
       for_rows(context, tokens.size(0), n, [&](int64_t begin, int64_t count) {
         for (int64_t t = begin; t < begin + count; ++t) {
           expect_token(token[t], t, vocabulary);
-          // the next row lies anywhere, so that the processor does not see it coming
-          if (t + 1 < begin + count) fetch(rows + std::clamp<int64_t>(token[t + 1], 0, vocabulary - 1) * n, n);
           vector_loops<T>(level_).copy(n, rows + token[t] * n, ys + t * n, stores);
         }
         vector_loops<T>(level_).fence();

@@ -34,10 +34,16 @@ void rms_norm(const cpu::RmsNormRows<T>& rows) {
     if (rows.residual) {
       const auto total = [x, residual](int64_t i, auto from) { return from(x + i) + from(residual + i); };
       const float inverse = rows.inverse_rms[r] = inverse_rms(rows, total);
-      assign_two(n, sum, y, rows.stores, [total, weight, inverse](int64_t i, auto from) {
+      const auto both = [total, weight, inverse](int64_t i, auto from) {
         const FloatV v = total(i, from);
         return SumAndNormalized{v, v * inverse * in_cache(from, weight + i)};
-      }, n);
+      };
+      if (next_row<T>(n) > 0) {
+        assign_two(n, sum, y, rows.stores, both, next_row<T>(n));
+      } else {  // such a row is written faster in one stream after the other
+        assign(n, y, rows.stores, [both](int64_t i, auto from) { return both(i, from).second; });
+        assign(n, sum, rows.stores, total);
+      }
     } else {
       const float inverse = rows.inverse_rms[r] = inverse_rms(rows, [x](int64_t i, auto from) { return from(x + i); });
       assign(n, y, rows.stores, [x, weight, inverse](int64_t i, auto from) {
