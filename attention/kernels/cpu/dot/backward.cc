@@ -35,29 +35,23 @@ struct Scratch {
         pairs_size(chunks_of(head_dim) * kRowPairs * kChunk) {
     const int64_t num_groups = (num_tiles + kGroupTiles - 1) / kGroupTiles, sums = chunks_of(head_dim) * kSuperBlockKeys * kChunk;
     const int64_t rows = kSuperBlockKeys * chunks_of(head_dim) * kWidth;
-    float* next = begin;
-    const auto floats = [&next](int64_t n) {
-      float* part = next;
-      next += n;
-      return part;
-    };
-    const auto pairs = [&floats](int64_t n) { return reinterpret_cast<Pair*>(floats(n)); };
-    dq = floats(num_tiles * dq_size);
-    lse = floats(num_tiles * kLanes);
-    delta = floats(num_tiles * kLanes);
-    dk = floats(sums);
-    dv = floats(sums);
-    queries = pairs(num_tiles * lanes_size);
-    gradients = pairs(num_tiles * lanes_size);
-    query_pairs = pairs(num_groups * pairs_size);
-    gradient_pairs = pairs(num_groups * pairs_size);
-    keys = pairs(rows);
-    values = pairs(rows);
-    key_pairs = pairs(round_up(head_dim, kRowsAtOnce) * kSuperBlockKeys / 2);
-    p = pairs(kBackwardKeys * kRowPairs);
-    ds = pairs(kBackwardKeys * kRowPairs);
-    ds_by_keys = pairs(kBackwardKeys / 2 * kLanes);
-    size = next - begin;
+    ScratchParts parts(begin);
+    dq = parts.floats(num_tiles * dq_size);
+    lse = parts.floats(num_tiles * kLanes);
+    delta = parts.floats(num_tiles * kLanes);
+    dk = parts.floats(sums);
+    dv = parts.floats(sums);
+    queries = parts.pairs(num_tiles * lanes_size);
+    gradients = parts.pairs(num_tiles * lanes_size);
+    query_pairs = parts.pairs(num_groups * pairs_size);
+    gradient_pairs = parts.pairs(num_groups * pairs_size);
+    keys = parts.pairs(rows);
+    values = parts.pairs(rows);
+    key_pairs = parts.pairs(round_up(head_dim, kRowsAtOnce) * kSuperBlockKeys / 2);
+    p = parts.pairs(kBackwardKeys * kRowPairs);
+    ds = parts.pairs(kBackwardKeys * kRowPairs);
+    ds_by_keys = parts.pairs(kBackwardKeys / 2 * kLanes);
+    size = parts.size();
   }
 };
 

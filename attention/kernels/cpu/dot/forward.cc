@@ -198,12 +198,13 @@ struct Scratch {
 
   Scratch(float* begin, int64_t head_dim)
       : output_size(round_up(head_dim, kRowsAtOnce) * kLanes), query_size(pairs_of(head_dim) * kLanes) {
-    outputs = begin;
-    queries = reinterpret_cast<Pair*>(begin + kForwardDotTiles * output_size);
-    keys = queries + kForwardDotTiles * query_size;
-    values = keys + kForwardKeys * chunks_of(head_dim) * kWidth;
-    p = values + round_up(head_dim, kRowsAtOnce) * kForwardKeys / 2;
-    size = kForwardDotTiles * (output_size + query_size) + (p - keys) + kForwardKeys / 2 * kLanes;
+    ScratchParts parts(begin);
+    outputs = parts.floats(kForwardDotTiles * output_size);
+    queries = parts.pairs(kForwardDotTiles * query_size);
+    keys = parts.pairs(kForwardKeys * chunks_of(head_dim) * kWidth);
+    values = parts.pairs(round_up(head_dim, kRowsAtOnce) * kForwardKeys / 2);
+    p = parts.pairs(kForwardKeys / 2 * kLanes);
+    size = parts.size();
   }
 };
 
