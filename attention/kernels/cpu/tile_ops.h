@@ -52,17 +52,31 @@ struct LaneBounds {
   KeySpan any[2], all[2];
 
   LaneBounds(const Visibility& visible, int64_t first_query) {
-    for (int half = 0; half < 2; ++half) {
-      any[half] = {INT32_MAX, 0};
-      all[half] = {0, INT32_MAX};
-      for (int64_t i = half * kHalfLanes; i < (half + 1) * kHalfLanes; ++i) {
-        const bool exists = first_query + i < visible.num_queries;
-        begin[i] = exists ? visible.begin[first_query + i] : 0;
-        end[i] = exists ? visible.end[first_query + i] : 0;
-        if (exists) all[half] = common(all[half], {begin[i], end[i]});
-        if (begin[i] < end[i]) any[half] = {smaller(any[half].begin, begin[i]), larger(any[half].end, end[i])};
-      }
+    const int64_t n = smaller(kLanes, visible.num_queries - first_query);
+    const size_t num_bytes = static_cast<size_t>(n) * sizeof(int32_t);
+    std::memset(begin, 0, sizeof begin);
+    std::memset(end, 0, sizeof end);
+    std::memcpy(begin, visible.begin + first_query, num_bytes);
+    std::memcpy(end, visible.end + first_query, num_bytes);
+    for (int half = 0; half < 2; ++half) set_half(half, static_cast<int32_t>(n));
+  }
+
+ private:
+  // In 32 bits and without branches, which compilers turn into vectors.
+  void set_half(int half, int32_t num_lanes) {
+    int32_t any_begin = INT32_MAX, any_end = 0, all_begin = 0, all_end = INT32_MAX;
+    for (int32_t i = static_cast<int32_t>(half * kHalfLanes); i < (half + 1) * kHalfLanes; ++i) {
+      const int32_t b = begin[i], e = end[i];
+      const bool sees_some = b < e, exists = i < num_lanes;
+      const int32_t some_begin = sees_some ? b : INT32_MAX, some_end = sees_some ? e : 0;
+      const int32_t its_begin = exists ? b : 0, its_end = exists ? e : INT32_MAX;
+      any_begin = some_begin < any_begin ? some_begin : any_begin;
+      any_end = some_end > any_end ? some_end : any_end;
+      all_begin = its_begin > all_begin ? its_begin : all_begin;
+      all_end = its_end < all_end ? its_end : all_end;
     }
+    any[half] = {any_begin, any_end};
+    all[half] = {all_begin, all_end};
   }
 };
 
