@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 
 #include "launcher/attention_work.h"
@@ -14,6 +15,8 @@ namespace {
 using Case = BenchAttentionOptions::Case;
 using Kind = BenchAttentionOptions::Kind;
 
+constexpr int64_t kDocuments = 64;
+
 std::unique_ptr<AttentionWork> work_of(const Case& c, int num_threads, const std::shared_ptr<const KernelSet>& kernels) {
   AttentionShape shape = {.num_tokens = c.num_tokens, .num_heads = num_threads, .num_kv_heads = num_threads,
                           .head_dim = c.head_dim};
@@ -23,7 +26,7 @@ std::unique_ptr<AttentionWork> work_of(const Case& c, int num_threads, const std
     shape.num_kv_heads = 2 * num_threads;
   }
   std::vector<IndexInterval> visible = causal_tokens(c.num_tokens);
-  if (c.kind == Kind::kDocuments) visible = document_tokens(c.num_tokens, 64);
+  if (c.kind == Kind::kDocuments) visible = document_tokens(c.num_tokens, kDocuments);
   if (c.kind == Kind::kWindow) visible = window_tokens(c.num_tokens, 1024);
   Context context({.device = {},
                    .compute_dtype = c.dtype,
@@ -33,6 +36,13 @@ std::unique_ptr<AttentionWork> work_of(const Case& c, int num_threads, const std
   return std::make_unique<AttentionWork>(std::move(context), shape, visible);
 }
 
+// Causal tokens that see as many pairs as these.
+int64_t causal_of_area(const std::vector<IndexInterval>& visible) {
+  int64_t num_pairs = 0;
+  for (const IndexInterval& interval : visible) num_pairs += interval.end - interval.begin;
+  return std::llround(std::sqrt(2.0 * static_cast<double>(num_pairs)));
+}
+
 // What a case is and what it is measured beside.
 struct Pair {
   std::unique_ptr<AttentionWork> work, beside;  // beside: may be null
@@ -40,12 +50,16 @@ struct Pair {
 };
 
 Pair pair_of(const Case& c, int num_threads, const std::shared_ptr<const KernelSet>& kernels) {
-  const auto causal = [&](int threads) {
-    return work_of({.dtype = c.dtype, .head_dim = c.head_dim, .num_tokens = c.num_tokens}, threads, kernels);
+  const auto causal_of = [&](int64_t num_tokens, int threads) {
+    return work_of({.dtype = c.dtype, .head_dim = c.head_dim, .num_tokens = num_tokens}, threads, kernels);
   };
+  const auto causal = [&](int threads) { return causal_of(c.num_tokens, threads); };
   switch (c.kind) {
     case Kind::kCausal: return {work_of(c, num_threads, kernels), nullptr, "causal", ""};
-    case Kind::kDocuments: return {work_of(c, num_threads, kernels), causal(num_threads), "64 documents", "of causal"};
+    case Kind::kDocuments:
+      return {work_of(c, num_threads, kernels),
+              causal_of(causal_of_area(document_tokens(c.num_tokens, kDocuments)), num_threads), "64 documents",
+              "of causal of the same area"};
     case Kind::kWindow: return {work_of(c, num_threads, kernels), causal(num_threads), "window 1024", "of causal"};
     case Kind::kGroups:
       return {work_of(c, num_threads, kernels), causal(num_threads), "8 heads on 2", "of one head on one"};

@@ -18,7 +18,7 @@ struct BenchAttentionOptions {
   // All but the first are measured in turn with another of the same tokens, and print how their rates compare.
   enum class Kind {
     kCausal,     // one sequence, a head for each thread
-    kDocuments,  // 64 documents of uneven length, beside kCausal
+    kDocuments,  // 64 documents of uneven length, beside causal tokens that see as much
     kWindow,     // each query sees the last 1024 keys, beside kCausal
     kGroups,     // for each thread eight query heads on two key heads, beside eight on eight
     kOneHead,    // all threads, but two at least, on one causal head, beside one thread

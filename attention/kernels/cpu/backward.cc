@@ -149,6 +149,7 @@ void tile_gradient(const BackwardTask<T>& task, int64_t t, const SuperBlock& sup
     block.dk = from_row(task.dk, part.begin);
     block.dv = from_row(task.dv, part.begin);
   };
+  const LaneBounds bounds(task.visible, first);
   for (int64_t k0 = seen.begin; k0 < seen.end; k0 += kBlockKeys) {
     const KeySpan keys = common(seen, {k0, k0 + kBlockKeys});
     if (all_see(tile, keys.begin, keys.end)) {
@@ -156,7 +157,6 @@ void tile_gradient(const BackwardTask<T>& task, int64_t t, const SuperBlock& sup
       lanes_gradient<kLanes>(block, 0, nullptr, head_dim, task.scale);
       continue;
     }
-    const LaneBounds bounds(task.visible, first);
     for_edge_parts(
         bounds, keys,
         [&](KeySpan part) {

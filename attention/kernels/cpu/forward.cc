@@ -14,6 +14,8 @@ struct TileState {
   float* queries;  // [head_dim][kLanes], scaled by scale * log2(e)
   float* output;   // [head_dim][kLanes]
   FloatV m[kVectors], l[kVectors];
+  bool blank[kVectors];  // these lanes have no O yet: what lies at `output` is none
+  LaneBounds bounds;
 };
 
 template <class T>
@@ -31,14 +33,12 @@ void open_tile(const ForwardTask<T>& task, int64_t first_query, TileState& state
     fresh = fresh && empty && (i >= n || task.visible.begin[first_query + i] < task.visible.end[first_query + i]);
   }
   // What an empty state brings counts for nothing, unless the query sees nothing here either.
-  if (fresh) {
-    std::memset(state.output, 0, static_cast<size_t>(task.head_dim * kLanes) * sizeof(float));
-  } else {
-    transpose_in<float>({output.data, output.stride}, n, task.head_dim, 1.0f, state.output);
-  }
+  if (!fresh) transpose_in<float>({output.data, output.stride}, n, task.head_dim, 1.0f, state.output);
+  state.bounds = LaneBounds(task.visible, first_query);
   for (int v = 0; v < kVectors; ++v) {
     state.m[v] = load(m + v * kWidth);
     state.l[v] = load(l + v * kWidth);
+    state.blank[v] = fresh;
   }
 }
 
@@ -50,12 +50,13 @@ void close_tile(const ForwardTask<T>& task, int64_t first_query, const TileState
   for (int v = 0; v < kVectors; ++v) {
     store(m + v * kWidth, state.m[v]);
     store(l + v * kWidth, state.l[v]);
+    store(inverse + v * kWidth, 1.0f / state.l[v]);
   }
   for (int64_t i = 0; i < n; ++i) {
     const int64_t query = first_query + i;
-    const bool saw_some = task.visible.begin[query] < task.visible.end[query];
-    inverse[i] = saw_some ? 1.0f / l[i] : 1.0f;
-    if (saw_some) {
+    if (task.visible.begin[query] == task.visible.end[query]) {
+      inverse[i] = 1.0f;
+    } else {
       const double base2 = static_cast<double>(m[i]) + __builtin_log2(static_cast<double>(l[i]));
       task.lse[query] = static_cast<float>(base2 * 0.693147180559945309);
     }
@@ -77,6 +78,7 @@ void raise_maximum(const float* column, int64_t num_keys, int64_t head_dim, int 
   const FloatV factor = exp2(state.m[v] - top);
   state.l[v] *= factor;
   state.m[v] = top;
+  if (state.blank[v]) return;
   for (int64_t d = 0; d < head_dim; ++d) {
     float* o = state.output + d * kLanes + v * kWidth;
     store(o, load(o) * factor);
@@ -113,36 +115,50 @@ struct KeyBlock {
   int64_t first;
 };
 
-// `keys` of a block against kNumLanes lanes of a tile from `lane` on; bounds where some of them do not see some of the keys.
+// output += values by p for the lanes of vectors [first, last); the first time for some, they are assigned.
 template <int64_t kNumLanes>
-void attend_lanes(const KeyBlock& block, KeySpan keys, int64_t lane, const LaneBounds* bounds, int64_t head_dim,
-                  float* scores, TileState& state) {
+void add_values(Rows<const float> values, int64_t num_keys, int64_t head_dim, const float* p, int first, TileState& state) {
+  const int last = first + static_cast<int>(kNumLanes / kWidth);
+  float* output = state.output + first * kWidth;
+  int num_blank = 0;
+  for (int v = first; v < last; ++v) num_blank += state.blank[v];
+  if (num_blank == last - first) {
+    product<Operand::kColumnMajor, Sum::kAssign, kNumLanes>(values, head_dim, p, num_keys, output);
+  } else {
+    for (int v = first; v < last && num_blank > 0; ++v) {
+      for (int64_t d = 0; d < (state.blank[v] ? head_dim : 0); ++d) store(state.output + d * kLanes + v * kWidth, FloatV{});
+    }
+    product<Operand::kColumnMajor, Sum::kAccumulate, kNumLanes>(values, head_dim, p, num_keys, output);
+  }
+  for (int v = first; v < last; ++v) state.blank[v] = false;
+}
+
+// `keys` of a block against kNumLanes lanes of a tile from `lane` on; masked where some of them do not see some of the keys.
+template <int64_t kNumLanes>
+void attend_lanes(const KeyBlock& block, KeySpan keys, int64_t lane, bool masked, int64_t head_dim, float* scores,
+                  TileState& state) {
+  const auto first = static_cast<int>(lane / kWidth);
   product<Operand::kRowMajor, Sum::kAssign, kNumLanes>(from_row(block.keys, keys.begin - block.first), keys.size(),
                                                        state.queries + lane, head_dim, scores + lane);
-  if (bounds) {
-    for_masked(*bounds, keys, lane, kNumLanes, [&](int64_t j, int v) {
+  if (masked) {
+    for_masked(state.bounds, keys, lane, kNumLanes, [&](int64_t j, int v) {
       float* s = scores + (j - keys.begin) * kLanes + v * kWidth;
-      store(s, select(sees(*bounds, v, j), load(s), broadcast(-kInfinity)));
+      store(s, select(sees(state.bounds, v, j), load(s), broadcast(-kInfinity)));
     });
   }
-  softmax_block(keys.size(), head_dim, scores, static_cast<int>(lane / kWidth),
-                static_cast<int>((lane + kNumLanes) / kWidth), state);
-  product<Operand::kColumnMajor, Sum::kAccumulate, kNumLanes>(from_row(block.values, keys.begin - block.first), head_dim,
-                                                              scores + lane, keys.size(), state.output + lane);
+  softmax_block(keys.size(), head_dim, scores, first, first + static_cast<int>(kNumLanes / kWidth), state);
+  add_values<kNumLanes>(from_row(block.values, keys.begin - block.first), keys.size(), head_dim, scores + lane, first, state);
 }
 
 template <class T>
 void attend(const ForwardTask<T>& task, int64_t tile, const KeyBlock& block, KeySpan keys, float* scores, TileState& state) {
   if (all_see(task.visible.tiles[tile], keys.begin, keys.end)) {
-    return attend_lanes<kLanes>(block, keys, 0, nullptr, task.head_dim, scores, state);
+    return attend_lanes<kLanes>(block, keys, 0, false, task.head_dim, scores, state);
   }
-  const LaneBounds bounds(task.visible, tile * kLanes);
   for_edge_parts(
-      bounds, keys,
-      [&](KeySpan part) { attend_lanes<kLanes>(block, part, 0, &bounds, task.head_dim, scores, state); },
-      [&](int64_t lane, KeySpan part) {
-        attend_lanes<kHalfLanes>(block, part, lane, &bounds, task.head_dim, scores, state);
-      });
+      state.bounds, keys,
+      [&](KeySpan part) { attend_lanes<kLanes>(block, part, 0, true, task.head_dim, scores, state); },
+      [&](int64_t lane, KeySpan part) { attend_lanes<kHalfLanes>(block, part, lane, true, task.head_dim, scores, state); });
 }
 
 }  // namespace

@@ -1,8 +1,9 @@
-// Pieces of the vectorised kernels: transposition, widening of bfloat16, masks.
+// Pieces of the vectorised kernels: widening of bfloat16, edges and masks.
 #pragma once
 
 #include "attention/kernels/cpu/head_tasks.h"
 #include "attention/kernels/cpu/product.h"
+#include "attention/kernels/cpu/transposition.h"
 #include "core/base/simd.h"
 
 namespace longspan::LS_CPU_LEVEL {
@@ -13,14 +14,6 @@ constexpr float kInfinity = __builtin_inff();
 
 inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 inline int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
-
-inline float widen(float x) { return x; }
-inline float widen(bfloat16 x) {
-  const uint32_t bits = static_cast<uint32_t>(x.bits) << 16;
-  float y;
-  std::memcpy(&y, &bits, sizeof y);
-  return y;
-}
 
 template <class T>
 inline Rows<T> from_row(Rows<T> rows, int64_t row) {
@@ -38,72 +31,6 @@ inline Rows<const float> as_float(Rows<const bfloat16> rows, int64_t num_rows, i
     for (; d < head_dim; ++d) to[d] = widen(from[d]);
   }
   return {scratch, head_dim};
-}
-
-// Four by four numbers at a time, at any level: a transposition is bound by shuffles and stores, not by width.
-typedef float Quad __attribute__((vector_size(16)));
-struct Quads {
-  Quad row[4];
-};
-
-inline Quad load_quad(const float* p) {
-  Quad q;
-  std::memcpy(&q, p, sizeof q);
-  return q;
-}
-inline Quad load_quad(const bfloat16* p) { return Quad{widen(p[0]), widen(p[1]), widen(p[2]), widen(p[3])}; }
-inline void store_quad(float* p, Quad q) { std::memcpy(p, &q, sizeof q); }
-
-inline Quads transposed(Quad a, Quad b, Quad c, Quad d) {
-  const Quad ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5), ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
-  const Quad cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5), cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
-  return {{__builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5), __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7),
-           __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5), __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7)}};
-}
-template <class T>
-inline Quads load_transposed(const T* p, int64_t stride) {
-  return transposed(load_quad(p), load_quad(p + stride), load_quad(p + 2 * stride), load_quad(p + 3 * stride));
-}
-
-// tile[d][i] = factor * rows[i][d] for the lanes i < num_rows; the others are 0.
-template <class T>
-inline void transpose_in(Rows<const T> rows, int64_t num_rows, int64_t head_dim, float factor, float* tile) {
-  const int64_t quad_rows = num_rows / 4 * 4, quad_dims = head_dim / 4 * 4;
-  for (int64_t i = 0; i < quad_rows; i += 4) {
-    for (int64_t d = 0; d < quad_dims; d += 4) {
-      const Quads quads = load_transposed(rows.data + i * rows.stride + d, rows.stride);
-      for (int e = 0; e < 4; ++e) store_quad(tile + (d + e) * kLanes + i, quads.row[e] * factor);
-    }
-  }
-  for (int64_t d = 0; d < head_dim; ++d) {
-    for (int64_t i = d < quad_dims ? quad_rows : 0; i < num_rows; ++i) {
-      tile[d * kLanes + i] = factor * widen(rows.data[i * rows.stride + d]);
-    }
-    for (int64_t i = num_rows; i < kLanes; ++i) tile[d * kLanes + i] = 0;
-  }
-}
-
-// rows[i][d] (+)= factors[i] * tile[d][i] for the lanes i < num_rows.
-template <Sum kSum>
-inline void transpose_out(const float* tile, int64_t num_rows, int64_t head_dim, const float* factors, Rows<float> rows) {
-  const int64_t quad_rows = num_rows / 4 * 4, quad_dims = head_dim / 4 * 4;
-  for (int64_t i = 0; i < quad_rows; i += 4) {
-    for (int64_t d = 0; d < quad_dims; d += 4) {
-      const Quads quads = load_transposed(tile + d * kLanes + i, kLanes);
-      for (int e = 0; e < 4; ++e) {
-        float* row = rows.data + (i + e) * rows.stride + d;
-        const Quad sum = quads.row[e] * factors[i + e];
-        store_quad(row, kSum == Sum::kAccumulate ? load_quad(row) + sum : sum);
-      }
-    }
-  }
-  for (int64_t i = 0; i < num_rows; ++i) {
-    float* row = rows.data + i * rows.stride;
-    for (int64_t d = i < quad_rows ? quad_dims : 0; d < head_dim; ++d) {
-      const float sum = tile[d * kLanes + i] * factors[i];
-      row[d] = kSum == Sum::kAccumulate ? row[d] + sum : sum;
-    }
-  }
 }
 
 // Tiles are computed whole where all lanes see the same keys, and by halves at the edges of what they see.
@@ -125,17 +52,31 @@ struct LaneBounds {
   KeySpan any[2], all[2];
 
   LaneBounds(const Visibility& visible, int64_t first_query) {
-    for (int half = 0; half < 2; ++half) {
-      any[half] = {INT32_MAX, 0};
-      all[half] = {0, INT32_MAX};
-      for (int64_t i = half * kHalfLanes; i < (half + 1) * kHalfLanes; ++i) {
-        const bool exists = first_query + i < visible.num_queries;
-        begin[i] = exists ? visible.begin[first_query + i] : 0;
-        end[i] = exists ? visible.end[first_query + i] : 0;
-        if (exists) all[half] = common(all[half], {begin[i], end[i]});
-        if (begin[i] < end[i]) any[half] = {smaller(any[half].begin, begin[i]), larger(any[half].end, end[i])};
-      }
+    const int64_t n = smaller(kLanes, visible.num_queries - first_query);
+    const size_t num_bytes = static_cast<size_t>(n) * sizeof(int32_t);
+    std::memset(begin, 0, sizeof begin);
+    std::memset(end, 0, sizeof end);
+    std::memcpy(begin, visible.begin + first_query, num_bytes);
+    std::memcpy(end, visible.end + first_query, num_bytes);
+    for (int half = 0; half < 2; ++half) set_half(half, static_cast<int32_t>(n));
+  }
+
+ private:
+  // In 32 bits and without branches, which compilers turn into vectors.
+  void set_half(int half, int32_t num_lanes) {
+    int32_t any_begin = INT32_MAX, any_end = 0, all_begin = 0, all_end = INT32_MAX;
+    for (int32_t i = static_cast<int32_t>(half * kHalfLanes); i < (half + 1) * kHalfLanes; ++i) {
+      const int32_t b = begin[i], e = end[i];
+      const bool sees_some = b < e, exists = i < num_lanes;
+      const int32_t some_begin = sees_some ? b : INT32_MAX, some_end = sees_some ? e : 0;
+      const int32_t its_begin = exists ? b : 0, its_end = exists ? e : INT32_MAX;
+      any_begin = some_begin < any_begin ? some_begin : any_begin;
+      any_end = some_end > any_end ? some_end : any_end;
+      all_begin = its_begin > all_begin ? its_begin : all_begin;
+      all_end = its_end < all_end ? its_end : all_end;
     }
+    any[half] = {any_begin, any_end};
+    all[half] = {all_begin, all_end};
   }
 };
 

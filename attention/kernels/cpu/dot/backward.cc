@@ -250,7 +250,10 @@ void flush(const float* sums, int64_t num_rows, int64_t head_dim, Factor factor_
   for (int64_t r = 0; r < num_rows; ++r) {
     float* to = rows.data + r * rows.stride;
     const float factor = factor_of(r);
-    for (int64_t d = 0; d < head_dim; ++d) to[d] += factor * sums[(d / kChunk * kSuperBlockKeys + r) * kChunk + d % kChunk];
+    const auto from = [&](int64_t d) { return sums + (d / kChunk * kSuperBlockKeys + r) * kChunk + d % kChunk; };
+    int64_t d = 0;
+    for (; d + kWidth <= head_dim; d += kWidth) store(to + d, load(to + d) + broadcast(factor) * load(from(d)));
+    for (; d < head_dim; ++d) to[d] += factor * *from(d);
   }
 }
 

@@ -46,14 +46,14 @@ inline __attribute__((always_inline)) void add_dots(Broadcasts a, const Pair* b,
   }
 }
 
-// c[r][..] += the same, for kRowsAtOnce rows in memory.
+// c[r][..] += the same, for kRowsAtOnce rows in memory; or, if told to assign, = the same.
 template <int kNumVectors>
 inline __attribute__((always_inline)) void add_dots_to(Broadcasts a, const Pair* b, int64_t b_stride, int64_t n, float* c,
-                                                       int64_t c_stride) {
+                                                       int64_t c_stride, bool assigns = false) {
   FloatV sum[kRowsAtOnce][kNumVectors];
 #pragma GCC unroll 8
   for (int r = 0; r < kRowsAtOnce; ++r) {
-    for (int v = 0; v < kNumVectors; ++v) sum[r][v] = load(c + r * c_stride + v * kWidth);
+    for (int v = 0; v < kNumVectors; ++v) sum[r][v] = assigns ? FloatV{} : load(c + r * c_stride + v * kWidth);
   }
   add_dots<kNumVectors>(a, b, b_stride, n, sum);
 #pragma GCC unroll 8

@@ -20,6 +20,7 @@ struct TileState {
   Pair* queries;  // [pair of dims][kLanes]
   float* output;  // [head_dim][kLanes]
   LaneBounds bounds;
+  bool blank;  // no lane has an O yet: what lies at `output` is none
   FloatV m[kVectors];
   FloatV l[kVectors];        // sum of p, for LSE
   FloatV rounded[kVectors];  // sum of the p that O is made of: what rounding adds to a key's weight, it takes from the others'
@@ -39,19 +40,22 @@ void open_tile(const ForwardTask<bfloat16>& task, int64_t first_query, TileState
   const Rows<float> output = from_row(task.output, first_query);
   state.bounds = LaneBounds(task.visible, first_query);
   pack_lanes(from_row(task.q, first_query), n, task.head_dim, state.queries);
-  transpose_in<float>({output.data, output.stride}, n, task.head_dim, 1.0f, state.output);
   alignas(64) float m[kLanes], l[kLanes];
+  state.blank = true;
   for (int64_t i = 0; i < kLanes; ++i) {
     const float lse = i < n ? task.lse[first_query + i] : 0.0f;  // a lane without a query stays finite
-    const bool empty = lse == -kInfinity, sees = i < n && task.visible.begin[first_query + i] < task.visible.end[first_query + i];
+    const bool empty = lse == -kInfinity, sees = state.bounds.begin[i] < state.bounds.end[i];
     const float base2 = lse * kLog2E;
     m[i] = empty ? kNothing : sees ? __builtin_rintf(base2) : base2;
     l[i] = empty ? 0.0f : sees ? __builtin_exp2f(base2 - m[i]) : 1.0f;
+    // What an empty state brings counts for nothing, unless the query sees nothing here either.
+    if (i < n) state.blank = state.blank && empty && sees;
   }
+  if (!state.blank) transpose_in<float>({output.data, output.stride}, n, task.head_dim, 1.0f, state.output);
   for (int v = 0; v < kVectors; ++v) {
     state.m[v] = load(m + v * kWidth);
     state.l[v] = state.rounded[v] = load(l + v * kWidth);
-    scale_output(state, v, task.head_dim, select(state.l[v] == 0.0f, broadcast(1.0f), state.l[v]));
+    if (!state.blank) scale_output(state, v, task.head_dim, select(state.l[v] == 0.0f, broadcast(1.0f), state.l[v]));
   }
 }
 
@@ -160,7 +164,7 @@ void raise_reference(const Meeting& x, int64_t first_group, int64_t last_group, 
     state.m[v] = top[v];
     state.l[v] *= factor;
     state.rounded[v] *= factor;
-    scale_output(state, v, x.head_dim, factor);
+    if (!state.blank) scale_output(state, v, x.head_dim, factor);
   }
 }
 
@@ -184,8 +188,9 @@ void attend(const Meeting& x, TileState& state) {
   for (int64_t d = 0; d < x.head_dim; d += kRowsAtOnce) {
     const Pair* values = x.values + d * (kForwardKeys / 2) + x.first_group * kPairs * kRowsAtOnce;
     add_dots_to<kVectors>({values, 1, kRowsAtOnce}, x.p + x.first_group * kPairs * kLanes, kLanes,
-                          (x.last_group - x.first_group) * kPairs, state.output + d * kLanes, kLanes);
+                          (x.last_group - x.first_group) * kPairs, state.output + d * kLanes, kLanes, state.blank);
   }
+  state.blank = false;
 }
 
 // Where the parts of the scratch begin.

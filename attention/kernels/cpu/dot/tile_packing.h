@@ -84,21 +84,22 @@ inline void pack_lane_pairs(Rows<const bfloat16> rows, int64_t num_rows, int64_t
 // tile[pair of dims][lane]; lanes from num_rows on are 0.
 inline void pack_lanes(Rows<const bfloat16> rows, int64_t num_rows, int64_t head_dim, Pair* tile) {
   const int64_t whole = head_dim / 2, num_pairs = pairs_of(head_dim);
-  const int64_t quad_rows = num_rows / 4 * 4, quad_pairs = whole / 4 * 4;
-  // Four pairs as four floats: nothing is computed with them.
-  const auto quad = [&](int64_t i, int64_t k) {
-    Quad q;
-    std::memcpy(&q, rows.data + i * rows.stride + 2 * k, sizeof q);
-    return q;
-  };
-  for (int64_t i = 0; i < quad_rows; i += 4) {
-    for (int64_t k = 0; k < quad_pairs; k += 4) {
-      const Quads quads = transposed(quad(i, k), quad(i + 1, k), quad(i + 2, k), quad(i + 3, k));
-      for (int e = 0; e < 4; ++e) std::memcpy(tile + (k + e) * kLanes + i, &quads.row[e], sizeof(Quad));
+  const int64_t whole_rows = num_rows / kWidth * kWidth, whole_pairs = whole / 4 * 4;
+  for (int64_t i = 0; i < whole_rows; i += kWidth) {
+    for (int64_t k = 0; k < whole_pairs; k += 4) {
+      // Four pairs as four floats: nothing is computed with them.
+      const Columns columns = load_columns([&](int64_t row) {
+        Quad quad;
+        std::memcpy(&quad, rows.data + (i + row) * rows.stride + 2 * k, sizeof quad);
+        return quad;
+      });
+#pragma GCC unroll 4
+      for (int e = 0; e < 4; ++e) store_pairs(tile + (k + e) * kLanes + i, (BitsV)columns.column[e]);
     }
   }
+  if (whole_rows == kLanes && whole_pairs == num_pairs) return;
   for (int64_t k = 0; k < num_pairs; ++k) {
-    for (int64_t i = k < quad_pairs ? quad_rows : 0; i < kLanes; ++i) {
+    for (int64_t i = k < whole_pairs ? whole_rows : 0; i < kLanes; ++i) {
       Pair pair = 0;
       const bfloat16* from = rows.data + i * rows.stride + 2 * k;
       if (i < num_rows) std::memcpy(&pair, from, k < whole ? sizeof(Pair) : sizeof(bfloat16));
