@@ -83,7 +83,7 @@ void bench_gemm(const BenchGemmOptions& options, std::ostream& out) {
     raise(ErrorKind::kConfiguration, "{} threads, {} tokens and {} seconds cannot be measured", options.num_threads,
           options.num_tokens, options.min_seconds);
   }
-  out << fmt::format("products of a training step, {} {}, {} instructions; the share is of what a core can multiply from registers\n",
+  out << fmt::format("products of a training step, {} {}, {} kernels; the share is of what a core of this machine can multiply from registers\n",
                      options.num_threads, options.num_threads == 1 ? "thread" : "threads", name(options.level));
   const auto kernels = std::make_shared<KernelSet>("cpu");
   add_cpu_kernels(*kernels, options.level);
