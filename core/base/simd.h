@@ -90,12 +90,22 @@ inline bool any(IntV mask) {
 
 // Lanes are added pairwise, in one order.
 inline float horizontal_sum(FloatV v) {
+#if defined(__AVX2__)  // in registers: a row's sum is waited for
+#if defined(__AVX512F__)
+  const __m256 of8 = _mm512_maskz_extractf32x8_ps(0xff, (__m512)v, 0) + _mm512_maskz_extractf32x8_ps(0xff, (__m512)v, 1);
+#else
+  const __m256 of8 = (__m256)v;
+#endif
+  const __m128 of4 = _mm256_castps256_ps128(of8) + _mm256_extractf128_ps(of8, 1), of2 = of4 + _mm_movehl_ps(of4, of4);
+  return of2[0] + of2[1];
+#else
   float lanes[kWidth];
   store(lanes, v);
   for (int n = kWidth / 2; n > 0; n /= 2) {
     for (int i = 0; i < n; ++i) lanes[i] += lanes[i + n];
   }
   return lanes[0];
+#endif
 }
 
 // 2^x within 2 units in the last place for x in [-126, 127]; 0 below, also for -inf; a NaN stays a NaN. x is rounded to

@@ -5,6 +5,10 @@
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
+
+#include "attention/kernels/cpu/key_factors.h"
 namespace longspan {
 namespace {
 
@@ -105,6 +109,37 @@ TEST(Accuracy, OfAdversarialInputs) {
   // Without a mask every p would be one number, and all would hang on how far that is from a bfloat16.
   table.expect_accurate({"keys alike", {300, 401, 1, 1, 16, Kind::kCausal}, keys_alike}, 5);
   table.print("adversarial inputs");
+}
+
+// Whatever p is, of queries that spread evenly over keys, rounding p times the keys' factors costs no more than is allowed beside
+// what rounding the inputs does; nor where it is a power of two and one key's alone.
+TEST(Accuracy, OfWeightsTimesTheirKeysFactors) {
+  const auto error = [](double x) { return static_cast<float>(bfloat16(static_cast<float>(x))) / x - 1; };
+  constexpr double kOfInputs = 0.425 * 0x1p-8, kMost = 1.5;
+  double worst = 0;
+  for (int i = 0; i < 16384; ++i) {
+    double squares = 0;
+    for (const float factor : kFactorOfKey) squares += std::pow(error((1 + i / 16384.0) * factor), 2);
+    worst = std::max(worst, std::hypot(1, std::sqrt(squares / kKeyFactors) / kOfInputs));
+  }
+  EXPECT_LE(worst, kMost);
+  for (const float factor : kFactorOfKey) EXPECT_LE(std::hypot(1, error(factor) / kOfInputs), kMost) << factor;
+  EXPECT_EQ(kFactorOfKey[0], 1);
+}
+
+// All p of a query are close to one number, which may be where rounding is coarsest, or off by the same: just above a power of
+// two, or above that over a constant that a kernel could multiply p with.
+TEST(Accuracy, OfEvenWeights) {
+  AccuracyTable table;
+  for (const Kind kind : {Kind::kCausal, Kind::kFull}) {
+    for (const int64_t n : {127, 180, 200, 220, 250, 255, 260, 320, 448, 511}) {
+      for (const double scale : {0.001, 0.03}) {
+        const auto title = fmt::format("{} {} x {}", kind == Kind::kFull ? "full" : "causal", n, scale);
+        table.expect_accurate({title, {n, n, 2, 1, 16, kind, scale}}, static_cast<uint64_t>(n));
+      }
+    }
+  }
+  table.print("even weights");
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,7 @@ struct ContextMaker {
 
   Rounding rounding(DType dtype) const { return dtype == DType::kBFloat16 ? bfloat16 : Rounding{}; }
 };
+inline void PrintTo(const ContextMaker& maker, std::ostream* out) { *out << maker.name; }
 
 // The vectorised kernels at every level this machine runs, and what only tests have.
 const std::vector<ContextMaker>& context_makers();

@@ -186,6 +186,29 @@ TEST_P(KernelsTest, QueriesThatSeeNothingOfABlockKeepTheirState) {
   }
 }
 
+// Adding 0 to -0 would show.
+TEST_P(KernelsTest, TilesOfQueriesThatSeeNothingKeepTheirGradient) {
+  const Problem p = {.num_queries = 160, .num_keys = 150, .num_heads = 1, .num_kv_heads = 1, .head_dim = 20};
+  std::vector<IndexInterval> intervals(160, {0, 150});
+  for (size_t i = 32; i < 128; ++i) intervals[i] = {150, 150};  // a tile beside one that sees keys, and two together
+  for (const DType dtype : kDTypes) {
+    const Context c = context(dtype);
+    const test::Inputs t = test::make_inputs(c, p, dtype, 1);
+    const KeyIntervals visible(intervals, {{.start = 0, .stride = 1, .length = 150}});
+    const AttentionBlock block = {.q = t.q, .k = t.k, .v = t.v, .visible = &visible, .scale = 0.1};
+    const AttentionGradient g = {.doutput = t.dy, .lse = c.zeros({1, 160}, DType::kFloat32),
+                                 .delta = c.zeros({1, 160}, DType::kFloat32), .dq = c.zeros({160, 1, 20}, DType::kFloat32),
+                                 .dk = c.zeros({150, 1, 20}, DType::kFloat32), .dv = c.zeros({150, 1, 20}, DType::kFloat32)};
+    std::fill_n(g.dq.data<float>(), g.dq.num_elements(), -0.0f);
+    c.kernels<BlockAttention>().backward(c, block, g);
+    for (int64_t i = 0; i < 160; ++i) {
+      const float* row = g.dq.select(0, i).data<float>();
+      const bool kept = std::all_of(row, row + 20, [](float x) { return x == 0 && std::signbit(x); });
+      EXPECT_EQ(kept, i >= 32 && i < 128) << name(dtype) << " query " << i;
+    }
+  }
+}
+
 TEST_P(KernelsTest, NotANumberIsNotHidden) {
   const Problem p = {.num_queries = 50, .num_keys = 50, .num_heads = 1, .num_kv_heads = 1, .head_dim = 8};
   for (const DType dtype : kDTypes) {

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include "core/base/cache_size.h"
 #include "core/base/random.h"
 #include "core/kernels/activation.h"
 #include "core/kernels/backends.h"
@@ -98,13 +99,15 @@ DType dtype_for(const Context& context, Kind kind) {
   return kind == Kind::kAccumulator ? context.accumulator_dtype() : DType::kInt32;
 }
 
-Tensor make_operand(const Context& context, const Operand& operand, const RandomStream& random,
-                    DType precision) {
+Tensor make_operand(const Context& context, const Operand& operand, const RandomStream& random, DType precision,
+                    int64_t offset) {
   Shape padded = operand.shape;
   const int last = padded.rank() - 1;
   padded[last] += operand.padding;
   const DType dtype = dtype_for(context, operand.kind);
-  const Tensor tensor = context.zeros(padded, dtype).slice(last, 0, operand.shape[last]);
+  const int64_t size = operand.shape.num_elements();
+  const Tensor tensor = operand.padding > 0 ? context.zeros(padded, dtype).slice(last, 0, operand.shape[last])
+                                            : context.zeros({offset + size}, dtype).slice(0, offset, offset + size).reshape(operand.shape);
   for_each_element(tensor, [&](void* element, int64_t i) {
     write(dtype, element, draw(operand, random, static_cast<uint64_t>(i), precision));
   });
@@ -298,10 +301,10 @@ std::vector<KernelCase> gemm_cases(int64_t m, int64_t n, int64_t k) {
   return cases;
 }
 
-std::vector<Tensor> run_case(const Context& context, const KernelCase& kernel_case, DType precision) {
+std::vector<Tensor> run_case(const Context& context, const KernelCase& kernel_case, DType precision, int64_t offset) {
   std::vector<Tensor> tensors;
   for (const Operand& operand : kernel_case.operands) {
-    tensors.push_back(make_operand(context, operand, RandomStream(tensors.size() + 1, "operand"), precision));
+    tensors.push_back(make_operand(context, operand, RandomStream(tensors.size() + 1, "operand"), precision, offset));
   }
   kernel_case.run(context, tensors);
   return tensors;
@@ -317,8 +320,12 @@ Context make_reference_context() {
 }
 
 Context make_cpu_context(DType dtype, CpuLevel level, int num_threads) {
+  return make_cpu_context(dtype, level, num_threads, last_level_cache_bytes());
+}
+
+Context make_cpu_context(DType dtype, CpuLevel level, int num_threads, size_t cache_bytes) {
   auto kernels = std::make_shared<KernelSet>("cpu");
-  add_cpu_kernels(*kernels, level);
+  add_cpu_kernels(*kernels, level, cache_bytes);
   Context::Options options;
   options.compute_dtype = dtype;
   options.num_threads = num_threads;

@@ -46,11 +46,14 @@ std::vector<KernelCase> kernel_cases(int64_t rows, int64_t n);
 // op(a) [m, k] times op(b) [k, n] in all transpositions, writes and outputs.
 std::vector<KernelCase> gemm_cases(int64_t m, int64_t n, int64_t k);
 
-// Makes the operands, in the context's dtype but of values that `precision` holds, and runs the case on them.
-std::vector<Tensor> run_case(const Context& context, const KernelCase& kernel_case, DType precision);
+// Makes the operands, in the context's dtype but of values that `precision` holds, and runs the case on them. The first
+// element of each without padding lies `offset` elements beyond where memory is aligned.
+std::vector<Tensor> run_case(const Context& context, const KernelCase& kernel_case, DType precision, int64_t offset = 0);
 
 Context make_reference_context();
 Context make_cpu_context(DType dtype, CpuLevel level, int num_threads);
+// One to whose kernels the cache is of that size.
+Context make_cpu_context(DType dtype, CpuLevel level, int num_threads, size_t cache_bytes);
 
 // What the tests of both programs are repeated over, and its name there.
 using DTypeAndLevel = std::tuple<DType, CpuLevel>;

@@ -16,14 +16,17 @@ class KernelThreads : public testing::TestWithParam<DTypeAndLevel> {};
 
 TEST_P(KernelThreads, DoNotChangeABit) {
   const auto [dtype, level] = GetParam();
-  const Context one_thread = make_cpu_context(dtype, level, 1),
-                two_threads = make_cpu_context(dtype, level, 2);
+  const Context one_thread = make_cpu_context(dtype, level, 1), two_threads = make_cpu_context(dtype, level, 2),
+                around_the_cache = make_cpu_context(dtype, level, 2, 0);
   for (const auto& [rows, n] : {std::pair<int64_t, int64_t>{1, 34000}, {300, 131}, {34001, 1}}) {
     for (const KernelCase& one : kernel_cases(rows, n)) {
-      const auto want = run_case(one_thread, one, dtype), got = run_case(two_threads, one, dtype);
-      for (size_t i = 0; i < got.size(); ++i) {
-        ASSERT_TRUE(bytes(got[i]) == bytes(want[i]))
-            << one.name << ", operand " << i << " of " << rows << " x " << n;
+      const auto want = run_case(one_thread, one, dtype);
+      for (const Context* context : {&two_threads, &around_the_cache}) {
+        const auto got = run_case(*context, one, dtype);
+        for (size_t i = 0; i < got.size(); ++i) {
+          ASSERT_TRUE(bytes(got[i]) == bytes(want[i]))
+              << one.name << ", operand " << i << " of " << rows << " x " << n;
+        }
       }
     }
   }

@@ -47,6 +47,25 @@ TEST_P(CpuKernels, AgreeWithTheReference) {
   }
 }
 
+// Stores around the cache, with ends that they cannot take, against stores into it, which the test above has compared.
+TEST_P(CpuKernels, StoreTheSameAroundTheCache) {
+  const auto [dtype, level] = GetParam();
+  const Context into = make_cpu_context(dtype, level, 1), around = make_cpu_context(dtype, level, 1, 0);
+  for (const auto& [rows, n] :
+       {std::pair<int64_t, int64_t>{1, 1}, {3, 7}, {5, 33}, {4, 96}, {3, 131}, {2, 1024}, {2, 2051}, {3, 4096}}) {
+    for (const KernelCase& one : kernel_cases(rows, n)) {
+      const auto want = run_case(into, one, dtype);
+      for (const int64_t offset : {0, 1, 16, 31}) {
+        const auto got = run_case(around, one, dtype, offset);
+        for (size_t i = 0; i < got.size(); ++i) {
+          ASSERT_TRUE(bytes(got[i]) == bytes(want[i]))
+              << one.name << ", operand " << i << " of " << rows << " x " << n << " at " << offset;
+        }
+      }
+    }
+  }
+}
+
 TEST_P(CpuKernels, MultiplyAsTheReference) {
   for (const auto& [m, n, k] : {std::tuple<int64_t, int64_t, int64_t>{0, 3, 4},
                                 {3, 0, 4},

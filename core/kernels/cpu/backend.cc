@@ -8,15 +8,19 @@ void add_cpu_kernels(KernelSet& kernels) {
 }
 
 void add_cpu_kernels(KernelSet& kernels, CpuLevel level) {
+  add_cpu_kernels(kernels, level, last_level_cache_bytes());
+}
+
+void add_cpu_kernels(KernelSet& kernels, CpuLevel level, size_t cache_bytes) {
   expect_runs_here(level);
   kernels.add(cpu::make_linear_algebra(level));
-  kernels.add(cpu::make_normalization(level));
+  kernels.add(cpu::make_normalization(level, cache_bytes));
   kernels.add(cpu::make_rotary(level));
-  kernels.add(cpu::make_activation(level));
+  kernels.add(cpu::make_activation(level, cache_bytes));
   kernels.add(cpu::make_loss(level));
-  kernels.add(cpu::make_embedding(level));
+  kernels.add(cpu::make_embedding(level, cache_bytes));
   kernels.add(cpu::make_optimizer(level));
-  kernels.add(cpu::make_elementwise(level));
+  kernels.add(cpu::make_elementwise(level, cache_bytes));
 }
 
 }  // namespace longspan

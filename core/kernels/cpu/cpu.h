@@ -20,13 +20,13 @@
 namespace longspan::cpu {
 
 std::shared_ptr<const LinearAlgebra> make_linear_algebra(CpuLevel level);
-std::shared_ptr<const Normalization> make_normalization(CpuLevel level);
+std::shared_ptr<const Normalization> make_normalization(CpuLevel level, size_t cache_bytes);
 std::shared_ptr<const Rotary> make_rotary(CpuLevel level);
-std::shared_ptr<const Activation> make_activation(CpuLevel level);
+std::shared_ptr<const Activation> make_activation(CpuLevel level, size_t cache_bytes);
 std::shared_ptr<const Loss> make_loss(CpuLevel level);
-std::shared_ptr<const Embedding> make_embedding(CpuLevel level);
+std::shared_ptr<const Embedding> make_embedding(CpuLevel level, size_t cache_bytes);
 std::shared_ptr<const OptimizerKernels> make_optimizer(CpuLevel level);
-std::shared_ptr<const Elementwise> make_elementwise(CpuLevel level);
+std::shared_ptr<const Elementwise> make_elementwise(CpuLevel level, size_t cache_bytes);
 
 // Calls body(std::type_identity<T>) with the element type of `dtype`, or refuses it in the name of the
 // family.
@@ -42,8 +42,8 @@ void with_element_type(DType dtype, Body&& body) {
 
 // Stores around the cache spare the reading of each line that is overwritten, but the next kernel finds nothing in cache.
 // So they are for calls that move more than the cache holds, after which it would find little there anyway.
-inline Stores stores_of_call(size_t moved_bytes) {
-  return moved_bytes > last_level_cache_bytes() ? Stores::kStreaming : Stores::kCached;
+inline Stores stores_of_call(size_t moved_bytes, size_t cache_bytes) {
+  return moved_bytes > cache_bytes ? Stores::kStreaming : Stores::kCached;
 }
 
 // A thread is worth waking for this many elements; it takes some microseconds.

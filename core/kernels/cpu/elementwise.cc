@@ -6,7 +6,7 @@ namespace {
 
 class CpuElementwise final : public Elementwise {
  public:
-  explicit CpuElementwise(CpuLevel level) : level_(level) {}
+  CpuElementwise(CpuLevel level, size_t cache_bytes) : level_(level), cache_bytes_(cache_bytes) {}
 
  private:
   void do_add(const Context& context, const Tensor& a, const Tensor& b, const Tensor& sum) const override {
@@ -14,7 +14,7 @@ class CpuElementwise final : public Elementwise {
       const T *as = a.data<T>(), *bs = b.data<T>();
       T* sums = sum.data<T>();
       // what is updated in place is in cache already
-      const Stores stores = sums == as || sums == bs ? Stores::kCached : stores_of_call(3 * sum.num_bytes());
+      const Stores stores = sums == as || sums == bs ? Stores::kCached : stores_of_call(3 * sum.num_bytes(), cache_bytes_);
       for_elements(context, a.num_elements(), [&](int64_t i, int64_t count) {
         vector_loops<T>(level_).add(count, as + i, bs + i, sums + i, stores);
       });
@@ -35,7 +35,7 @@ class CpuElementwise final : public Elementwise {
     for (const Tensor& t : {from, to}) {
       expect_supported(t.dtype(), {DType::kFloat32, DType::kBFloat16}, "cpu", kName);
     }
-    const Stores stores = from.raw() == to.raw() ? Stores::kCached : stores_of_call(from.num_bytes() + to.num_bytes());
+    const Stores stores = from.raw() == to.raw() ? Stores::kCached : stores_of_call(from.num_bytes() + to.num_bytes(), cache_bytes_);
     if (from.dtype() == to.dtype()) {
       with_element_type<Elementwise>(from.dtype(), [&]<class T>(std::type_identity<T>) {
         const T* source = from.data<T>();
@@ -80,12 +80,13 @@ class CpuElementwise final : public Elementwise {
   }
 
   CpuLevel level_;
+  size_t cache_bytes_;
 };
 
 }  // namespace
 
-std::shared_ptr<const Elementwise> make_elementwise(CpuLevel level) {
-  return std::make_shared<CpuElementwise>(level);
+std::shared_ptr<const Elementwise> make_elementwise(CpuLevel level, size_t cache_bytes) {
+  return std::make_shared<CpuElementwise>(level, cache_bytes);
 }
 
 }  // namespace longspan::cpu

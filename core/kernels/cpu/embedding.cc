@@ -6,7 +6,7 @@ namespace {
 
 class CpuEmbedding final : public Embedding {
  public:
-  explicit CpuEmbedding(CpuLevel level) : level_(level) {}
+  CpuEmbedding(CpuLevel level, size_t cache_bytes) : level_(level), cache_bytes_(cache_bytes) {}
 
  private:
   void do_gather(const Context& context, const Tensor& tokens, const Tensor& table,
@@ -16,7 +16,7 @@ class CpuEmbedding final : public Embedding {
       const T* rows = table.data<T>();
       T* ys = y.data<T>();
       const int64_t n = table.size(1), vocabulary = table.size(0);
-      const Stores stores = stores_of_call(2 * y.num_bytes());
+      const Stores stores = stores_of_call(2 * y.num_bytes(), cache_bytes_);
       for_rows(context, tokens.size(0), n, [&](int64_t begin, int64_t count) {
         for (int64_t t = begin; t < begin + count; ++t) {
           expect_token(token[t], t, vocabulary);
@@ -47,12 +47,13 @@ class CpuEmbedding final : public Embedding {
   }
 
   CpuLevel level_;
+  size_t cache_bytes_;
 };
 
 }  // namespace
 
-std::shared_ptr<const Embedding> make_embedding(CpuLevel level) {
-  return std::make_shared<CpuEmbedding>(level);
+std::shared_ptr<const Embedding> make_embedding(CpuLevel level, size_t cache_bytes) {
+  return std::make_shared<CpuEmbedding>(level, cache_bytes);
 }
 
 }  // namespace longspan::cpu

@@ -6,7 +6,7 @@ namespace {
 
 class CpuNormalization final : public Normalization {
  public:
-  explicit CpuNormalization(CpuLevel level) : level_(level) {}
+  CpuNormalization(CpuLevel level, size_t cache_bytes) : level_(level), cache_bytes_(cache_bytes) {}
 
  private:
   void do_forward(const Context& context, double epsilon, const Tensor& x, const Tensor& residual, const Tensor& weight,
@@ -22,7 +22,7 @@ class CpuNormalization final : public Normalization {
                          .sum = residual.defined() ? sum.data<T>() : nullptr,
                          .y = y.data<T>(),
                          .inverse_rms = inverse_rms.data<float>(),
-                         .stores = stores_of_call((residual.defined() ? 4 : 2) * x.num_bytes())};
+                         .stores = stores_of_call((residual.defined() ? 4 : 2) * x.num_bytes(), cache_bytes_)};
       for_rows(context, x.size(0), n, [&](int64_t begin, int64_t count) {
         RmsNormRows<T> part = all;
         part.rows = count;
@@ -50,7 +50,7 @@ class CpuNormalization final : public Normalization {
                                        .residual = residual.defined() ? residual.data<T>() : nullptr,
                                        .inverse_rms = inverse_rms.data<float>(),
                                        .dx = dx.data<T>(),
-                                       .stores = stores_of_call((residual.defined() ? 4 : 3) * x.num_bytes())};
+                                       .stores = stores_of_call((residual.defined() ? 4 : 3) * x.num_bytes(), cache_bytes_)};
       for_rows(context, x.size(0), n, [&](int64_t begin, int64_t count) {
         RmsNormGradientRows<T> part = all;
         part.rows = count;
@@ -79,12 +79,13 @@ class CpuNormalization final : public Normalization {
   }
 
   CpuLevel level_;
+  size_t cache_bytes_;
 };
 
 }  // namespace
 
-std::shared_ptr<const Normalization> make_normalization(CpuLevel level) {
-  return std::make_shared<CpuNormalization>(level);
+std::shared_ptr<const Normalization> make_normalization(CpuLevel level, size_t cache_bytes) {
+  return std::make_shared<CpuNormalization>(level, cache_bytes);
 }
 
 }  // namespace longspan::cpu

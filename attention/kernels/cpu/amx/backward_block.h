@@ -84,6 +84,7 @@ class BlockGradient {
     const int64_t tile = (u * 2 * block.num_tiles + t) * kTileHalves;
     unit.scores = slot;
     unit.dp = slot + 2 * kUnitFloats;
+    unit.factors = kFactorOfKey.data() + u * kUnitKeys;
     unit.p = p_ + tile;
     unit.ds = ds_ + tile;
     unit.second = block.num_tiles * kTileHalves;

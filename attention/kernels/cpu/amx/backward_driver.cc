@@ -4,6 +4,7 @@
 
 #include "attention/kernels/cpu/amx/gradient_arrays.h"
 #include "attention/kernels/cpu/amx/gradient_grid.h"
+#include "attention/kernels/cpu/key_factors.h"
 
 namespace longspan {
 
@@ -13,6 +14,7 @@ using namespace tile_driver;
 
 constexpr float kLog2E = 1.44269504088896341f, kInfinity = std::numeric_limits<float>::infinity();
 constexpr int64_t kPackTiles = 8, kPackKeys = 256;  // of a task that packs or adds
+static_assert(kTileBlockKeys == kKeyFactors);
 
 class BackwardProblem {
  public:
@@ -196,6 +198,7 @@ class BackwardProblem {
     for (int64_t t = first; t < std::min(first + kPackTiles, w.query_tiles); ++t) {
       const int64_t query = w.first_query + t * kLanes;
       if (query >= num_queries_) return;
+      if (!sees_some(w, t, w.first_key, w.end_key)) continue;
       kernels_.add_dq({.sums = w.dq + (h * w.query_tiles + t) * kLanes * padded_,
                        .to = {rows.data + query * rows.stride, rows.stride},
                        .num_rows = std::min(kLanes, num_queries_ - query),
@@ -210,8 +213,9 @@ class BackwardProblem {
     const int64_t end = std::min(first + kPackKeys, w.end_key - w.first_key);
     for (int64_t k = first; k < end; k += kTileBlockKeys) {
       const int64_t key = w.first_key + k, count = std::min(kTileBlockKeys, end - k);
+      const float* divisors = kFactorOfKey.data();
       kernels_.add_dkv({w.dk + k * padded_, {dk.data + key * dk.stride, dk.stride}, count, head_dim_, w.scale});
-      kernels_.add_dkv({w.dv + k * padded_, {dv.data + key * dv.stride, dv.stride}, count, head_dim_, 1.0f});
+      kernels_.add_dkv({w.dv + k * padded_, {dv.data + key * dv.stride, dv.stride}, count, head_dim_, 1.0f, divisors});
     }
   }
 

@@ -1,10 +1,11 @@
 // Backward's vector work: of 32 keys x 32 queries, S^T and dP^T become p = 2^(s - LSE) and ds = p (dp - delta), rounded to
-// bfloat16. Both are wanted with queries side by side, for dV += P dO and dK += dS Q, and ds also in pairs of keys, for
-// dQ^T += K^T dS^T.
+// bfloat16. Both are wanted with queries side by side, for dV += P dO and dK += dS Q, p times kFactorOfKey, and ds also in pairs
+// of keys, for dQ^T += K^T dS^T.
 #pragma once
 
 #include "attention/kernels/cpu/amx/tasks.h"
 #include "attention/kernels/cpu/amx/vectors.h"
+#include "attention/kernels/cpu/key_factors.h"
 
 namespace longspan::LS_CPU_LEVEL {
 
@@ -16,6 +17,7 @@ struct GradientHalf {
 
 struct GradientUnit {
   const float *scores, *dp;    // units
+  const float* factors;        // of p, by key
   bfloat16 *p, *ds;            // A tiles: the keys of one tile; those of the next are `second` further
   int64_t second;
   bfloat16* ds_pairs;          // two B tiles
@@ -59,8 +61,9 @@ LS_ALWAYS_INLINE void gradient_of_keys(const GradientUnit& unit, int64_t j, cons
   const GradientPair last =
       gradient_of_pair<kMasked>(unit.scores + kTileFloats, unit.dp + kTileFloats, unit.high, j, e);
   const int64_t row = j / 8 * unit.second + j % 8 * 64;
-  _mm512_store_si512(unit.p + row, join_rounded(first.p0, last.p0));
-  _mm512_store_si512(unit.p + row + 32, join_rounded(first.p1, last.p1));
+  const __m512 factor0 = _mm512_set1_ps(unit.factors[2 * j]), factor1 = _mm512_set1_ps(unit.factors[2 * j + 1]);
+  _mm512_store_si512(unit.p + row, join_rounded(_mm512_mul_ps(first.p0, factor0), _mm512_mul_ps(last.p0, factor0)));
+  _mm512_store_si512(unit.p + row + 32, join_rounded(_mm512_mul_ps(first.p1, factor1), _mm512_mul_ps(last.p1, factor1)));
   _mm512_store_si512(unit.ds + row, join_rounded(first.ds0, last.ds0));
   _mm512_store_si512(unit.ds + row + 32, join_rounded(first.ds1, last.ds1));
   _mm512_store_si512(unit.ds_pairs + j * 32, pair_rounded(first.ds0, first.ds1));

@@ -93,8 +93,8 @@ void add_dq(const GradientOutput& output) {
 
 // The sums of a block of keys are units of 32 keys x 32 dims: by dims, then keys.
 void add_dkv(const GradientOutput& output) {
-  const __m512 factor = _mm512_set1_ps(output.factor);
   for (int64_t key = 0; key < output.num_rows; ++key) {
+    const __m512 factor = _mm512_set1_ps(output.divisors ? output.factor / output.divisors[key] : output.factor);
     for (int64_t d = 0; d < output.head_dim; d += 16) {
       const int64_t unit = d / 32 * 4 + key / 32, tile = key % 32 / 16 * 2 + d % 32 / 16;
       const float* sums = output.sums + unit * kUnitFloats + tile * kTileFloats + key % 16 * 16;

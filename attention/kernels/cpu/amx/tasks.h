@@ -89,7 +89,7 @@ struct GradientWindow {
   float *lse = nullptr, *delta = nullptr, *dq = nullptr;
   int32_t *begin = nullptr, *length = nullptr;  // what each query sees, [query_tiles * kLanes]
   bfloat16 *k_rows = nullptr, *v_rows = nullptr, *k_transposed = nullptr;
-  float *dk = nullptr, *dv = nullptr;
+  float *dk = nullptr, *dv = nullptr;  // dv times kFactorOfKey
 };
 
 // Tiles [first_tile, end_tile) of all heads of a window against its keys [key_begin, key_end).
@@ -103,12 +103,13 @@ struct TileBackwardTask {
 // Sums pending and two slots of S and dP; P and dS row by row, dS in pairs for two blocks of keys, in bfloat16.
 constexpr int64_t kTileBackwardScratch = 5 * 1024 + 4 * kTileBlockKeys * kGradientQueries / 2;
 
-// dq rows of one tile, or dk and dv rows of one block of 32 keys, plus what was summed.
+// dq rows of one tile, or dk or dv rows of one block of keys, plus what was summed.
 struct GradientOutput {
   const float* sums = nullptr;
   Rows<float> to;
   int64_t num_rows = 0, head_dim = 0;
   float factor = 1;
+  const float* divisors = nullptr;  // of each row; none: 1
 };
 
 // What is compiled for the tile unit, or for its emulation.

@@ -5,29 +5,27 @@
 // dk over queries. dk and dv of a super-block are summed in the scratch, where their rows are padded, then added once.
 #include "attention/kernels/cpu/dot/dot_kernels.h"
 #include "attention/kernels/cpu/dot/tile_packing.h"
+#include "attention/kernels/cpu/key_factors.h"
 
 namespace longspan::LS_CPU_LEVEL {
 
 namespace {
 
 constexpr int64_t kGroupTiles = 2;      // tiles whose queries are summed over before dk and dv are touched
-constexpr int64_t kBackwardKeys = 128;  // of a block
+constexpr int64_t kBackwardKeys = kKeyFactors;  // of a block
 constexpr int64_t kRowPairs = kGroupTiles * kLanes / 2;  // pairs of queries of a row of p or ds
 constexpr int64_t kGroupPairs = kRowsAtOnce / 2;         // pairs of keys of kRowsAtOnce
-// p and ds are kept times kRaise, which the sums are divided by at the end. Queries that spread over a power of two of keys have
-// p close to a power of two, above which rounding is coarsest; times 7/4 they are far from it, and p = 1 still has no error.
-constexpr float kRaise = 1.75f, kLog2Raise = 0.807354922f;
 
 // Where the parts of the scratch begin.
 struct Scratch {
   float* dq;             // [num_tiles][head_dim rounded up][kLanes]
-  float *lse, *delta;    // [num_tiles][kLanes]; lse: base 2, less kLog2Raise; +inf where p must be 0
+  float *lse, *delta;    // [num_tiles][kLanes]; lse: base 2; +inf where p must be 0
   float *dk, *dv;        // [dims by kChunk][kSuperBlockKeys][kChunk]
   Pair *queries, *gradients;            // [num_tiles][pair of dims][kLanes]
   Pair *query_pairs, *gradient_pairs;   // [groups of tiles][dims by kChunk][kRowPairs][kChunk]
   Pair *keys, *values;   // pack_rows of kSuperBlockKeys
   Pair* key_pairs;       // pack_row_pairs of kSuperBlockKeys
-  Pair *p, *ds;          // [kBackwardKeys][kRowPairs]
+  Pair *p, *ds;          // [kBackwardKeys][kRowPairs]; p times kFactorOfKey
   Pair* ds_by_keys;      // [kBackwardKeys / 2][kLanes]
   int64_t dq_size, lanes_size, pairs_size, size;
 
@@ -37,29 +35,23 @@ struct Scratch {
         pairs_size(chunks_of(head_dim) * kRowPairs * kChunk) {
     const int64_t num_groups = (num_tiles + kGroupTiles - 1) / kGroupTiles, sums = chunks_of(head_dim) * kSuperBlockKeys * kChunk;
     const int64_t rows = kSuperBlockKeys * chunks_of(head_dim) * kWidth;
-    float* next = begin;
-    const auto floats = [&next](int64_t n) {
-      float* part = next;
-      next += n;
-      return part;
-    };
-    const auto pairs = [&floats](int64_t n) { return reinterpret_cast<Pair*>(floats(n)); };
-    dq = floats(num_tiles * dq_size);
-    lse = floats(num_tiles * kLanes);
-    delta = floats(num_tiles * kLanes);
-    dk = floats(sums);
-    dv = floats(sums);
-    queries = pairs(num_tiles * lanes_size);
-    gradients = pairs(num_tiles * lanes_size);
-    query_pairs = pairs(num_groups * pairs_size);
-    gradient_pairs = pairs(num_groups * pairs_size);
-    keys = pairs(rows);
-    values = pairs(rows);
-    key_pairs = pairs(round_up(head_dim, kRowsAtOnce) * kSuperBlockKeys / 2);
-    p = pairs(kBackwardKeys * kRowPairs);
-    ds = pairs(kBackwardKeys * kRowPairs);
-    ds_by_keys = pairs(kBackwardKeys / 2 * kLanes);
-    size = next - begin;
+    ScratchParts parts(begin);
+    dq = parts.floats(num_tiles * dq_size);
+    lse = parts.floats(num_tiles * kLanes);
+    delta = parts.floats(num_tiles * kLanes);
+    dk = parts.floats(sums);
+    dv = parts.floats(sums);
+    queries = parts.pairs(num_tiles * lanes_size);
+    gradients = parts.pairs(num_tiles * lanes_size);
+    query_pairs = parts.pairs(num_groups * pairs_size);
+    gradient_pairs = parts.pairs(num_groups * pairs_size);
+    keys = parts.pairs(rows);
+    values = parts.pairs(rows);
+    key_pairs = parts.pairs(round_up(head_dim, kRowsAtOnce) * kSuperBlockKeys / 2);
+    p = parts.pairs(kBackwardKeys * kRowPairs);
+    ds = parts.pairs(kBackwardKeys * kRowPairs);
+    ds_by_keys = parts.pairs(kBackwardKeys / 2 * kLanes);
+    size = parts.size();
   }
 };
 
@@ -74,7 +66,7 @@ void open_tile(const BackwardTask<bfloat16>& task, int64_t t, const Scratch& scr
   std::memset(scratch.dq + t * scratch.dq_size, 0, static_cast<size_t>(scratch.dq_size) * sizeof(float));
   for (int64_t i = 0; i < kLanes; ++i) {
     const bool has_gradient = i < n && task.lse[first + i] != -kInfinity;
-    scratch.lse[t * kLanes + i] = has_gradient ? task.lse[first + i] * kLog2E - kLog2Raise : kInfinity;
+    scratch.lse[t * kLanes + i] = has_gradient ? task.lse[first + i] * kLog2E : kInfinity;
     scratch.delta[t * kLanes + i] = has_gradient ? task.delta[first + i] : 0.0f;
   }
 }
@@ -83,7 +75,7 @@ void close_tile(const BackwardTask<bfloat16>& task, int64_t t, const Scratch& sc
   const int64_t first = (task.first_tile + t) * kLanes;
   const int64_t n = smaller(kLanes, task.visible.num_queries - first);
   alignas(64) float scale[kLanes];
-  for (float& one : scale) one = task.scale / kRaise;
+  for (float& one : scale) one = task.scale;
   transpose_out<Sum::kAccumulate>(scratch.dq + t * scratch.dq_size, n, task.head_dim, scale, from_row(task.dq, first));
 }
 
@@ -126,6 +118,7 @@ inline __attribute__((always_inline)) void group_gradient(const Meeting& x, int6
       s[r][v] = exp2_for_rounding(s[r][v] * broadcast(x.to_base2) - load(x.lse + v * kWidth));
       if (kMasked) s[r][v] = select(sees(*x.bounds, v, x.first_key + group * kRowsAtOnce + r), s[r][v], FloatV{});
       store(kept[r] + v * kWidth, s[r][v]);
+      s[r][v] *= broadcast(kFactorOfKey[static_cast<size_t>(group * kRowsAtOnce + r)]);
     }
     store_pairs(x.p + (group * kRowsAtOnce + r) * kRowPairs, round_lanes(s[r][0], s[r][1]));
   }
@@ -195,10 +188,11 @@ void add_over_keys(const Pair* key_pairs, const Pair* ds, Groups groups, int64_t
 
 struct Keys {
   int64_t begin, end;
+  bool empty() const { return begin >= end; }
 };
 
 Groups groups_of(Keys keys, int64_t first_key) {
-  if (keys.begin >= keys.end) return {0, 0};
+  if (keys.empty()) return {0, 0};
   return {(keys.begin - first_key) / kRowsAtOnce, (keys.end - first_key + kRowsAtOnce - 1) / kRowsAtOnce};
 }
 
@@ -250,21 +244,23 @@ void group_of_tiles(const BackwardTask<bfloat16>& task, int64_t t, int64_t super
                    scratch.dk + first_row * kChunk);
 }
 
-// rows[r][d] += factor * sums[..].
-void flush(const float* sums, int64_t num_rows, int64_t head_dim, float factor, Rows<float> rows) {
+// rows[r][d] += factor(r) * sums[..].
+template <class Factor>
+void flush(const float* sums, int64_t num_rows, int64_t head_dim, Factor factor_of, Rows<float> rows) {
   for (int64_t r = 0; r < num_rows; ++r) {
     float* to = rows.data + r * rows.stride;
+    const float factor = factor_of(r);
     for (int64_t d = 0; d < head_dim; ++d) to[d] += factor * sums[(d / kChunk * kSuperBlockKeys + r) * kChunk + d % kChunk];
   }
 }
 
-// The keys that some tile of the task sees.
-Keys seen_keys(const BackwardTask<bfloat16>& task) {
+// The task's keys that some of tiles [first, end) see.
+Keys seen_keys(const BackwardTask<bfloat16>& task, int64_t first, int64_t end) {
   Keys keys = {INT64_MAX, 0};
-  for (int64_t t = 0; t < task.num_tiles; ++t) {
+  for (int64_t t = first; t < end; ++t) {
     const KeyIntervals::Tile& tile = task.visible.tiles[task.first_tile + t];
-    const int64_t begin = larger(tile.any_begin, task.key_begin), end = smaller(tile.any_end, task.key_end);
-    if (begin < end) keys = {smaller(keys.begin, begin), larger(keys.end, end)};
+    const int64_t from = larger(tile.any_begin, task.key_begin), to = smaller(tile.any_end, task.key_end);
+    if (from < to) keys = {smaller(keys.begin, from), larger(keys.end, to)};
   }
   return keys;
 }
@@ -276,9 +272,12 @@ int64_t backward_scratch(int64_t num_tiles, int64_t head_dim) { return Scratch(n
 void backward(const BackwardTask<bfloat16>& task) {
   const int64_t head_dim = task.head_dim;
   const Scratch scratch(task.scratch, task.num_tiles, head_dim);
-  const Keys keys = seen_keys(task);
-  if (keys.begin >= keys.end) return;
-  for (int64_t t = 0; t < task.num_tiles; ++t) open_tile(task, t, scratch);
+  const Keys keys = seen_keys(task, 0, task.num_tiles);
+  if (keys.empty()) return;
+  for (int64_t t = 0; t < task.num_tiles; t += kGroupTiles) {
+    const int64_t end = smaller(t + kGroupTiles, task.num_tiles);  // of a group, whose products take in all of its queries
+    for (int64_t i = t; i < end && !seen_keys(task, t, end).empty(); ++i) open_tile(task, i, scratch);
+  }
   for (int64_t super = keys.begin; super < keys.end; super += kSuperBlockKeys) {
     const int64_t end = smaller(super + kSuperBlockKeys, keys.end), n = end - super;
     pack_rows(from_row(task.k, super), n, head_dim, scratch.keys);
@@ -290,11 +289,14 @@ void backward(const BackwardTask<bfloat16>& task) {
         group_of_tiles(task, t, super, {k0, smaller(k0 + kBackwardKeys, end)}, scratch);
       }
     }
-    flush(scratch.dk, n, head_dim, task.scale / kRaise, from_row(task.dk, super));
-    flush(scratch.dv, n, head_dim, 1.0f / kRaise, from_row(task.dv, super));
+    flush(scratch.dk, n, head_dim, [&](int64_t) { return task.scale; }, from_row(task.dk, super));
+    flush(scratch.dv, n, head_dim, [](int64_t key) { return 1.0f / kFactorOfKey[static_cast<size_t>(key % kBackwardKeys)]; },
+          from_row(task.dv, super));
     if (task.progress.call) task.progress.call(task.progress.argument);
   }
-  for (int64_t t = 0; t < task.num_tiles; ++t) close_tile(task, t, scratch);
+  for (int64_t t = 0; t < task.num_tiles; ++t) {
+    if (!seen_keys(task, t, t + 1).empty()) close_tile(task, t, scratch);
+  }
 }
 
 }  // namespace longspan::LS_CPU_LEVEL

@@ -25,6 +25,15 @@ struct TileState {
   FloatV rounded[kVectors];  // sum of the p that O is made of: what rounding adds to a key's weight, it takes from the others'
 };
 
+void scale_output(const TileState& state, int v, int64_t head_dim, FloatV factor) {
+  for (int64_t d = 0; d < head_dim; ++d) {
+    float* o = state.output + d * kLanes + v * kWidth;
+    store(o, load(o) * factor);
+  }
+}
+
+// LSE = m + log2(l), O = l times what was brought. m is whole: with it, p that are all alike lie close to a power of two, and
+// rounding does not change what they weigh together beside what was seen before. Not so a query that will see no key.
 void open_tile(const ForwardTask<bfloat16>& task, int64_t first_query, TileState& state) {
   const int64_t n = smaller(kLanes, task.visible.num_queries - first_query);
   const Rows<float> output = from_row(task.output, first_query);
@@ -34,13 +43,15 @@ void open_tile(const ForwardTask<bfloat16>& task, int64_t first_query, TileState
   alignas(64) float m[kLanes], l[kLanes];
   for (int64_t i = 0; i < kLanes; ++i) {
     const float lse = i < n ? task.lse[first_query + i] : 0.0f;  // a lane without a query stays finite
-    const bool empty = lse == -kInfinity;
-    m[i] = empty ? kNothing : lse * kLog2E;
-    l[i] = empty ? 0.0f : 1.0f;
+    const bool empty = lse == -kInfinity, sees = i < n && task.visible.begin[first_query + i] < task.visible.end[first_query + i];
+    const float base2 = lse * kLog2E;
+    m[i] = empty ? kNothing : sees ? __builtin_rintf(base2) : base2;
+    l[i] = empty ? 0.0f : sees ? __builtin_exp2f(base2 - m[i]) : 1.0f;
   }
   for (int v = 0; v < kVectors; ++v) {
     state.m[v] = load(m + v * kWidth);
     state.l[v] = state.rounded[v] = load(l + v * kWidth);
+    scale_output(state, v, task.head_dim, select(state.l[v] == 0.0f, broadcast(1.0f), state.l[v]));
   }
 }
 
@@ -149,10 +160,7 @@ void raise_reference(const Meeting& x, int64_t first_group, int64_t last_group, 
     state.m[v] = top[v];
     state.l[v] *= factor;
     state.rounded[v] *= factor;
-    for (int64_t d = 0; d < x.head_dim; ++d) {
-      float* o = state.output + d * kLanes + v * kWidth;
-      store(o, load(o) * factor);
-    }
+    scale_output(state, v, x.head_dim, factor);
   }
 }
 
@@ -190,12 +198,13 @@ struct Scratch {
 
   Scratch(float* begin, int64_t head_dim)
       : output_size(round_up(head_dim, kRowsAtOnce) * kLanes), query_size(pairs_of(head_dim) * kLanes) {
-    outputs = begin;
-    queries = reinterpret_cast<Pair*>(begin + kForwardDotTiles * output_size);
-    keys = queries + kForwardDotTiles * query_size;
-    values = keys + kForwardKeys * chunks_of(head_dim) * kWidth;
-    p = values + round_up(head_dim, kRowsAtOnce) * kForwardKeys / 2;
-    size = kForwardDotTiles * (output_size + query_size) + (p - keys) + kForwardKeys / 2 * kLanes;
+    ScratchParts parts(begin);
+    outputs = parts.floats(kForwardDotTiles * output_size);
+    queries = parts.pairs(kForwardDotTiles * query_size);
+    keys = parts.pairs(kForwardKeys * chunks_of(head_dim) * kWidth);
+    values = parts.pairs(round_up(head_dim, kRowsAtOnce) * kForwardKeys / 2);
+    p = parts.pairs(kForwardKeys / 2 * kLanes);
+    size = parts.size();
   }
 };
 

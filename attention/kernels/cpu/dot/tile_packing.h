@@ -5,6 +5,23 @@
 
 namespace longspan::LS_CPU_LEVEL {
 
+// Hands out one part of a scratch after the other; where there is no scratch, it only counts.
+class ScratchParts {
+ public:
+  explicit ScratchParts(float* begin) : begin_(begin) {}
+  float* floats(int64_t n) {
+    float* part = begin_ ? begin_ + size_ : nullptr;
+    size_ += n;
+    return part;
+  }
+  Pair* pairs(int64_t n) { return reinterpret_cast<Pair*>(floats(n)); }
+  int64_t size() const { return size_; }
+
+ private:
+  float* begin_;
+  int64_t size_ = 0;
+};
+
 constexpr int64_t kChunk = 32;  // bfloat16 of a vector
 
 inline int64_t pairs_of(int64_t n) { return (n + 1) / 2; }

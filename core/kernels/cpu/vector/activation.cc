@@ -24,7 +24,22 @@ inline FloatV sigmoid<float>(FloatV z) {
 // Rounding leaves nothing of the error that the argument of exp2 has, 1e-6.
 template <>
 inline FloatV sigmoid<bfloat16>(FloatV z) {
+#if defined(__AVX512F__)
+  // e^-z = 2^(k / 16) * 2^f with a whole k and |f| <= 1/32. 2^f is a polynomial (relative error 4.3e-7). 2^(k / 16) comes from
+  // a table of its bits for the low four bits of k, less what these add when all of k is added at the exponent.
+  alignas(64) static constexpr uint32_t kRoots[kWidth] = {
+      0x3f800000, 0x3f7daac3, 0x3f7b95c2, 0x3f79c3d3, 0x3f7837f0, 0x3f76f532, 0x3f75fed7, 0x3f75583f,
+      0x3f7504f3, 0x3f7508a4, 0x3f75672a, 0x3f76248c, 0x3f7744fd, 0x3f78ccdf, 0x3f7ac0c7, 0x3f7d257d};
+  constexpr float kMinusLog2e = -1.44269504f, kRound = 0x1.8p19f;
+  const auto bounded = (FloatV)_mm512_maskz_range_ps(0xffff, (__m512)z, (__m512)broadcast(86.0f), 2);  // the sign stays
+  const FloatV shifted = bounded * kMinusLog2e + kRound, f = bounded * kMinusLog2e - (shifted - kRound);
+  const auto roots = (BitsV)_mm512_maskz_permutexvar_epi32(0xffff, (__m512i)shifted, _mm512_load_si512(kRoots));
+  const auto power = (FloatV)(((BitsV)shifted << 19) + roots);
+  const FloatV rest = (f * 0.24022643f + 0.69318772f) * f + 1.0f;
+  return reciprocal(power * rest + 1.0f);
+#else
   return reciprocal(1.0f + exp2(minimum(broadcast(125.0f), z * -1.44269504f)));
+#endif
 }
 
 template <class T>

@@ -9,12 +9,17 @@ namespace longspan::LS_CPU_LEVEL {
 
 typedef uint16_t ShortV __attribute__((vector_size(kWidth * 2)));
 
-// To nearest, ties to even, a NaN stays a NaN. The instruction of AVX512_BF16 takes denormal numbers, below 1.2e-38, for 0.
+// The upper halves are v as bfloat16: to nearest, ties to even, a NaN stays a NaN. Below it is the same, except that the
+// instruction of AVX512_BF16 takes denormal numbers, below 1.2e-38, for 0.
+inline BitsV rounded_bits(FloatV v) {
+  const BitsV u = (BitsV)v, rounded = u + (((u >> 16) & 1u) + 0x7fffu);
+  return v != v ? u | 0x400000u : rounded;
+}
 inline ShortV round_to_bfloat16(FloatV v) {
 #if defined(__AVX512BF16__)
   return (ShortV)_mm512_maskz_cvtneps_pbh(0xffff, (__m512)v);
 #else
-  const BitsV u = (BitsV)v, rounded = u + (((u >> 16) & 1u) + 0x7fffu), bits = (v != v ? u | 0x400000u : rounded) >> 16;
+  const BitsV bits = rounded_bits(v) >> 16;
 #if defined(__AVX512F__)
   return (ShortV)_mm512_maskz_cvtepi32_epi16(0xffff, (__m512i)bits);
 #else
@@ -45,23 +50,17 @@ void store_part(T* p, int64_t count, FloatV v) {
   __builtin_memcpy(static_cast<void*>(p), buffer, static_cast<size_t>(count) * sizeof(T));
 }
 
-// Non-temporal, where the level has such stores; p is aligned to the size of what is stored. fence() before others read it.
-inline void store_streaming(float* p, FloatV v) {
-#if defined(__AVX512F__)
-  _mm512_stream_ps(p, (__m512)v);
-#elif defined(__AVX2__)
-  _mm256_stream_ps(p, (__m256)v);
-#else
-  store(p, v);
-#endif
+inline void store_bits(void* p, BitsV bits) {
+  __builtin_memcpy(p, &bits, sizeof bits);
 }
-inline void store_streaming(bfloat16* p, FloatV v) {
+// Non-temporal, where the level has such stores; p is aligned to what is stored. fence() before others read it.
+inline void store_streaming(void* p, BitsV bits) {
 #if defined(__AVX512F__)
-  _mm256_stream_si256(reinterpret_cast<__m256i*>(p), (__m256i)round_to_bfloat16(v));
+  _mm512_stream_si512(static_cast<__m512i*>(p), (__m512i)bits);
 #elif defined(__AVX2__)
-  _mm_stream_si128(reinterpret_cast<__m128i*>(p), (__m128i)round_to_bfloat16(v));
+  _mm256_stream_si256(static_cast<__m256i*>(p), (__m256i)bits);
 #else
-  store_narrow(p, v);
+  store_bits(p, bits);
 #endif
 }
 inline void fence() {
@@ -76,11 +75,6 @@ struct Whole {
   FloatV operator()(const T* p) const {
     return load(p);
   }
-  // what every row reads
-  template <class T>
-  FloatV common(const T* p) const {
-    return load(p);
-  }
 };
 // ... the end of a row, ...
 struct Part {
@@ -89,71 +83,196 @@ struct Part {
   FloatV operator()(const T* p) const {
     return load_part(p, count);
   }
-  template <class T>
-  FloatV common(const T* p) const {
-    return load_part(p, count);
-  }
 };
-// ... or vectors, while the cache fetches the same place of the next row: stores around the cache fill the queues of the
-// processor, so that it does not see by itself what comes after this row.
-struct RowAhead {
-  int64_t n;
+// ... or, of a register full of bfloat16, the elements of even or of odd number: one instruction widens either.
+inline BitsV load_bits(const void* p) {
+  BitsV bits;
+  __builtin_memcpy(&bits, p, sizeof bits);
+  return bits;
+}
+struct Even {
+  FloatV operator()(const bfloat16* p) const { return (FloatV)(load_bits(p) << 16); }
+};
+struct Odd {
+  FloatV operator()(const bfloat16* p) const { return (FloatV)(load_bits(p) & 0xffff0000u); }
+};
+// Any of them, while a cache fetches what is `distance` elements further: the first (kLevel 3), or the second (2) where the
+// first would lose what is still to be read.
+template <class Reader, int kLevel>
+struct Ahead {
+  Reader read;
+  int64_t distance;
   template <class T>
   FloatV operator()(const T* p) const {
-    __builtin_prefetch(p + n, 0, 2);  // into L2: in L1 it would push out the row that is being read
-    return load(p);
+    __builtin_prefetch(p + distance, 0, kLevel);
+    return read(p);
   }
-  template <class T>
-  FloatV common(const T* p) const {
-    return load(p);
+};
+// What every row reads, which is in cache.
+template <class Reader, class T>
+FloatV in_cache(Reader read, const T* p) {
+  return read(p);
+}
+template <class Reader, int kLevel, class T>
+FloatV in_cache(Ahead<Reader, kLevel> ahead, const T* p) {
+  return ahead.read(p);
+}
+
+// Even and odd elements in their places again.
+inline BitsV join(FloatV even, FloatV odd) {
+#if defined(__AVX512BF16__)
+  alignas(64) static constexpr uint16_t kPlaces[2 * kWidth] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+                                                               8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+  const __m512i halves = (__m512i)_mm512_maskz_cvtne2ps_pbh(~0u, (__m512)odd, (__m512)even);
+  return (BitsV)_mm512_maskz_permutexvar_epi16(~0u, _mm512_load_si512(kPlaces), halves);
+#else
+  return rounded_bits(even) >> 16 | (rounded_bits(odd) & 0xffff0000u);
+#endif
+}
+
+// of(i, from) for a register of T; what `from` reads at i is of type From.
+template <class T, class From>
+struct Register {
+  static constexpr int64_t kElements = kWidth;
+  template <class Function>
+  static BitsV compute(int64_t i, Function of) {
+    return (BitsV)of(i, Whole{});
+  }
+  template <class Function>
+  static BitsV compute_ahead(int64_t i, int64_t distance, Function of) {
+    return (BitsV)of(i, Ahead<Whole, 3>{{}, distance});
+  }
+};
+template <>
+struct Register<bfloat16, bfloat16> {
+  static constexpr int64_t kElements = 2 * kWidth;
+  template <class Function>
+  static BitsV compute(int64_t i, Function of) {
+    return join(of(i, Even{}), of(i, Odd{}));
+  }
+  template <class Function>
+  static BitsV compute_ahead(int64_t i, int64_t distance, Function of) {
+    return join(of(i, Ahead<Even, 3>{{}, distance}), of(i, Odd{}));
+  }
+};
+template <>
+struct Register<bfloat16, float> {
+  static constexpr int64_t kElements = 2 * kWidth;
+  template <class Function>
+  static BitsV compute(int64_t i, Function of) {
+    const ShortV halves[] = {round_to_bfloat16(of(i, Whole{})), round_to_bfloat16(of(i + kWidth, Whole{}))};
+    BitsV both;
+    __builtin_memcpy(&both, halves, sizeof both);
+    return both;
+  }
+  template <class Function>
+  static BitsV compute_ahead(int64_t i, int64_t, Function of) {
+    return compute(i, of);
   }
 };
 
-// y[i] = of(i, from) for all i < n, a vector at a time; `from` reads the inputs at i. `Streaming` reads them where stores
-// are streaming.
-template <class T, class Function, class Streaming = Whole>
-void assign(int64_t n, T* y, cpu::Stores stores, Function of, Streaming from = {}) {
-  int64_t i = 0;
-  constexpr auto kAlignment = static_cast<uintptr_t>(kWidth) * sizeof(T);
-  if (stores == cpu::Stores::kStreaming && reinterpret_cast<uintptr_t>(y) % kAlignment == 0) {
-    for (; i + kWidth <= n; i += kWidth) store_streaming(y + i, of(i, from));
-  }
-  for (; i + kWidth <= n; i += kWidth) store_narrow(y + i, of(i, Whole{}));
-  if (i < n) store_part(y + i, n - i, of(i, Part{n - i}));
+// The elements of y before the first whose address streaming stores can take.
+template <class T>
+int64_t unaligned_elements(const T* y, int64_t n) {
+  return smaller(n, static_cast<int64_t>(-reinterpret_cast<uintptr_t>(y) % sizeof(BitsV) / sizeof(T)));
 }
 
-// The same for two outputs: `of` returns {first, second}.
-template <class T, class Function>
-void assign_two(int64_t n, T* first, T* second, cpu::Stores stores, Function of) {
+// y[i] = of(i, from) for all i < n, where `from` reads inputs of type From, or of y's for assign, at i. Streaming stores fill the queues of the
+// processor, so that it does not see by itself what comes after a row: the caller may say how far `ahead` to fetch.
+template <class From, class T, class Function>
+void convert(int64_t n, T* y, cpu::Stores stores, Function of, int64_t ahead = 0) {
+  using R = Register<T, From>;
+  constexpr int64_t kStep = R::kElements;
   int64_t i = 0;
-  constexpr auto kAlignment = static_cast<uintptr_t>(kWidth) * sizeof(T);
-  const auto addresses = reinterpret_cast<uintptr_t>(first) | reinterpret_cast<uintptr_t>(second);
-  if (stores == cpu::Stores::kStreaming && addresses % kAlignment == 0) {
-    for (; i + kWidth <= n; i += kWidth) {
-      const auto both = of(i, Whole{});
-      store_streaming(first + i, both.first);
-      store_streaming(second + i, both.second);
+  if (stores == cpu::Stores::kStreaming) {
+    for (const int64_t head = unaligned_elements(y, n); i < head; i += kWidth) {
+      const int64_t count = smaller(kWidth, head - i);
+      store_part(y + i, count, of(i, Part{count}));
+    }
+    i = unaligned_elements(y, n);
+    if (ahead > 0) {
+      for (; i + kStep <= n; i += kStep) store_streaming(y + i, R::compute_ahead(i, ahead, of));
+    }
+    for (; i + kStep <= n; i += kStep) store_streaming(y + i, R::compute(i, of));
+  }
+  for (; i + kStep <= n; i += kStep) store_bits(y + i, R::compute(i, of));
+  for (; i < n; i += kWidth) {
+    const int64_t count = smaller(kWidth, n - i);
+    store_part(y + i, count, of(i, Part{count}));
+  }
+}
+
+template <class T, class Function>
+void assign(int64_t n, T* y, cpu::Stores stores, Function of, int64_t ahead = 0) {
+  convert<T>(n, y, stores, of, ahead);
+}
+
+// As assign for two outputs: `of` returns {first, second}.
+template <class T, class Function>
+void assign_two(int64_t n, T* first, T* second, cpu::Stores stores, Function of, int64_t ahead = 0) {
+  constexpr int64_t kStep = Register<T, T>::kElements;
+  // both at once, as they share most of the arithmetic
+  const auto two = [of](int64_t i, auto even_from, auto whole_from, BitsV& a, BitsV& b) {
+    if constexpr (sizeof(T) == sizeof(bfloat16)) {
+      const auto even = of(i, even_from), odd = of(i, Odd{});
+      a = join(even.first, odd.first);
+      b = join(even.second, odd.second);
+    } else {
+      const auto both = of(i, whole_from);
+      a = (BitsV)both.first;
+      b = (BitsV)both.second;
+    }
+  };
+  const auto part = [=](int64_t from, int64_t to) {
+    for (int64_t i = from; i < to; i += kWidth) {
+      const int64_t count = smaller(kWidth, to - i);
+      const auto both = of(i, Part{count});
+      store_part(first + i, count, both.first);
+      store_part(second + i, count, both.second);
+    }
+  };
+  BitsV a, b;
+  int64_t i = 0;
+  const int64_t head = unaligned_elements(first, n);
+  if (stores == cpu::Stores::kStreaming && head == unaligned_elements(second, n)) {
+    part(0, head);
+    for (i = head; ahead > 0 && i + kStep <= n; i += kStep) {
+      two(i, Ahead<Even, 2>{{}, ahead}, Ahead<Whole, 2>{{}, ahead}, a, b);
+      store_streaming(first + i, a);
+      store_streaming(second + i, b);
+    }
+    for (; i + kStep <= n; i += kStep) {
+      two(i, Even{}, Whole{}, a, b);
+      store_streaming(first + i, a);
+      store_streaming(second + i, b);
     }
   }
-  for (; i + kWidth <= n; i += kWidth) {
-    const auto both = of(i, Whole{});
-    store_narrow(first + i, both.first);
-    store_narrow(second + i, both.second);
+  for (; i + kStep <= n; i += kStep) {
+    two(i, Even{}, Whole{}, a, b);
+    store_bits(first + i, a);
+    store_bits(second + i, b);
   }
-  if (i == n) return;
-  const auto both = of(i, Part{n - i});
-  store_part(first + i, n - i, both.first);
-  store_part(second + i, n - i, both.second);
+  part(i, n);
 }
 
-// The sum of of(i, from) over i < n; what is read beyond n is 0. 64 partial sums at every level.
-template <class Function>
+// The sum of of(i, from) over i < n, where `from` reads inputs of type T; what is read beyond n is 0. 64 partial sums at
+// every level.
+template <class T, class Function>
 float sum(int64_t n, Function of) {
   constexpr int kSums = 64 / kWidth;
   FloatV sums[kSums] = {};
   int64_t i = 0;
   for (; i + kSums * kWidth <= n; i += kSums * kWidth) {
-    for (int s = 0; s < kSums; ++s) sums[s] += of(i + s * kWidth, Whole{});
+    for (int s = 0; s < kSums; s += 2) {
+      const int64_t at = i + s * kWidth;
+      if constexpr (sizeof(T) == sizeof(bfloat16)) {
+        sums[s] += of(at, Even{});
+        sums[s + 1] += of(at, Odd{});
+      } else {
+        sums[s] += of(at, Whole{});
+        sums[s + 1] += of(at + kWidth, Whole{});
+      }
+    }
   }
   for (; i + kWidth <= n; i += kWidth) sums[0] += of(i, Whole{});
   if (i < n) sums[1] += of(i, Part{n - i});
@@ -172,7 +291,8 @@ void sum_rows(const cpu::ColumnSums<T>& s, Term term) {
   int64_t r = 0;
   for (; r + 4 <= s.rows; r += 4) {
     assign(n, sums, cpu::Stores::kCached, [=](int64_t i, auto from) {
-      return from(sums + i) + ((term(r, i, from) + term(r + 1, i, from)) + (term(r + 2, i, from) + term(r + 3, i, from)));
+      const Ahead<decltype(from), 2> next{from, 4 * n};
+      return from(sums + i) + ((term(r, i, next) + term(r + 1, i, next)) + (term(r + 2, i, next) + term(r + 3, i, next)));
     });
   }
   for (; r < s.rows; ++r) {

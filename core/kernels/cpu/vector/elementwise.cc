@@ -14,16 +14,12 @@ void add(int64_t n, const T* a, const T* b, T* sum, cpu::Stores stores) {
 template <class T>
 void copy(int64_t n, const T* from, T* to, cpu::Stores stores) {
   int64_t i = 0;
-#if defined(__AVX2__)
-  constexpr int64_t kStep = 32 / static_cast<int64_t>(sizeof(T));
-  if (stores == cpu::Stores::kStreaming && reinterpret_cast<uintptr_t>(to) % 32 == 0) {
-    for (; i + kStep <= n; i += kStep) {
-      _mm256_stream_si256(reinterpret_cast<__m256i*>(to + i), _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + i)));
-    }
+  constexpr auto kStep = static_cast<int64_t>(sizeof(BitsV) / sizeof(T));
+  if (stores == cpu::Stores::kStreaming) {
+    i = unaligned_elements(to, n);
+    __builtin_memmove(static_cast<void*>(to), static_cast<const void*>(from), static_cast<size_t>(i) * sizeof(T));
+    for (; i + kStep <= n; i += kStep) store_streaming(to + i, load_bits(from + i));
   }
-#else
-  static_cast<void>(stores);
-#endif
   __builtin_memmove(static_cast<void*>(to + i), static_cast<const void*>(from + i), static_cast<size_t>(n - i) * sizeof(T));
 }
 
@@ -35,13 +31,13 @@ void accumulate(int64_t n, const T* x, float* sum) {
 
 template <class T>
 void load(int64_t n, const T* from, float* to, cpu::Stores stores) {
-  assign(n, to, stores, [from](int64_t i, auto read) { return read(from + i); });
+  convert<T>(n, to, stores, [from](int64_t i, auto read) { return read(from + i); });
   fence();
 }
 
 template <class T>
 void store(int64_t n, const float* from, T* to, cpu::Stores stores) {
-  assign(n, to, stores, [from](int64_t i, auto read) { return read(from + i); });
+  convert<float>(n, to, stores, [from](int64_t i, auto read) { return read(from + i); });
   fence();
 }
 

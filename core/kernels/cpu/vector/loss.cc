@@ -55,7 +55,7 @@ double sum_of_exponentials(const cpu::CrossEntropyRow<bfloat16>& row, float most
 }
 void write_gradient(const cpu::CrossEntropyRow<bfloat16>& row, float most, float factor) {
   const float* x = row.logits;
-  assign(row.n, row.dlogits, cpu::Stores::kCached,
+  convert<float>(row.n, row.dlogits, cpu::Stores::kCached,
          [x, most, factor](int64_t i, auto from) { return factor * exponential(from(x + i) - most); });
 }
 

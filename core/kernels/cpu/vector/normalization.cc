@@ -4,33 +4,53 @@ namespace longspan::LS_CPU_LEVEL {
 
 namespace {
 
+// How far ahead to fetch where stores are streaming. A row within a page is better left to the processor.
+template <class T>
+int64_t next_row(int64_t n) {
+  constexpr int64_t kPage = 4096;
+  return n * static_cast<int64_t>(sizeof(T)) > kPage ? n : 0;
+}
+
 template <class T, class Value>
-float normalize_row(const cpu::RmsNormRows<T>& rows, T* y, Value value) {
-  const int64_t n = rows.n;
-  const double squares = sum(n, [value](int64_t i, auto from) {
+float inverse_rms(const cpu::RmsNormRows<T>& rows, Value value) {
+  const double squares = sum<T>(rows.n, [value](int64_t i, auto from) {
     const FloatV v = value(i, from);
     return v * v;
   });
-  const auto inverse = static_cast<float>(1.0 / __builtin_sqrt(squares / static_cast<double>(n) + rows.epsilon));
-  const T* weight = rows.weight;
-  assign(n, y, rows.stores, [value, weight, inverse](int64_t i, auto from) {
-    return value(i, from) * inverse * from.common(weight + i);
-  }, RowAhead{n});
-  return inverse;
+  return static_cast<float>(1.0 / __builtin_sqrt(squares / static_cast<double>(rows.n) + rows.epsilon));
 }
+
+struct SumAndNormalized {
+  FloatV first, second;
+};
 
 template <class T>
 void rms_norm(const cpu::RmsNormRows<T>& rows) {
   const int64_t n = rows.n;
+  const T* weight = rows.weight;
   for (int64_t r = 0; r < rows.rows; ++r) {
-    const T *x = rows.x + r * n, *residual = rows.residual + r * n;
+    const T* x = rows.x + r * n;
     T* y = rows.y + r * n;
     if (rows.residual) {
+      const T* residual = rows.residual + r * n;
+      T* sum = rows.sum + r * n;
       const auto total = [x, residual](int64_t i, auto from) { return from(x + i) + from(residual + i); };
-      rows.inverse_rms[r] = normalize_row(rows, y, total);
-      assign(n, rows.sum + r * n, rows.stores, total);
+      const float inverse = rows.inverse_rms[r] = inverse_rms(rows, total);
+      const auto both = [total, weight, inverse](int64_t i, auto from) {
+        const FloatV v = total(i, from);
+        return SumAndNormalized{v, v * inverse * in_cache(from, weight + i)};
+      };
+      if (next_row<T>(n) > 0) {
+        assign_two(n, sum, y, rows.stores, both, next_row<T>(n));
+      } else {  // such a row is written faster in one stream after the other
+        assign(n, y, rows.stores, [both](int64_t i, auto from) { return both(i, from).second; });
+        assign(n, sum, rows.stores, total);
+      }
     } else {
-      rows.inverse_rms[r] = normalize_row(rows, y, [x](int64_t i, auto from) { return from(x + i); });
+      const float inverse = rows.inverse_rms[r] = inverse_rms(rows, [x](int64_t i, auto from) { return from(x + i); });
+      assign(n, y, rows.stores, [x, weight, inverse](int64_t i, auto from) {
+        return from(x + i) * inverse * in_cache(from, weight + i);
+      }, next_row<T>(n));
     }
   }
   fence();
@@ -41,20 +61,21 @@ void rms_norm_gradient(const cpu::RmsNormGradientRows<T>& rows) {
   const int64_t n = rows.n;
   const T* weight = rows.weight;
   for (int64_t r = 0; r < rows.rows; ++r) {
-    const T *dy = rows.dy + r * n, *x = rows.x + r * n, *residual = rows.residual + r * n;
-    const double dot = sum(n, [dy, x, weight](int64_t i, auto from) {
-      return from(dy + i) * from.common(weight + i) * from(x + i);
+    const T *dy = rows.dy + r * n, *x = rows.x + r * n;
+    const double dot = sum<T>(n, [dy, x, weight](int64_t i, auto from) {
+      return from(dy + i) * in_cache(from, weight + i) * from(x + i);
     });
     const float inverse = rows.inverse_rms[r];
     const auto common = static_cast<float>(dot * inverse * inverse / static_cast<double>(n));
     const auto gradient = [dy, x, weight, inverse, common](int64_t i, auto from) {
-      return inverse * (from(dy + i) * from.common(weight + i) - from(x + i) * common);
+      return inverse * (from(dy + i) * in_cache(from, weight + i) - from(x + i) * common);
     };
     if (rows.residual) {
+      const T* residual = rows.residual + r * n;
       assign(n, rows.dx + r * n, rows.stores,
-             [gradient, residual](int64_t i, auto from) { return from(residual + i) + gradient(i, from); }, RowAhead{n});
+             [gradient, residual](int64_t i, auto from) { return from(residual + i) + gradient(i, from); }, next_row<T>(n));
     } else {
-      assign(n, rows.dx + r * n, rows.stores, gradient, RowAhead{n});
+      assign(n, rows.dx + r * n, rows.stores, gradient, next_row<T>(n));
     }
   }
   fence();
