@@ -4,10 +4,12 @@
 #include <glog/logging.h>
 
 #include <iostream>
+#include <optional>
 
 #include "launcher/config_spec.h"
 #include "launcher/exit_status.h"
 #include "launcher/plot.h"
+#include "launcher/precision.h"
 #include "launcher/run_commands.h"
 #include "train/formats/huggingface.h"
 
@@ -127,8 +129,15 @@ int run_together(const CommandLine& line, LoadedConfig& loaded, std::exception_p
   if (!all_succeed(world, problem, prepare)) return end_before_start(line, loaded, folder, problem, world);
   const auto open_folder = [&] { folder = prepare_folder(line.command, loaded.config, world); };
   if (!all_succeed(world, problem, open_folder)) return end_before_start(line, loaded, folder, problem, world);
+  std::optional<config::Precision::Type> continued;
+  const auto look_back = [&] {
+    if (world.rank() == 0) continued = continued_precision(loaded.config, line.command);
+  };
+  if (!all_succeed(world, problem, look_back)) return end_before_start(line, loaded, folder, problem, world);
+  const SettledChoices settled =
+      settle_choices(loaded.config, line.command, cpu_level_of(loaded.config), continued, world.communicator());
   start_logs(folder, world.rank());
-  return run(line, loaded.config, world, folder, observer);
+  return run(line, loaded.config, settled, world, folder, observer);
 }
 
 // `drawn` gets the folder of the run that this process, when MPI is over, has to draw.

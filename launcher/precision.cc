@@ -4,6 +4,7 @@
 
 #include "core/base/error.h"
 #include "launcher/config_file.h"
+#include "launcher/world.h"
 #include "train/checkpoint.h"
 
 namespace longspan {
@@ -29,11 +30,14 @@ SettledPrecision choose_precision(CpuLevel slowest, std::optional<config::Precis
 }
 
 std::optional<config::Precision::Type> continued_precision(const config::RunConfig& config, Command command) {
-  if (command == Command::kVerify || config.output_directory().empty()) return {};
-  const int resume = config.checkpoint().resume();
-  if (command == Command::kTrain && resume == config::Checkpoint::NONE) return {};
+  if (config.precision() != config::Precision::AUTO || command == Command::kVerify || command == Command::kBench) return {};
+  int resume = config.checkpoint().resume();
+  if (resume == config::Checkpoint::NONE) {
+    if (command == Command::kTrain) return {};
+    resume = config::Checkpoint::LATEST;  // NONE is about where training begins
+  }
   for (const CheckpointFolder& folder : list_checkpoints(config.output_directory())) {
-    if (command == Command::kTrain && resume != config::Checkpoint::LATEST && folder.step != resume) continue;
+    if (resume != config::Checkpoint::LATEST && folder.step != resume) continue;
     try {
       const auto precision = parse_config(stored_configuration(folder.path), folder.path, {}).config.precision();
       if (precision != config::Precision::AUTO) return precision;
@@ -44,22 +48,29 @@ std::optional<config::Precision::Type> continued_precision(const config::RunConf
   return {};
 }
 
-std::string settle_precision(config::RunConfig& config, Command command, World& world) {
-  if (command == Command::kBench) return {};
+SettledChoices settle_choices(config::RunConfig& config, Command command, CpuLevel own,
+                              std::optional<config::Precision::Type> continued, Communicator& world) {
   constexpr int64_t kNone = -1;
-  int64_t continued = kNone;
-  if (world.rank() == 0) {
-    if (const auto precision = continued_precision(config, command)) continued = *precision;
-  }
   // Ranks of which only some were told AUTO must meet here all the same, to be told so later.
-  continued = world.largest(continued);
-  const auto slowest = static_cast<CpuLevel>(-world.largest(-static_cast<int64_t>(cpu_level_of(config))));
-  if (config.precision() != config::Precision::AUTO) return {};
-  const SettledPrecision settled =
-      choose_precision(slowest, continued == kNone ? std::nullopt
-                                                   : std::optional(static_cast<config::Precision::Type>(continued)));
-  config.set_precision(settled.precision);
-  return settled.note;
+  const int64_t mine = world.rank() == 0 && continued ? int64_t{*continued} : kNone;
+  const int64_t found = largest_of_ranks(world, mine);
+  const auto fastest = static_cast<CpuLevel>(largest_of_ranks(world, static_cast<int64_t>(own)));
+  const auto slowest = static_cast<CpuLevel>(-largest_of_ranks(world, -static_cast<int64_t>(own)));
+  SettledChoices settled{.cpu_level = own, .notes = {}};
+  if (config.cpu().level() == config::Cpu::AUTO) {
+    settled.cpu_level = slowest;
+    if (slowest != fastest) {
+      settled.notes.push_back(fmt::format("cpu.level: AUTO is {}, the fastest that every rank runs; some could run {}",
+                                          name(slowest), name(fastest)));
+    }
+  }
+  if (config.precision() != config::Precision::AUTO || command == Command::kBench) return settled;
+  std::optional<config::Precision::Type> kept;
+  if (found != kNone) kept = static_cast<config::Precision::Type>(found);
+  const SettledPrecision precision = choose_precision(slowest, kept);
+  config.set_precision(precision.precision);
+  settled.notes.push_back(precision.note);
+  return settled;
 }
 
 }  // namespace longspan

@@ -15,7 +15,6 @@
 #include "launcher/bench_ring.h"
 #include "launcher/config_spec.h"
 #include "launcher/exit_status.h"
-#include "launcher/precision.h"
 #include "launcher/run_verify.h"
 #include "launcher/stop_signal.h"
 #include "launcher/terminal.h"
@@ -26,11 +25,11 @@
 namespace longspan {
 namespace {
 
-RankResources resources_of(const config::RunConfig& config, World& world) {
+RankResources resources_of(const config::RunConfig& config, CpuLevel level, World& world) {
   const int share = world.share_of_threads();
   const auto asked = static_cast<int>(config.threads_per_rank());
   RankResources resources;
-  resources.cpu_level = cpu_level_of(config);
+  resources.cpu_level = level;
   resources.num_threads = asked > 0 ? asked : share;
   resources.memory_bytes = world.share_of_memory_bytes();
   return resources;
@@ -59,10 +58,10 @@ void note_trained_positions(const RunSpec& spec, ProgressPrinter& printer) {
   printer.on_note(note);
 }
 
-int run_training(const config::RunConfig& config, const std::string& precision_note, World& world, const RunFolder& folder,
+int run_training(const config::RunConfig& config, const SettledChoices& settled, World& world, const RunFolder& folder,
                  RunObserver& observer) {
   const RunSpec spec = make_run_spec(config);
-  const RankResources resources = resources_of(config, world);
+  const RankResources resources = resources_of(config, settled.cpu_level, world);
   LOG(INFO) << "rank " << world.rank() << " of " << world.size() << " on " << world.host_name() << ", "
             << resources.num_threads << " threads";
   const std::string threads = describe_threads(world, resources.num_threads);
@@ -72,7 +71,7 @@ int run_training(const config::RunConfig& config, const std::string& precision_n
     printer.on_note(fmt::format("{}: {}, {}, in {}", spec.name, spec.mesh.to_string(), threads, folder.path));
     note_trained_positions(spec, printer);
     observer.print_with(&printer);
-    if (!precision_note.empty()) observer.on_note(precision_note);
+    for (const std::string& note : settled.notes) observer.on_note(note);
     observer.keep_configuration(folder.path + "/config.textproto", spec.resolved_configuration);
   }
   const TrainOutcome outcome = train(spec, world.communicator(), resources, observer, stop_requested);
@@ -95,11 +94,14 @@ void write_documents(const std::string& path, const EvaluationResult& result) {
   write_file_atomically(path, text, ErrorKind::kResource);
 }
 
-int run_evaluation(const config::RunConfig& config, World& world, RunObserver& observer) {
+int run_evaluation(const config::RunConfig& config, const SettledChoices& settled, World& world, RunObserver& observer) {
   const RunSpec spec = make_run_spec(config);
-  const RankResources resources = resources_of(config, world);
+  const RankResources resources = resources_of(config, settled.cpu_level, world);
   ProgressPrinter printer(progress_options(config.metrics().progress(), std::getenv));
-  if (world.rank() == 0) observer.print_with(&printer);
+  if (world.rank() == 0) {
+    observer.print_with(&printer);
+    for (const std::string& note : settled.notes) observer.on_note(note);
+  }
   const EvaluationResult result = evaluate(spec, world.communicator(), resources, observer);
   if (world.rank() != 0) return kExitDone;
   std::cout << "step " << result.report.step << " | " << format_evaluation(result.report) << std::endl;
@@ -111,9 +113,9 @@ int run_evaluation(const config::RunConfig& config, World& world, RunObserver& o
   return kExitDone;
 }
 
-int run_generation(const config::RunConfig& config, World& world) {
+int run_generation(const config::RunConfig& config, const RankResources& resources) {
   const bool text = config.data().format() == config::Data::TEXT;
-  generate(make_run_spec(config), resources_of(config, world), [text](int32_t token) {
+  generate(make_run_spec(config), resources, [text](int32_t token) {
     if (text) {
       std::cout.put(static_cast<char>(token));
     } else {
@@ -125,17 +127,23 @@ int run_generation(const config::RunConfig& config, World& world) {
   return kExitDone;
 }
 
+// Both, unless one of them is asked for: AUTO is for runs.
+std::vector<DType> bench_dtypes(const config::RunConfig& config) {
+  const bool both = !config.has_precision() || config.precision() == config::Precision::AUTO;
+  if (both) return {DType::kFloat32, DType::kBFloat16};
+  return {config.precision() == config::Precision::BF16 ? DType::kBFloat16 : DType::kFloat32};
+}
+
 // What is set narrows the cases down; the length alone may be any. One thread unless asked for more: it is timed by its CPU
 // time, which other work on the machine does not distort.
-BenchAttentionOptions bench_attention_options(const config::RunConfig& config) {
+BenchAttentionOptions bench_attention_options(const config::RunConfig& config, CpuLevel level) {
   BenchAttentionOptions options;
-  options.level = cpu_level_of(config);
+  options.level = level;
   if (config.threads_per_rank() > 0) options.num_threads = static_cast<int>(config.threads_per_rank());
-  const bool narrowed = config.has_precision() && config.precision() != config::Precision::AUTO;
-  const DType dtype = config.precision() == config::Precision::BF16 ? DType::kBFloat16 : DType::kFloat32;
+  const std::vector<DType> dtypes = bench_dtypes(config);
   std::vector<BenchAttentionOptions::Case> cases;
   for (BenchAttentionOptions::Case one : options.cases) {
-    if (narrowed && one.dtype != dtype) continue;
+    if (std::find(dtypes.begin(), dtypes.end(), one.dtype) == dtypes.end()) continue;
     if (config.model().has_head_dim()) one.head_dim = config.model().head_dim();
     if (config.data().has_sequence_length()) one.num_tokens = config.data().sequence_length();
     if (std::find(cases.begin(), cases.end(), one) == cases.end()) cases.push_back(one);
@@ -144,32 +152,28 @@ BenchAttentionOptions bench_attention_options(const config::RunConfig& config) {
   return options;
 }
 
-BenchElementwiseOptions bench_elementwise_options(const config::RunConfig& config) {
+BenchElementwiseOptions bench_elementwise_options(const config::RunConfig& config, CpuLevel level) {
   BenchElementwiseOptions options;
-  options.level = cpu_level_of(config);
+  options.level = level;
   if (config.model().has_hidden_size()) options.hidden_size = config.model().hidden_size();
   if (config.threads_per_rank() > 0) options.num_threads = static_cast<int>(config.threads_per_rank());
-  if (config.has_precision()) {
-    options.dtypes = {config.precision() == config::Precision::BF16 ? DType::kBFloat16 : DType::kFloat32};
-  }
+  options.dtypes = bench_dtypes(config);
   return options;
 }
 
-BenchGemmOptions bench_gemm_options(const config::RunConfig& config) {
+BenchGemmOptions bench_gemm_options(const config::RunConfig& config, CpuLevel level) {
   BenchGemmOptions options;
-  options.level = cpu_level_of(config);
+  options.level = level;
   if (config.threads_per_rank() > 0) options.num_threads = static_cast<int>(config.threads_per_rank());
-  if (config.has_precision()) {
-    options.dtypes = {config.precision() == config::Precision::BF16 ? DType::kBFloat16 : DType::kFloat32};
-  }
+  options.dtypes = bench_dtypes(config);
   if (config.model().has_hidden_size()) options.hidden_sizes = {config.model().hidden_size()};
   if (config.data().has_sequence_length()) options.num_tokens = config.data().sequence_length();
   return options;
 }
 
-BenchRingOptions bench_ring_options(const config::RunConfig& config, int num_threads) {
+BenchRingOptions bench_ring_options(const config::RunConfig& config, CpuLevel level, int num_threads) {
   BenchRingOptions options{.num_threads = num_threads};
-  options.level = cpu_level_of(config);
+  options.level = level;
   const config::Model& model = config.model();
   if (model.has_head_dim()) options.head_dim = model.head_dim();
   if (model.has_num_heads()) options.num_heads = options.num_kv_heads = model.num_heads();
@@ -178,16 +182,16 @@ BenchRingOptions bench_ring_options(const config::RunConfig& config, int num_thr
   return options;
 }
 
-int run_benchmark(const std::string& name, const config::RunConfig& config, World& world) {
+int run_benchmark(const std::string& name, const config::RunConfig& config, CpuLevel level, World& world) {
   if (name == "ring") {
-    const BenchRingOptions options = bench_ring_options(config, resources_of(config, world).num_threads);
+    const BenchRingOptions options = bench_ring_options(config, level, resources_of(config, level, world).num_threads);
     bench_ring(options, world.communicator(), std::cout);
   } else if (name == "elementwise") {
-    bench_elementwise(bench_elementwise_options(config), std::cout);
+    bench_elementwise(bench_elementwise_options(config, level), std::cout);
   } else if (name == "gemm") {
-    bench_gemm(bench_gemm_options(config), std::cout);
+    bench_gemm(bench_gemm_options(config, level), std::cout);
   } else {
-    bench_attention(bench_attention_options(config), std::cout);
+    bench_attention(bench_attention_options(config, level), std::cout);
   }
   return kExitDone;
 }
@@ -217,19 +221,24 @@ void start_logs(const RunFolder& folder, int rank) {
   start_log_files(folder.path + "/log", rank);
 }
 
-int run(const CommandLine& line, const config::RunConfig& given, World& world, const RunFolder& folder,
-        RunObserver& observer) {
-  config::RunConfig config = given;
-  const std::string precision_note = settle_precision(config, line.command, world);
+int run(const CommandLine& line, const config::RunConfig& config, const SettledChoices& settled, World& world,
+        const RunFolder& folder, RunObserver& observer) {
   switch (line.command) {
-    case Command::kTrain: return run_training(config, precision_note, world, folder, observer);
-    case Command::kEvaluate: return run_evaluation(config, world, observer);
-    case Command::kGenerate: return run_generation(config, world);
-    case Command::kVerify: return run_verify(config, world, resources_of(config, world), std::cout);
-    case Command::kBench: return run_benchmark(line.bench_name, config, world);
-    case Command::kDoctor: break;  // has no configuration, and does not come here
+    case Command::kTrain: return run_training(config, settled, world, folder, observer);
+    case Command::kEvaluate: return run_evaluation(config, settled, world, observer);
+    case Command::kGenerate:
+    case Command::kVerify:
+    case Command::kBench: break;
+    case Command::kDoctor: return kExitInternal;  // has no configuration, and does not come here
   }
-  return kExitInternal;
+  // What these print on standard output is their result.
+  if (world.rank() == 0) {
+    for (const std::string& note : settled.notes) std::cerr << note << std::endl;
+  }
+  if (line.command == Command::kBench) return run_benchmark(line.bench_name, config, settled.cpu_level, world);
+  const RankResources resources = resources_of(config, settled.cpu_level, world);
+  if (line.command == Command::kGenerate) return run_generation(config, resources);
+  return run_verify(config, world, resources, std::cout);
 }
 
 }  // namespace longspan

@@ -6,6 +6,7 @@
 #include "configs/schema/run.pb.h"
 #include "launcher/command_line.h"
 #include "launcher/folder_lock.h"
+#include "launcher/precision.h"
 #include "launcher/run_observer.h"
 #include "launcher/world.h"
 
@@ -23,7 +24,7 @@ RunFolder prepare_folder(Command command, const config::RunConfig& config, const
 void start_logs(const RunFolder& folder, int rank);
 
 // The exit code. Raises Error.
-int run(const CommandLine& line, const config::RunConfig& config, World& world, const RunFolder& folder,
-        RunObserver& observer);
+int run(const CommandLine& line, const config::RunConfig& config, const SettledChoices& settled, World& world,
+        const RunFolder& folder, RunObserver& observer);
 
 }  // namespace longspan

@@ -39,6 +39,15 @@ CpuMask mask_of(const int64_t* words) {
 
 }  // namespace
 
+int64_t largest_of_ranks(Communicator& ranks, int64_t value) {
+  const Context context(Context::Options{});
+  const Tensor cell = context.empty(Shape{1}, DType::kInt64);
+  *cell.data<int64_t>() = value;
+  ranks.all_reduce(context.stream(), cell, ReduceOp::kMax);
+  context.stream().synchronize();
+  return *cell.data<int64_t>();
+}
+
 World::World(Launch launch, std::chrono::milliseconds timeout, std::chrono::milliseconds start_limit) {
   if (launch == Launch::kAlone) {
     alone_ = make_self_communicator();
@@ -54,15 +63,6 @@ World::World(Launch launch, std::chrono::milliseconds timeout, std::chrono::mill
 }
 
 World::~World() = default;
-
-int64_t World::largest(int64_t value) {
-  const Context context(Context::Options{});
-  const Tensor cell = context.empty(Shape{1}, DType::kInt64);
-  *cell.data<int64_t>() = value;
-  communicator().all_reduce(context.stream(), cell, ReduceOp::kMax);
-  context.stream().synchronize();
-  return *cell.data<int64_t>();
-}
 
 int World::share_of_threads() {
   const CpuMask own = own_cpu_mask();

@@ -14,6 +14,9 @@ namespace longspan {
 
 constexpr std::chrono::minutes kDefaultStartLimit{10};  // of thousands of ranks, from a busy file system
 
+// Collective. The largest value of any rank.
+int64_t largest_of_ranks(Communicator& ranks, int64_t value);
+
 class World {
  public:
   // Ends the process with the code of communication where MPI has not brought the ranks together within `start_limit`.
@@ -29,7 +32,7 @@ class World {
   const std::string& host_name() const { return host_name_; }
 
   // Collective. The largest value of any rank.
-  int64_t largest(int64_t value);
+  int64_t largest(int64_t value) { return largest_of_ranks(communicator(), value); }
   // Collective. Threads for this rank, so that the ranks of each host use its cores once.
   int share_of_threads();
   // This rank's part of the memory of its host.

@@ -4,11 +4,14 @@
 #include <functional>
 #include <unordered_map>
 
+#include "core/base/error.h"
+
 namespace longspan {
 
 OrderedTasks::OrderedTasks(std::span<const Holds> tasks) : tasks_(tasks.size()) {
   std::unordered_map<int64_t, int64_t> last;  // of each thing, the last task so far that holds it
   for (size_t t = 0; t < tasks.size(); ++t) {
+    check(tasks[t][0] != tasks[t][1], "task {} holds {} twice, and would wait for itself", t, tasks[t][0]);
     for (const int64_t thing : tasks[t]) {
       const auto [at, is_first] = last.try_emplace(thing, static_cast<int64_t>(t));
       if (is_first) continue;

@@ -225,6 +225,34 @@ TEST_P(KernelsTest, NotANumberIsNotHidden) {
   }
 }
 
+// Of an earlier hop: the query's row, and all keys that it sees.
+TEST_P(KernelsTest, NotANumberInTheGivenStateIsNotHidden) {
+  const Problem p = {.num_queries = 50, .num_keys = 50, .num_heads = 1, .num_kv_heads = 1, .head_dim = 8};
+  const KeyIntervals visible(test::visible(p, 1), {{.start = 0, .stride = 1, .length = 50}});
+  for (const DType dtype : kDTypes) {
+    SCOPED_TRACE(name(dtype));
+    const Context c = context(dtype);
+    const test::Inputs t = test::make_inputs(c, p, dtype, 1);
+    const AttentionBlock block = {.q = t.q, .k = t.k, .v = t.v, .visible = &visible, .scale = 0.3};
+    const auto& attention = c.kernels<BlockAttention>();
+    const AttentionState state = {.output = test::random_tensor(c, {50, 1, 8}, DType::kFloat32, 2, "o"),
+                                  .lse = test::random_tensor(c, {1, 50}, DType::kFloat32, 2, "lse")};
+    state.lse.data<float>()[7] = std::nanf("");
+    attention.forward(c, block, state);
+    const AttentionGradient g = {.doutput = t.dy, .lse = state.lse, .delta = c.zeros({1, 50}, DType::kFloat32),
+                                 .dq = c.zeros({50, 1, 8}, DType::kFloat32), .dk = c.zeros({50, 1, 8}, DType::kFloat32),
+                                 .dv = c.zeros({50, 1, 8}, DType::kFloat32)};
+    attention.backward(c, block, g);
+    for (int64_t i = 0; i < 50; ++i) {
+      EXPECT_EQ(std::isnan(state.lse.data<float>()[i]), i == 7) << i;
+      EXPECT_EQ(std::isnan(state.output.view<float, 3>()(i, 0, 0)), i == 7) << i;
+      EXPECT_EQ(std::isnan(g.dq.view<float, 3>()(i, 0, 0)), i == 7) << i;
+    }
+    EXPECT_TRUE(std::isnan(g.dk.data<float>()[0]));
+    EXPECT_TRUE(std::isnan(g.dv.data<float>()[0]));
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Levels, KernelsTest, testing::ValuesIn(test::context_makers()),
                          [](const auto& i) { return i.param.name; });
 

@@ -2,8 +2,10 @@
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <thread>
 
+#include "core/kernels/activation.h"
 #include "core/kernels/backends.h"
 #include "core/kernels/linear_algebra.h"
 #include "tests/core/expect_error.h"
@@ -101,6 +103,46 @@ TEST_P(CpuKernels, PackMatricesOfManyProducts) {
     expect_close(c2, c1, tolerance(dtype), "a product with what was packed");
     expect_error(ErrorKind::kInternal, {"the packed matrix to reuse"},
                  [&] { algebra.pack(c, transpose, b, c.empty({4}, DType::kUInt8)); });
+  }
+}
+
+// Of gates as large as there are, z sigmoid(z) and its derivative are those of the reference, too: 0 far below it, z and 1 far
+// above, and not a number where the product is 0 times infinity.
+TEST_P(CpuKernels, SwigluOfTheLargestGates) {
+  const auto [dtype, level] = GetParam();
+  constexpr float kGates[] = {-INFINITY, -3e38f, -1e30f, -1000, -90, -86.5f, 86.5f, 90, 1000, 1e30f, 3e38f, INFINITY, NAN};
+  const Shape shape = {3, static_cast<int64_t>(std::size(kGates))};
+  const auto run = [&](const Context& c, DType type) {
+    const auto filled = [&](auto value) {
+      const Tensor t = c.empty(shape, type);
+      for (int64_t i = 0; i < t.num_elements(); ++i) {
+        const float x = value(static_cast<size_t>(i % shape[1]));
+        if (type == DType::kFloat64) t.data<double>()[i] = dtype == DType::kBFloat16 ? static_cast<float>(bfloat16(x)) : x;
+        if (type == DType::kFloat32) t.data<float>()[i] = x;
+        if (type == DType::kBFloat16) t.data<bfloat16>()[i] = bfloat16(x);
+      }
+      return t;
+    };
+    const Tensor gate = filled([&](size_t i) { return kGates[i]; }), one = filled([](size_t) { return 1.0f; });
+    std::vector<Tensor> results;
+    for (int i = 0; i < 3; ++i) results.push_back(c.empty(shape, type));
+    c.kernels<Activation>().swiglu_forward(c, gate, one, results[0]);
+    c.kernels<Activation>().swiglu_backward(c, one, gate, one, results[1], results[2]);
+    std::vector<double> all;
+    for (const Tensor& t : results) {
+      for (const double x : values(t)) all.push_back(x);
+    }
+    return all;
+  };
+  const std::vector<double> got = run(make_cpu_context(dtype, level, 1), dtype);
+  const std::vector<double> want = run(make_reference_context(), DType::kFloat64);
+  for (size_t i = 0; i < want.size(); ++i) {
+    SCOPED_TRACE(fmt::format("result {} of gate {}", i / static_cast<size_t>(shape.num_elements()), kGates[i % std::size(kGates)]));
+    if (std::isnan(want[i]) || std::isinf(want[i])) {
+      EXPECT_TRUE(std::isnan(want[i]) ? std::isnan(got[i]) : got[i] == want[i]) << got[i] << ", not " << want[i];
+    } else {
+      EXPECT_LE(std::abs(got[i] - want[i]), 1e-30 + 0.01 * std::abs(want[i])) << got[i] << ", not " << want[i];
+    }
   }
 }
 

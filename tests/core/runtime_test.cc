@@ -297,5 +297,10 @@ TEST(OrderedTasks, StartInOrderUnlessTheyHoldTheSame) {
   EXPECT_TRUE(tasks.all_taken());
 }
 
+TEST(OrderedTasks, RefuseATaskThatWouldWaitForItself) {
+  expect_error(ErrorKind::kInternal, {"task 1", "3 twice"},
+               [] { OrderedTasks(std::vector<OrderedTasks::Holds>{{0, 10}, {3, 3}}); });
+}
+
 }  // namespace
 }  // namespace longspan

@@ -154,7 +154,11 @@ expect 0 'step 2/2' 20 two train $(run coarse) --set precision=BF16 --set traini
 expect 0 'is BF16, that of the checkpoint; with these processors FP32 would be faster' 20 two train $(run coarse) \
   --set precision=AUTO --set cpu.level=PORTABLE --set training.steps=4
 expect_precision coarse BF16
-expect 0 'held out' 20 two evaluate $(run coarse) --set precision=AUTO
+expect 0 'precision: AUTO is BF16, that of the checkpoint' 20 two evaluate $(run coarse) --set precision=AUTO
+grep -qF 'held out' said || { complain "evaluate says nothing"; cat said; }
+expect 0 'precision: AUTO is BF16, that of the checkpoint' 20 "$longspan" generate $(run coarse) --set precision=AUTO \
+  --set generation.prompt=a --set generation.max_tokens=1
+expect 0 'precision: AUTO is FP32: not every rank' 20 two verify $(run coarse) --set precision=AUTO --set cpu.level=PORTABLE
 
 # Where the time went: the parts of each step add up to it; and the trace of a step, and the pictures.
 expect 0 'trace of steps 2 to 2: traced/trace/steps_00000002_to_00000002.json' 30 two train $(run traced) \
@@ -188,5 +192,7 @@ expect 2 'runs on one rank' 20 two bench attention
 expect 0 '2 threads, portable' 60 "$longspan" bench gemm --set threads_per_rank=2 --set cpu.level=PORTABLE \
   --set model.hidden_size=8 --set data.sequence_length=16
 [ "$(grep -c '^\(forward\|input gradient\|weight gradient\) .*% of' said)" = 24 ] || complain "bench gemm has not a line for each product"
+expect 0 'bfloat16' 60 "$longspan" bench gemm --set precision=AUTO --set model.hidden_size=8 --set data.sequence_length=16
+[ "$(grep -c '^forward  *float32 ' said)" = 4 ] || complain "with AUTO, bench gemm does not measure float32, too"
 
 if [ "$failures" = 0 ]; then echo "all as expected"; else echo "$failures failed"; exit 1; fi

@@ -48,7 +48,7 @@ void open_tile(const BackwardTask<T>& task, int64_t t, const Scratch& scratch) {
   transpose_in<T>(from_row(task.doutput, first), n, task.head_dim, 1.0f, scratch.gradients + t * tile_size);
   std::memset(scratch.dq + t * tile_size, 0, static_cast<size_t>(tile_size) * sizeof(float));
   for (int64_t i = 0; i < kLanes; ++i) {
-    const bool has_gradient = i < n && task.lse[first + i] > -kInfinity;
+    const bool has_gradient = i < n && task.lse[first + i] != -kInfinity;
     scratch.lse[t * kLanes + i] = has_gradient ? task.lse[first + i] * kLog2E : kInfinity;
     scratch.delta[t * kLanes + i] = has_gradient ? task.delta[first + i] * task.scale : 0.0f;
   }

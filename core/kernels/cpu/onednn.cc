@@ -42,7 +42,6 @@ dnnl::memory::desc packed_order(const dnnl::engine& engine, int64_t k, int64_t n
   return describe(engine, {}, a, in_any_order(k, n), c).weights_desc();
 }
 
-
 }  // namespace
 
 void sgemm(const Product& p, int num_threads, const float* a, const float* b, float* c) {

@@ -16,5 +16,6 @@ bad output_status_is_folder 5 'mkdir -p out/exit_status.json/x' '' out/exit_stat
 bad output_tensorboard_is_file 5 'mkdir out; echo >out/tensorboard' '--set metrics.tensorboard=true' out/tensorboard
 bad output_trace_is_file 5 'mkdir out; echo >out/trace' '--set metrics.trace_steps=1' metrics.trace_steps out/trace
 bad output_checkpoints_is_file 4 'mkdir out; echo >out/checkpoints' '' out/checkpoints 'Not a directory'
+bad output_checkpoints_is_file_auto 4 'mkdir out; echo >out/checkpoints' '--set precision=AUTO' out/checkpoints 'Not a directory'
 bad output_checkpoints_unreadable 4 'unprivileged; trained; chmod 0 out/checkpoints' "$go_on" out/checkpoints \
   'Permission denied'

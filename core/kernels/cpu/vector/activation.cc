@@ -14,16 +14,16 @@ inline FloatV reciprocal(FloatV d) {
 #endif
 }
 
-// 1 / (1 + e^-z); below e^-87, which nothing tells from 0, it stays.
+// 1 / (1 + e^-z); below z = -86 it stays.
 template <class T>
-FloatV sigmoid(FloatV z);
+FloatV bounded_sigmoid(FloatV z);
 template <>
-inline FloatV sigmoid<float>(FloatV z) {
+inline FloatV bounded_sigmoid<float>(FloatV z) {
   return reciprocal(1.0f + exponential(minimum(broadcast(87.0f), -z)));
 }
 // Rounding leaves nothing of the error that the argument of exp2 has, 1e-6.
 template <>
-inline FloatV sigmoid<bfloat16>(FloatV z) {
+inline FloatV bounded_sigmoid<bfloat16>(FloatV z) {
 #if defined(__AVX512F__)
   // e^-z = 2^(k / 16) * 2^f with a whole k and |f| <= 1/32. 2^f is a polynomial (relative error 4.3e-7). 2^(k / 16) comes from
   // a table of its bits for the low four bits of k, less what these add when all of k is added at the exponent.
@@ -40,6 +40,12 @@ inline FloatV sigmoid<bfloat16>(FloatV z) {
 #else
   return reciprocal(1.0f + exp2(minimum(broadcast(125.0f), z * -1.44269504f)));
 #endif
+}
+
+// Below z = -86 nothing tells it from 0, unless a large number is multiplied by it: z itself.
+template <class T>
+FloatV sigmoid(FloatV z) {
+  return select(z < -86.0f, FloatV{}, bounded_sigmoid<T>(z));
 }
 
 template <class T>
