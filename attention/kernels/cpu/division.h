@@ -32,8 +32,14 @@ struct BackwardDivision {
   std::vector<BackwardCell> cells;         // only those that see something
   std::vector<OrderedTasks::Holds> holds;  // of each cell: its rows of dq, and its rows of dk and dv
 };
+// Part of what is seen.
+struct BackwardRegion {
+  int64_t first_tile = 0, end_tile = 0, key_begin = 0, key_end = 0;
+};
 // When the last of so many threads would end, if each pair took one unit of time.
 int64_t played_time(const BackwardDivision& division, int num_threads);
-BackwardDivision divide_backward(const KeyIntervals& visible, int64_t num_kv_heads, const TaskSizes& sizes);
+BackwardDivision divide_backward(const KeyIntervals& visible, const BackwardRegion& region, int64_t num_kv_heads,
+                                 const TaskSizes& sizes);
+BackwardDivision divide_backward(const KeyIntervals& visible, int64_t num_kv_heads, const TaskSizes& sizes);  // of all
 
 }  // namespace longspan
