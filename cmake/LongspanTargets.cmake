@@ -44,7 +44,9 @@ function(longspan_cpu_kernels target)
   # The compiler's own scheduling takes apart what is interleaved by hand there.
   set(flags_amx ${flags_avx512_bf16} -mamx-tile -mamx-bf16
     $<$<CXX_COMPILER_ID:GNU>:-fno-schedule-insns> $<$<CXX_COMPILER_ID:GNU>:-fno-schedule-insns2>)
-  set(flags_amx_emulated ${flags_avx512})  # the sources of amx, for tests on machines without it (tests/support)
+  # The sources of amx, for tests on machines without it (tests/support).
+  set(flags_amx_emulated ${flags_avx512})
+  set(flags_amx_emulated_bf16 ${flags_avx512_bf16})
   set(levels ${ARG_LEVELS})
   if(NOT levels)
     set(levels portable avx2 avx512)

@@ -17,6 +17,7 @@ namespace longspan::test {
 struct Rounding {
   double output = 0, gradient = 0, lse = 0;
 };
+Rounding rounding_in_tiles();
 
 struct ContextMaker {
   std::string name;

@@ -7,6 +7,7 @@
 #include <set>
 #include <string>
 
+#include "attention/kernels/cpu/amx/tasks.h"
 #include "attention/kernels/cpu/division.h"
 #include "core/base/random.h"
 
@@ -111,28 +112,53 @@ TEST(Division, WhatSeesNothingIsNoTask) {
   EXPECT_TRUE(divide_backward(blind, 2, {}).cells.empty());
 }
 
+const TaskSizes kVectorSizes = {};
+
 // Tasks that hold the same thing never run at the same time (a property of OrderedTasks); so rows that two tasks write
 // must be such a thing.
 TEST(Division, BackwardHasEachPairOnceAndHoldsItsRows) {
   for (const Shape& shape : shapes()) {
-    SCOPED_TRACE(shape.name);
-    const BackwardDivision division = divide_backward(shape.visible, 3, {});
-    std::map<std::pair<int64_t, int64_t>, int64_t> holder_of_tile, holder_of_key;
-    int64_t pairs = 0;
-    for (size_t c = 0; c < division.cells.size(); ++c) {
-      const BackwardCell& cell = division.cells[c];
-      EXPECT_LE(cell.num_tiles, division.tiles_per_chunk);
-      pairs += cell.num_pairs;
-      for (int64_t t = 0; t < cell.num_tiles; ++t) {
-        const auto at = holder_of_tile.try_emplace({cell.kv_head, cell.first_tile + t}, division.holds[c][0]).first;
-        EXPECT_EQ(at->second, division.holds[c][0]);
+    for (const TaskSizes& sizes : {kVectorSizes, kTileTaskSizes}) {
+      SCOPED_TRACE(shape.name + ", chunks of " + std::to_string(sizes.chunk_tiles) + " tiles");
+      const BackwardDivision division = divide_backward(shape.visible, 3, sizes);
+      std::map<std::pair<int64_t, int64_t>, int64_t> holder_of_tile, holder_of_key;
+      int64_t pairs = 0;
+      for (size_t c = 0; c < division.cells.size(); ++c) {
+        const BackwardCell& cell = division.cells[c];
+        EXPECT_LE(cell.num_tiles, division.tiles_per_chunk);
+        pairs += cell.num_pairs;
+        for (int64_t t = 0; t < cell.num_tiles; ++t) {
+          const auto at = holder_of_tile.try_emplace({cell.kv_head, cell.first_tile + t}, division.holds[c][0]).first;
+          EXPECT_EQ(at->second, division.holds[c][0]);
+        }
+        for (int64_t key = cell.key_begin; key < cell.key_end; ++key) {
+          const auto at = holder_of_key.try_emplace({cell.kv_head, key}, division.holds[c][1]).first;
+          EXPECT_EQ(at->second, division.holds[c][1]);
+        }
       }
-      for (int64_t key = cell.key_begin; key < cell.key_end; ++key) {
-        const auto at = holder_of_key.try_emplace({cell.kv_head, key}, division.holds[c][1]).first;
-        EXPECT_EQ(at->second, division.holds[c][1]);
-      }
+      EXPECT_EQ(pairs, 3 * computed_pairs(shape.visible));
     }
-    EXPECT_EQ(pairs, 3 * computed_pairs(shape.visible));
+  }
+}
+
+// Cells of a region begin where the kernel's own blocks do, and are whole blocks but at its end.
+TEST(Division, OfARegionIsInWholeBlocksOfTheKernel) {
+  const KeyIntervals visible = full(5000);
+  for (const BackwardRegion& region :
+       {BackwardRegion{0, 157, 0, 5000}, BackwardRegion{16, 33, 384, 400}, BackwardRegion{2, 140, 128, 4100}}) {
+    const BackwardDivision division = divide_backward(visible, region, 2, kTileTaskSizes);
+    int64_t pairs = 0;
+    for (const BackwardCell& cell : division.cells) {
+      const int64_t end_tile = cell.first_tile + cell.num_tiles;
+      EXPECT_EQ((cell.first_tile - region.first_tile) % kTileTaskSizes.chunk_tiles, 0);
+      EXPECT_EQ((cell.key_begin - region.key_begin) % kTileTaskSizes.piece_keys, 0);
+      EXPECT_TRUE(end_tile == region.end_tile || cell.num_tiles % kTileTaskSizes.chunk_tiles == 0);
+      EXPECT_TRUE(cell.key_end == region.key_end || (cell.key_end - cell.key_begin) % kTileTaskSizes.piece_keys == 0);
+      EXPECT_LE(end_tile, region.end_tile);
+      EXPECT_LE(cell.key_end, region.key_end);
+      pairs += cell.num_pairs;
+    }
+    EXPECT_EQ(pairs, 2 * (region.end_tile - region.first_tile) * kLanes * (region.key_end - region.key_begin));
   }
 }
 
@@ -141,14 +167,17 @@ TEST(Division, ThreadsEndTogether) {
     if (shape.visible.num_queries() < 4096) continue;
     for (const int64_t num_heads : {1, 2, 3}) {
       const BackwardDivision forward = as_cells(divide_forward(shape.visible, num_heads, {}));
-      const BackwardDivision backward = divide_backward(shape.visible, num_heads, {});
+      const BackwardDivision backward = divide_backward(shape.visible, num_heads, kVectorSizes);
+      const BackwardDivision in_tiles = divide_backward(shape.visible, num_heads, kTileTaskSizes);
       for (const int num_threads : {2, 4, 8, 16}) {
         SCOPED_TRACE(shape.name + ", heads " + std::to_string(num_heads) + ", threads " + std::to_string(num_threads));
         EXPECT_GT(efficiency(forward, num_threads), 0.96);
         // A causal triangle keeps half as many threads as chunks, and chunks have 256 queries or more.
         const bool few = 2 * num_threads > num_heads * shape.visible.num_queries() / 256;
         const bool uneven = shape.name == "documents, 16k" && num_threads > 4 * num_heads;
-        EXPECT_GT(efficiency(backward, num_threads), few ? 0.5 : uneven ? 0.75 : num_threads == 2 ? 0.99 : 0.95);
+        const double least = few ? 0.5 : uneven ? 0.75 : num_threads == 2 ? 0.99 : 0.95;
+        EXPECT_GT(efficiency(backward, num_threads), least);
+        EXPECT_GT(efficiency(in_tiles, num_threads), least);
       }
     }
   }

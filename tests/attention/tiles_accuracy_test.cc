@@ -56,7 +56,7 @@ class TileAccuracyTest : public testing::TestWithParam<ContextMaker> {
     expect_part(&Result::dq, "dq");
     expect_part(&Result::dk, "dk");
     expect_part(&Result::dv, "dv");
-    // 2^x to 8e-5, and sums of it.
+    // 2^x to 7.5e-5, and sums of it.
     EXPECT_LT(test::largest_lse_error(got.lse, best.lse), 2e-4);
   }
 };

@@ -25,6 +25,23 @@ int64_t grid_size(int64_t num_tiles, int64_t num_keys, int64_t num_kv_heads, con
   return std::max({int64_t{1}, useful, divide_up(num_tiles, kMostTiles)});
 }
 
+// As many pieces as chunks; where lengths are rounded, the last of one kind may be empty.
+struct Grid {
+  int64_t size = 1, tiles_per_chunk = 0, keys_per_piece = 0;
+};
+
+Grid choose_grid(const BackwardRegion& region, int64_t num_kv_heads, const TaskSizes& sizes) {
+  const int64_t num_tiles = region.end_tile - region.first_tile, num_keys = region.key_end - region.key_begin;
+  const int64_t wanted = grid_size(num_tiles, num_keys, num_kv_heads, sizes);
+  const auto units = [](int64_t n, int64_t unit) { return std::max(unit, n / unit * unit); };
+  Grid grid{.tiles_per_chunk = units(divide_up(num_tiles, wanted), sizes.chunk_tiles)};  // fewer chunks leave threads idle
+  const int64_t num_chunks = divide_up(num_tiles, grid.tiles_per_chunk);
+  const int64_t keys = divide_up(num_keys, std::max(wanted, num_chunks));
+  grid.keys_per_piece = units(keys + sizes.piece_keys / 2, sizes.piece_keys);
+  grid.size = std::max(num_chunks, divide_up(num_keys, grid.keys_per_piece));
+  return grid;
+}
+
 template <class Task>
 void longest_first(std::vector<Task>& tasks) {
   std::stable_sort(tasks.begin(), tasks.end(), [](const Task& a, const Task& b) { return a.num_pairs > b.num_pairs; });
@@ -52,31 +69,38 @@ namespace {
 
 enum class Waves { kSums, kDifferences };
 
-BackwardDivision divide_backward(const KeyIntervals& visible, int64_t num_kv_heads, const TaskSizes& sizes,
-                                 Waves waves) {
-  const auto tiles = visible.tiles();
-  const auto num_tiles = static_cast<int64_t>(tiles.size());
-  const int64_t size = grid_size(num_tiles, visible.num_keys(), num_kv_heads, sizes);
-  const int64_t keys_per_piece = divide_up(divide_up(visible.num_keys(), size), kBlockKeys) * kBlockKeys;
-  BackwardDivision division{.tiles_per_chunk = divide_up(num_tiles, size), .cells = {}, .holds = {}};
-  for (int64_t wave = 0; wave < size; ++wave) {
-    std::vector<BackwardCell> cells;
-    for (int64_t piece = 0; piece < size; ++piece) {
-      const int64_t chunk = (wave + (waves == Waves::kSums ? size - piece : piece)) % size;
-      BackwardCell cell{.first_tile = chunk * division.tiles_per_chunk, .key_begin = piece * keys_per_piece};
-      cell.num_tiles = std::min(division.tiles_per_chunk, num_tiles - cell.first_tile);
-      cell.key_end = std::min(cell.key_begin + keys_per_piece, visible.num_keys());
-      for (int64_t t = 0; t < cell.num_tiles; ++t) {
-        cell.num_pairs += pairs_within(tiles[static_cast<size_t>(cell.first_tile + t)], cell.key_begin, cell.key_end);
-      }
-      if (cell.num_pairs == 0) continue;
-      for (cell.kv_head = 0; cell.kv_head < num_kv_heads; ++cell.kv_head) cells.push_back(cell);
+BackwardCell cell_of(const KeyIntervals& visible, const BackwardRegion& region, const Grid& grid, int64_t chunk,
+                     int64_t piece) {
+  BackwardCell cell{.first_tile = region.first_tile + chunk * grid.tiles_per_chunk,
+                    .key_begin = region.key_begin + piece * grid.keys_per_piece};
+  cell.num_tiles = std::min(grid.tiles_per_chunk, region.end_tile - cell.first_tile);
+  cell.key_end = std::min(cell.key_begin + grid.keys_per_piece, region.key_end);
+  for (int64_t t = 0; t < cell.num_tiles; ++t) {
+    cell.num_pairs += pairs_within(visible.tiles()[static_cast<size_t>(cell.first_tile + t)], cell.key_begin, cell.key_end);
+  }
+  return cell;
+}
+
+BackwardDivision divide_backward(const KeyIntervals& visible, const BackwardRegion& region, int64_t num_kv_heads,
+                                 const Grid& grid, Waves waves) {
+  struct Place {
+    int64_t num_pairs, chunk, piece;
+  };
+  BackwardDivision division{.tiles_per_chunk = grid.tiles_per_chunk, .cells = {}, .holds = {}};
+  for (int64_t wave = 0; wave < grid.size; ++wave) {
+    std::vector<Place> places;
+    for (int64_t piece = 0; piece < grid.size; ++piece) {
+      const int64_t chunk = (wave + (waves == Waves::kSums ? grid.size - piece : piece)) % grid.size;
+      const int64_t num_pairs = cell_of(visible, region, grid, chunk, piece).num_pairs;
+      if (num_pairs > 0) places.push_back({num_pairs, chunk, piece});
     }
-    longest_first(cells);
-    for (const BackwardCell& cell : cells) {
-      const int64_t chunk = cell.first_tile / division.tiles_per_chunk, piece = cell.key_begin / keys_per_piece;
-      division.cells.push_back(cell);
-      division.holds.push_back({2 * (cell.kv_head * size + chunk), 2 * (cell.kv_head * size + piece) + 1});
+    longest_first(places);
+    for (const Place& at : places) {
+      BackwardCell cell = cell_of(visible, region, grid, at.chunk, at.piece);
+      for (cell.kv_head = 0; cell.kv_head < num_kv_heads; ++cell.kv_head) {
+        division.cells.push_back(cell);
+        division.holds.push_back({2 * (cell.kv_head * grid.size + at.chunk), 2 * (cell.kv_head * grid.size + at.piece) + 1});
+      }
     }
   }
   return division;
@@ -101,11 +125,18 @@ int64_t played_time(const BackwardDivision& division, int num_threads) {
   return now;
 }
 
-BackwardDivision divide_backward(const KeyIntervals& visible, int64_t num_kv_heads, const TaskSizes& sizes) {
+BackwardDivision divide_backward(const KeyIntervals& visible, const BackwardRegion& region, int64_t num_kv_heads,
+                                 const TaskSizes& sizes) {
   constexpr int kManyThreads = 16;
-  const BackwardDivision sums = divide_backward(visible, num_kv_heads, sizes, Waves::kSums);
-  const BackwardDivision differences = divide_backward(visible, num_kv_heads, sizes, Waves::kDifferences);
+  const Grid grid = choose_grid(region, num_kv_heads, sizes);
+  const BackwardDivision sums = divide_backward(visible, region, num_kv_heads, grid, Waves::kSums);
+  const BackwardDivision differences = divide_backward(visible, region, num_kv_heads, grid, Waves::kDifferences);
   return played_time(sums, kManyThreads) <= played_time(differences, kManyThreads) ? sums : differences;
+}
+
+BackwardDivision divide_backward(const KeyIntervals& visible, int64_t num_kv_heads, const TaskSizes& sizes) {
+  const auto num_tiles = static_cast<int64_t>(visible.tiles().size());
+  return divide_backward(visible, {.end_tile = num_tiles, .key_end = visible.num_keys()}, num_kv_heads, sizes);
 }
 
 }  // namespace longspan

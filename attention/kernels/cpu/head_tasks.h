@@ -85,6 +85,7 @@ struct DeltaTask {
 struct TaskSizes {
   int64_t forward_tiles = kForwardTiles;
   int64_t backward_tokens = 512;  // queries, and keys; with fewer, opening and closing tiles shows
+  int64_t chunk_tiles = 1, piece_keys = kBlockKeys;  // backward: what the kernel does at once, which a task has a multiple of
 };
 
 // What one instruction set offers.

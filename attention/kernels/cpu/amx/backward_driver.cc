@@ -1,9 +1,9 @@
-// Backward: windows of queries and keys are packed, gradients are summed in tiles by a grid of tasks, and then added to the
-// caller's.
+// Backward: windows of queries and keys are packed, gradients are summed in tiles by tasks that share no rows at the same
+// time (division.h), and then added to the caller's.
 #include <limits>
 
 #include "attention/kernels/cpu/amx/gradient_arrays.h"
-#include "attention/kernels/cpu/amx/gradient_grid.h"
+#include "attention/kernels/cpu/division.h"
 #include "attention/kernels/cpu/key_factors.h"
 
 namespace longspan {
@@ -93,7 +93,7 @@ class BackwardProblem {
     };
     for_all([&](const auto&... x) { pack_queries(x...); },
             [&](const auto& window, int64_t head, int64_t first) { pack_keys(window, head, first, seen); });
-    run_grid(windows);
+    sum_gradients(windows);
     for_all([&](const auto&... x) { add_queries(x...); }, [&](const auto&... x) { add_keys(x...); });
   }
 
@@ -158,39 +158,33 @@ class BackwardProblem {
     std::fill_n(w.dv + at, count * padded_, 0.0f);
   }
 
-  void run_grid(const Windows& windows) const {
+  void sum_gradients(const Windows& windows) const {
     const GradientWindow& w = windows.front();
-    const GradientGrid grid = choose_gradient_grid(w.query_tiles, w.end_key - w.first_key);
-    const auto task_of = [&](int64_t chunk, int64_t piece) {
-      TileBackwardTask task;
-      task.first_tile = chunk * grid.tiles_per_chunk;
-      task.end_tile = std::min(task.first_tile + grid.tiles_per_chunk, w.query_tiles);
-      task.key_begin = w.first_key + piece * grid.keys_per_piece;
-      task.key_end = std::min(task.key_begin + grid.keys_per_piece, w.end_key);
-      return task;
-    };
-    const auto tasks = gradient_tasks(grid, static_cast<int64_t>(windows.size()), [&](int64_t chunk, int64_t piece) {
-      const TileBackwardTask task = task_of(chunk, piece);
-      for (int64_t t = task.first_tile; t < task.end_tile; ++t) {
-        if (sees_some(w, t, task.key_begin, task.key_end)) return true;
-      }
-      return false;
-    });
+    const int64_t first_tile = w.first_query / kLanes;
+    const BackwardRegion region = {.first_tile = first_tile,
+                                   .end_tile = std::min(first_tile + w.query_tiles, num_tiles_),
+                                   .key_begin = w.first_key,
+                                   .key_end = w.end_key};
+    const auto num_heads = static_cast<int64_t>(windows.size());
+    const BackwardDivision division = divide_backward(*block_.visible, region, num_heads, kTileTaskSizes);
     const Workspace<float> scratch(context_, context_.num_threads(), kTileBackwardScratch);
-    run_in_turn(context_, grid, tasks, [&](const GradientTask& at, int thread) {
-      TileBackwardTask task = task_of(at.chunk, at.piece);
-      task.window = &windows[static_cast<size_t>(at.head)];
+    parallel_tasks(context_, OrderedTasks(division.holds), [&](int64_t i, int thread) {
+      const BackwardCell& cell = division.cells[static_cast<size_t>(i)];
+      TileBackwardTask task;
+      task.window = &windows[static_cast<size_t>(cell.kv_head)];
+      task.first_tile = cell.first_tile - first_tile;
+      task.end_tile = task.first_tile + cell.num_tiles;
+      task.key_begin = cell.key_begin;
+      task.key_end = cell.key_end;
       task.scratch = scratch.row(thread);
       task.progress = progress_of(context_, thread);
       kernels_.backward(task);
     });
   }
 
-  bool sees_some(const GradientWindow& w, int64_t tile, int64_t begin, int64_t end) const {
-    const int64_t t = w.first_query / kLanes + tile;
-    if (t >= num_tiles_) return false;
-    const KeyIntervals::Tile& sees = w.visible.tiles[t];
-    return std::max<int64_t>(sees.any_begin, begin) < std::min<int64_t>(sees.any_end, end);
+  bool sees_some(const GradientWindow& w, int64_t tile) const {
+    const KeyIntervals::Tile& sees = w.visible.tiles[w.first_query / kLanes + tile];
+    return std::max<int64_t>(sees.any_begin, w.first_key) < std::min<int64_t>(sees.any_end, w.end_key);
   }
 
   void add_queries(const GradientWindow& w, int64_t kv_head, int64_t h, int64_t first) const {
@@ -198,7 +192,7 @@ class BackwardProblem {
     for (int64_t t = first; t < std::min(first + kPackTiles, w.query_tiles); ++t) {
       const int64_t query = w.first_query + t * kLanes;
       if (query >= num_queries_) return;
-      if (!sees_some(w, t, w.first_key, w.end_key)) continue;
+      if (!sees_some(w, t)) continue;
       kernels_.add_dq({.sums = w.dq + (h * w.query_tiles + t) * kLanes * padded_,
                        .to = {rows.data + query * rows.stride, rows.stride},
                        .num_rows = std::min(kLanes, num_queries_ - query),

@@ -18,7 +18,11 @@ constexpr int64_t kUnitKeys = 32;        // keys of a unit of scores
 constexpr int64_t kTileBlockKeys = 128;  // keys of a block: 4 units
 constexpr int64_t kSuperBlockElements = 2048 * 128;       // forward: keys x dims that stay in the second cache with V^T
 constexpr int64_t kGradientSuperBlockElements = 512 * 128;  // backward: of K, V, K^T, dK and dV
-constexpr int64_t kGradientQueries = 256;  // backward: queries of a block
+constexpr int64_t kGradientQueries = 256;  // backward: queries of a block, beside two blocks of keys
+// Of backward. 512 keys, a super-block of 128 dims, beside 512 queries are loaded once for two uses; tasks that are twice as
+// long leave half of 8 threads idle in the causal triangle of 4096 tokens.
+constexpr TaskSizes kTileTaskSizes = {
+    .backward_tokens = 512, .chunk_tiles = kGradientQueries / kLanes, .piece_keys = 2 * kTileBlockKeys};
 
 // Sizes that the kernels have: 64, and multiples of 128.
 constexpr int64_t padded_head_dim(int64_t head_dim) { return head_dim <= 64 ? 64 : (head_dim + 127) / 128 * 128; }
