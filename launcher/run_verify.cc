@@ -95,7 +95,7 @@ int run_verify(const config::RunConfig& config, World& world, const RankResource
     num_tensors = report.num_tensors;
     if (speaks) {
       out << fmt::format("{}: largest difference {:.2g}, in {}; allowed is {:.2g}; {}; {:.1f} s\n", name(dtype),
-                         report.largest, report.where, verify_tolerance(dtype), kernels_of(dtype, resources),
+                         report.largest, report.where, verify_tolerance(dtype, resources.cpu_level), kernels_of(dtype, resources),
                          std::chrono::duration<double>(Clock::now() - begin).count())
           << std::flush;
     }

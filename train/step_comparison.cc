@@ -33,12 +33,12 @@ std::vector<double> rows_of(const TensorRecord& whole, const std::vector<int64_t
 
 }  // namespace
 
-StepComparison::StepComparison(const RunSpec& run, const StepRecord& expected, const StepRecord& got,
+StepComparison::StepComparison(const RunSpec& run, double tolerance, const StepRecord& expected, const StepRecord& got,
                                Communicator& world)
     : run_(run),
       expected_(expected),
       got_(got),
-      tolerance_(verify_tolerance(run.compute_dtype)),
+      tolerance_(tolerance),
       mesh_(world, run.mesh),
       findings_(mesh_),
       layout_(run.layout, run.mesh.context, run.data.sequence_length, run.micro_batch_sequences) {}

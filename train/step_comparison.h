@@ -12,7 +12,7 @@ namespace longspan {
 class StepComparison {
  public:
   // Collective over `world`. What is given must outlive it.
-  StepComparison(const RunSpec& run, const StepRecord& expected, const StepRecord& got, Communicator& world);
+  StepComparison(const RunSpec& run, double tolerance, const StepRecord& expected, const StepRecord& got, Communicator& world);
 
   // Collective over the world; the same on every rank.
   VerifyReport report();

@@ -40,14 +40,18 @@ std::vector<DType> verify_precisions(DType compute_dtype) {
 // of dK and dV that every hop makes 2 % too small, by 0.03 to 0.06. The same kernels are therefore run in float32
 // first, where each of these is off by 0.008 and more, 250 times the tolerance. What is left to bfloat16 is the code
 // that only it has, conversions and mixed products.
-double verify_tolerance(DType compute_dtype) {
+//
+// Levels that multiply bfloat16 by bfloat16 also round the weights of attention and their gradients, which hops cut at
+// other places: at most 0.029 in 30 runs of the configurations, and 0.064 (33 roundings) in the gradient of a norm of queries,
+// whose eight numbers are sums that nearly cancel.
+double verify_tolerance(DType compute_dtype, CpuLevel level) {
   switch (compute_dtype) {
     case DType::kFloat64:
       return 1e-11;
     case DType::kFloat32:
       return 512 * 0x1p-24;
     default:
-      return 16 * 0x1p-9;
+      return (level >= CpuLevel::kAvx512Bf16 ? 64 : 16) * 0x1p-9;
   }
 }
 
@@ -61,7 +65,7 @@ OneRank::OneRank(const RunSpec& run, DType compute_dtype, const RankResources& r
 
 VerifyReport OneRank::compare(Communicator& world, const RankResources& resources) const {
   const StepRecord got = first_step(run_, world, resources);
-  return StepComparison(run_, expected_, got, world).report();
+  return StepComparison(run_, verify_tolerance(run_.compute_dtype, resources.cpu_level), expected_, got, world).report();
 }
 
 }  // namespace longspan

@@ -55,10 +55,11 @@ double efficiency(const BackwardDivision& division, int num_threads) {
   return static_cast<double>(total) / static_cast<double>(played_time(division, num_threads) * num_threads);
 }
 
-// The strips of forward as cells that share nothing.
-BackwardDivision as_cells(const std::vector<ForwardStrip>& strips) {
+// The strips of forward, of each head, as cells that share nothing.
+BackwardDivision as_cells(const std::vector<ForwardStrip>& strips, int64_t num_heads) {
   BackwardDivision division;
-  for (const ForwardStrip& strip : strips) {
+  for (size_t i = 0; i < strips.size() * static_cast<size_t>(num_heads); ++i) {
+    const ForwardStrip& strip = strips[i / static_cast<size_t>(num_heads)];
     const auto n = static_cast<int64_t>(division.cells.size());
     division.cells.push_back({.num_pairs = strip.num_pairs});
     division.holds.push_back({2 * n, 2 * n + 1});
@@ -92,23 +93,23 @@ int64_t computed_pairs(const KeyIntervals& visible) {
 TEST(Division, ForwardHasEachTileOnceAndTheLongestFirst) {
   for (const Shape& shape : shapes()) {
     SCOPED_TRACE(shape.name);
-    std::set<std::pair<int64_t, int64_t>> seen;
+    std::set<int64_t> seen;
     int64_t pairs = 0, longest = INT64_MAX;
-    for (const ForwardStrip& strip : divide_forward(shape.visible, 3, {})) {
+    for (const ForwardStrip& strip : divide_forward(shape.visible, {})) {
       EXPECT_LE(strip.num_tiles, kForwardTiles);
       EXPECT_LE(strip.num_pairs, longest);
       longest = strip.num_pairs;
       pairs += strip.num_pairs;
-      for (int64_t t = 0; t < strip.num_tiles; ++t) EXPECT_TRUE(seen.insert({strip.head, strip.first_tile + t}).second);
+      for (int64_t t = 0; t < strip.num_tiles; ++t) EXPECT_TRUE(seen.insert(strip.first_tile + t).second);
     }
-    EXPECT_EQ(seen.size(), 3 * shape.visible.tiles().size());
-    EXPECT_EQ(pairs, 3 * computed_pairs(shape.visible));
+    EXPECT_EQ(seen.size(), shape.visible.tiles().size());
+    EXPECT_EQ(pairs, computed_pairs(shape.visible));
   }
 }
 
 TEST(Division, WhatSeesNothingIsNoTask) {
   const KeyIntervals blind(std::vector<IndexInterval>(500, {3, 3}), {{.start = 0, .stride = 1, .length = 900}});
-  EXPECT_TRUE(divide_forward(blind, 2, {}).empty());
+  EXPECT_TRUE(divide_forward(blind, {}).empty());
   EXPECT_TRUE(divide_backward(blind, 2, {}).cells.empty());
 }
 
@@ -166,7 +167,7 @@ TEST(Division, ThreadsEndTogether) {
   for (const Shape& shape : shapes()) {
     if (shape.visible.num_queries() < 4096) continue;
     for (const int64_t num_heads : {1, 2, 3}) {
-      const BackwardDivision forward = as_cells(divide_forward(shape.visible, num_heads, {}));
+      const BackwardDivision forward = as_cells(divide_forward(shape.visible, {}), num_heads);
       const BackwardDivision backward = divide_backward(shape.visible, num_heads, kVectorSizes);
       const BackwardDivision in_tiles = divide_backward(shape.visible, num_heads, kTileTaskSizes);
       for (const int num_threads : {2, 4, 8, 16}) {

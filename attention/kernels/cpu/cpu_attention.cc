@@ -99,15 +99,16 @@ class CpuAttention final : public BlockAttention {
   static void run_forward(const Context& context, const HeadKernels<T>& kernels, const AttentionBlock& block,
                           const AttentionState& state) {
     const int64_t num_heads = block.q.size(1), group = num_heads / block.k.size(1), head_dim = block.q.size(2);
-    const std::vector<ForwardStrip> strips = divide_forward(*block.visible, num_heads, kernels.sizes);
+    const std::vector<ForwardStrip> strips = divide_forward(*block.visible, kernels.sizes);
     const Tensor scratch = thread_scratch(context, kernels.forward_scratch(head_dim));
-    parallel_tasks(context, static_cast<int64_t>(strips.size()), [&](int64_t task, int thread) {
-      const ForwardStrip& strip = strips[static_cast<size_t>(task)];
-      kernels.forward({.q = head_of<const T>(block.q, strip.head),
-                       .k = head_of<const T>(block.k, strip.head / group),
-                       .v = head_of<const T>(block.v, strip.head / group),
-                       .output = head_of<float>(state.output, strip.head),
-                       .lse = state.lse.data<float>() + strip.head * block.q.size(0),
+    parallel_tasks(context, static_cast<int64_t>(strips.size()) * num_heads, [&](int64_t task, int thread) {
+      const ForwardStrip& strip = strips[static_cast<size_t>(task / num_heads)];
+      const int64_t head = task % num_heads;
+      kernels.forward({.q = head_of<const T>(block.q, head),
+                       .k = head_of<const T>(block.k, head / group),
+                       .v = head_of<const T>(block.v, head / group),
+                       .output = head_of<float>(state.output, head),
+                       .lse = state.lse.data<float>() + head * block.q.size(0),
                        .visible = visibility_of(*block.visible),
                        .first_tile = strip.first_tile,
                        .num_tiles = strip.num_tiles,

@@ -42,26 +42,29 @@ Grid choose_grid(const BackwardRegion& region, int64_t num_kv_heads, const TaskS
   return grid;
 }
 
+// Of equally long ones, those first that come first by `place`.
 template <class Task>
-void longest_first(std::vector<Task>& tasks) {
-  std::stable_sort(tasks.begin(), tasks.end(), [](const Task& a, const Task& b) { return a.num_pairs > b.num_pairs; });
+void longest_first(std::vector<Task>& tasks, int64_t Task::*place) {
+  std::sort(tasks.begin(), tasks.end(), [place](const Task& a, const Task& b) {
+    return a.num_pairs != b.num_pairs ? a.num_pairs > b.num_pairs : a.*place < b.*place;
+  });
 }
 
 }  // namespace
 
-std::vector<ForwardStrip> divide_forward(const KeyIntervals& visible, int64_t num_heads, const TaskSizes& sizes) {
+std::vector<ForwardStrip> divide_forward(const KeyIntervals& visible, const TaskSizes& sizes) {
   const auto tiles = visible.tiles();
   const auto num_tiles = static_cast<int64_t>(tiles.size());
   std::vector<ForwardStrip> strips;
+  strips.reserve(static_cast<size_t>(divide_up(num_tiles, sizes.forward_tiles)));
   for (int64_t first = 0; first < num_tiles; first += sizes.forward_tiles) {
     ForwardStrip strip{.first_tile = first, .num_tiles = std::min(sizes.forward_tiles, num_tiles - first)};
     for (int64_t t = first; t < first + strip.num_tiles; ++t) {
       strip.num_pairs += pairs_within(tiles[static_cast<size_t>(t)], 0, visible.num_keys());
     }
-    if (strip.num_pairs == 0) continue;
-    for (strip.head = 0; strip.head < num_heads; ++strip.head) strips.push_back(strip);
+    if (strip.num_pairs > 0) strips.push_back(strip);
   }
-  longest_first(strips);
+  longest_first(strips, &ForwardStrip::first_tile);
   return strips;
 }
 
@@ -87,6 +90,12 @@ BackwardDivision divide_backward(const KeyIntervals& visible, const BackwardRegi
     int64_t num_pairs, chunk, piece;
   };
   BackwardDivision division{.tiles_per_chunk = grid.tiles_per_chunk, .cells = {}, .holds = {}};
+  int64_t num_cells = 0;
+  for (int64_t place = 0; place < grid.size * grid.size; ++place) {
+    num_cells += cell_of(visible, region, grid, place / grid.size, place % grid.size).num_pairs > 0 ? num_kv_heads : 0;
+  }
+  division.cells.reserve(static_cast<size_t>(num_cells));
+  division.holds.reserve(static_cast<size_t>(num_cells));
   for (int64_t wave = 0; wave < grid.size; ++wave) {
     std::vector<Place> places;
     for (int64_t piece = 0; piece < grid.size; ++piece) {
@@ -94,7 +103,7 @@ BackwardDivision divide_backward(const KeyIntervals& visible, const BackwardRegi
       const int64_t num_pairs = cell_of(visible, region, grid, chunk, piece).num_pairs;
       if (num_pairs > 0) places.push_back({num_pairs, chunk, piece});
     }
-    longest_first(places);
+    longest_first(places, &Place::piece);
     for (const Place& at : places) {
       BackwardCell cell = cell_of(visible, region, grid, at.chunk, at.piece);
       for (cell.kv_head = 0; cell.kv_head < num_kv_heads; ++cell.kv_head) {
@@ -129,9 +138,9 @@ BackwardDivision divide_backward(const KeyIntervals& visible, const BackwardRegi
                                  const TaskSizes& sizes) {
   constexpr int kManyThreads = 16;
   const Grid grid = choose_grid(region, num_kv_heads, sizes);
-  const BackwardDivision sums = divide_backward(visible, region, num_kv_heads, grid, Waves::kSums);
-  const BackwardDivision differences = divide_backward(visible, region, num_kv_heads, grid, Waves::kDifferences);
-  return played_time(sums, kManyThreads) <= played_time(differences, kManyThreads) ? sums : differences;
+  const auto divide = [&](Waves waves) { return divide_backward(visible, region, num_kv_heads, grid, waves); };
+  const auto time = [&](Waves waves) { return played_time(divide(waves), kManyThreads); };  // one list at a time in memory
+  return divide(time(Waves::kSums) <= time(Waves::kDifferences) ? Waves::kSums : Waves::kDifferences);
 }
 
 BackwardDivision divide_backward(const KeyIntervals& visible, int64_t num_kv_heads, const TaskSizes& sizes) {

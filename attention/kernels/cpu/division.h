@@ -18,10 +18,11 @@
 namespace longspan {
 
 struct ForwardStrip {
-  int64_t head = 0, first_tile = 0, num_tiles = 0;
+  int64_t first_tile = 0, num_tiles = 0;
   int64_t num_pairs = 0;  // (query, key) pairs that a kernel computes, masked ones included
 };
-std::vector<ForwardStrip> divide_forward(const KeyIntervals& visible, int64_t num_heads, const TaskSizes& sizes);
+// Those of each head.
+std::vector<ForwardStrip> divide_forward(const KeyIntervals& visible, const TaskSizes& sizes);
 
 struct BackwardCell {
   int64_t kv_head = 0, first_tile = 0, num_tiles = 0, key_begin = 0, key_end = 0;
