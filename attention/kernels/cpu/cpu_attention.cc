@@ -5,6 +5,7 @@
 #include "attention/kernels/cpu/amx/tile_attention.h"
 #include "attention/kernels/cpu/division.h"
 #include "attention/kernels/cpu/head_tasks.h"
+#include "attention/kernels/cpu/task_parts.h"
 #include "core/base/cpu_level.h"
 #include "core/runtime/parallel.h"
 
@@ -41,19 +42,6 @@ template <class T>
 Rows<T> head_of(const Tensor& tensor, int64_t head) {
   const auto view = tensor.view<std::remove_const_t<T>, 3>();
   return {view.data + head * view.stride(1), view.stride(0)};
-}
-
-Visibility visibility_of(const KeyIntervals& intervals) {
-  return {.tiles = intervals.tiles().data(),
-          .begin = intervals.begin().data(),
-          .end = intervals.end().data(),
-          .num_queries = intervals.num_queries()};
-}
-
-// Long tasks keep communication moving, on the rank's own thread.
-Progress progress_of(const Context& context, int thread) {
-  if (thread != 0) return {};
-  return {.call = [](const void* c) { static_cast<const Context*>(c)->progress(); }, .argument = &context};
 }
 
 // Floats for each thread, aligned as vectors like it.

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "attention/kernels/cpu/amx/tile_attention.h"
+#include "attention/kernels/cpu/task_parts.h"
 #include "core/runtime/parallel.h"
 
 namespace longspan::tile_driver {
@@ -16,10 +17,6 @@ struct Span {
 
 // What any query of tiles [begin, end) sees; keys outside are not read.
 Span seen_keys(const KeyIntervals& visible, Span tiles);
-
-Visibility visibility_of(const KeyIntervals& intervals);
-// Long tasks keep communication moving, on the rank's own thread.
-Progress progress_of(const Context& context, int thread);
 
 // Heads [kv_head * group, (kv_head + 1) * group) of a [tokens, heads, head_dim] tensor.
 template <class T>

@@ -18,18 +18,6 @@ Span seen_keys(const KeyIntervals& visible, Span tiles) {
   return seen;
 }
 
-Visibility visibility_of(const KeyIntervals& intervals) {
-  return {.tiles = intervals.tiles().data(),
-          .begin = intervals.begin().data(),
-          .end = intervals.end().data(),
-          .num_queries = intervals.num_queries()};
-}
-
-Progress progress_of(const Context& context, int thread) {
-  if (thread != 0) return {};
-  return {.call = [](const void* c) { static_cast<const Context*>(c)->progress(); }, .argument = &context};
-}
-
 }  // namespace tile_driver
 
 namespace {
