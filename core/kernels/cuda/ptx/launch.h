@@ -1,0 +1,57 @@
+// Launches of kernels: on a GPU's stream, or in the emulator, where a launch returns when it is done.
+#pragma once
+
+#include <tuple>
+#include <type_traits>
+
+#include "core/kernels/cuda/ptx/device.h"
+#include "core/kernels/cuda/ptx/launch_shape.h"
+
+#if defined(__CUDACC__)
+#include <cuda_runtime.h>
+#endif
+
+namespace longspan::cuda {
+
+#if defined(__CUDACC__)
+
+using NativeStream = cudaStream_t;
+
+// Raises Error(kInternal), naming what failed and how, unless error is none.
+void expect_success(cudaError_t error, const char* what);
+
+// Arguments are copied. Raises Error(kInternal) where the launch is refused; what the kernel does wrong shows later.
+template <class... Parameters, class... Arguments>
+void launch(NativeStream stream, void (*kernel)(Parameters...), const LaunchShape& shape, const Arguments&... arguments) {
+  expect_success(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                      static_cast<int>(shape.shared_bytes)),
+                 "shared memory of a kernel");
+  cudaLaunchAttribute cluster{};
+  cluster.id = cudaLaunchAttributeClusterDimension;
+  cluster.val.clusterDim = {shape.cluster, 1, 1};
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(shape.grid[0], shape.grid[1], shape.grid[2]);
+  config.blockDim = dim3(shape.threads);
+  config.dynamicSmemBytes = shape.shared_bytes;
+  config.stream = stream;
+  config.attrs = &cluster;
+  config.numAttrs = shape.cluster > 1 ? 1 : 0;
+  expect_success(cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(arguments)...), "launch of a kernel");
+}
+
+#else
+
+struct NativeStream {};
+
+template <class... Parameters, class... Arguments>
+void launch(NativeStream, void (*kernel)(Parameters...), const LaunchShape& shape, const Arguments&... arguments) {
+  const std::tuple<std::decay_t<Parameters>...> given(static_cast<Parameters>(arguments)...);
+  simt::run(shape, [&] {
+    auto own = given;  // each thread's parameters are its own
+    std::apply(kernel, own);
+  });
+}
+
+#endif
+
+}  // namespace longspan::cuda
