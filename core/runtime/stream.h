@@ -9,6 +9,8 @@
 #include <functional>
 #include <memory>
 
+struct CUstream_st;
+
 namespace longspan {
 
 class Tracer;
@@ -38,6 +40,8 @@ class Stream {
   Event record();
   void wait_for(const Event& event);  // later work of this stream starts after `event`
   void synchronize();                 // blocks until all work is done
+  // CUDA's own stream (cudaStream_t); null for streams of the host.
+  CUstream_st* native() const { return nullptr; }
 
   // What measures those who give this stream work; none at first. Communicators find it here.
   void trace_with(std::shared_ptr<Tracer> tracer) { tracer_ = std::move(tracer); }

@@ -11,7 +11,7 @@
 namespace longspan::test {
 namespace {
 
-using namespace cuda;
+using namespace LS_CUDA;
 
 enum class Missing { kNothing, kWait, kBarrier, kFence };
 

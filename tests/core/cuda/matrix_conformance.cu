@@ -8,7 +8,7 @@
 namespace longspan::test {
 namespace {
 
-using namespace cuda;
+using namespace LS_CUDA;
 
 constexpr int row_for(int lane) { return lane * 5 % 32; }  // rows in an order of their own
 

@@ -18,15 +18,15 @@ class DeviceBuffer {
  public:
   explicit DeviceBuffer(size_t n) : n_(n) {
 #if defined(__CUDACC__)
-    cuda::expect_success(cudaMalloc(&data_, n * sizeof(T)), "memory of a test");
-    cuda::expect_success(cudaMemset(data_, 0xff, n * sizeof(T)), "memory of a test");
+    LS_CUDA::expect_success(cudaMalloc(&data_, n * sizeof(T)), "memory of a test");
+    LS_CUDA::expect_success(cudaMemset(data_, 0xff, n * sizeof(T)), "memory of a test");
 #else
     data_ = static_cast<T*>(simt::allocate_global(n * sizeof(T)));
 #endif
   }
   explicit DeviceBuffer(const std::vector<T>& values) : DeviceBuffer(values.size()) {
 #if defined(__CUDACC__)
-    cuda::expect_success(cudaMemcpy(data_, values.data(), n_ * sizeof(T), cudaMemcpyHostToDevice), "copy to the device");
+    LS_CUDA::expect_success(cudaMemcpy(data_, values.data(), n_ * sizeof(T), cudaMemcpyHostToDevice), "copy to the device");
 #else
     std::memcpy(data_, values.data(), n_ * sizeof(T));
 #endif
@@ -45,7 +45,7 @@ class DeviceBuffer {
   std::vector<T> values() const {
     std::vector<T> host(n_);
 #if defined(__CUDACC__)
-    cuda::expect_success(cudaMemcpy(host.data(), data_, n_ * sizeof(T), cudaMemcpyDeviceToHost), "copy from the device");
+    LS_CUDA::expect_success(cudaMemcpy(host.data(), data_, n_ * sizeof(T), cudaMemcpyDeviceToHost), "copy from the device");
 #else
     std::memcpy(host.data(), data_, n_ * sizeof(T));
 #endif
@@ -59,10 +59,10 @@ class DeviceBuffer {
 
 // Returns when the kernel is done; raises where it did something wrong.
 template <class... Parameters, class... Arguments>
-void launch_and_wait(void (*kernel)(Parameters...), const cuda::LaunchShape& shape, const Arguments&... arguments) {
-  cuda::launch(cuda::NativeStream{}, kernel, shape, arguments...);
+void launch_and_wait(void (*kernel)(Parameters...), const LaunchShape& shape, const Arguments&... arguments) {
+  LS_CUDA::launch(LS_CUDA::NativeStream{}, kernel, shape, arguments...);
 #if defined(__CUDACC__)
-  cuda::expect_success(cudaDeviceSynchronize(), "kernel");
+  LS_CUDA::expect_success(cudaDeviceSynchronize(), "kernel");
 #endif
 }
 

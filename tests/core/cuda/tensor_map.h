@@ -17,15 +17,15 @@
 namespace longspan::test {
 
 // dims innermost first; strides_bytes of the others. Raises where the map is refused.
-inline cuda::TensorMap make_tensor_map(const bfloat16* base, const std::vector<uint64_t>& dims,
-                                       const std::vector<uint64_t>& strides_bytes, const uint32_t* box, cuda::Swizzle swizzle) {
-  cuda::TensorMap map;
+inline LS_CUDA::TensorMap make_tensor_map(const bfloat16* base, const std::vector<uint64_t>& dims,
+                                       const std::vector<uint64_t>& strides_bytes, const uint32_t* box, LS_CUDA::Swizzle swizzle) {
+  LS_CUDA::TensorMap map;
   void* address = const_cast<bfloat16*>(base);
   const int rank = static_cast<int>(dims.size());
 #if defined(__CUDACC__)
   void* entry = nullptr;
   cudaDriverEntryPointQueryResult found;
-  cuda::expect_success(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry, 12000, cudaEnableDefault, &found),
+  LS_CUDA::expect_success(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &entry, 12000, cudaEnableDefault, &found),
                        "cuTensorMapEncodeTiled");
   const uint32_t steps[] = {1, 1, 1, 1, 1};
   const CUtensorMapSwizzle swizzles[] = {CU_TENSOR_MAP_SWIZZLE_NONE, CU_TENSOR_MAP_SWIZZLE_32B, CU_TENSOR_MAP_SWIZZLE_64B,

@@ -9,7 +9,7 @@
 namespace longspan::test {
 namespace {
 
-using namespace cuda;
+using namespace LS_CUDA;
 
 __global__ void ask_for_phases(uint32_t* out) {
   const uint32_t barrier = shared_base();

@@ -10,7 +10,7 @@
 namespace longspan::test {
 namespace {
 
-using namespace cuda;
+using namespace LS_CUDA;
 
 constexpr int kRows = 64, kDepth = 64;
 constexpr int width_of(Swizzle swizzle) { return swizzle == Swizzle::kNone ? 8 : 8 << static_cast<int>(swizzle); }

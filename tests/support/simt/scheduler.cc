@@ -25,7 +25,7 @@ thread_local RunStatistics statistics;
 
 class Launch {
  public:
-  Launch(const cuda::LaunchShape& shape, const std::function<void()>& body) : shape_(shape), body_(body) {
+  Launch(const LaunchShape& shape, const std::function<void()>& body) : shape_(shape), body_(body) {
     if (shape.shared_bytes > kMaxSharedBytes) throw KernelFault("more than 227 KiB of shared memory");
     if (shape.grid[0] % shape.cluster) throw KernelFault("the grid is not a multiple of the cluster");
     if (shape.threads < 1 || shape.threads > 1024) throw KernelFault("a block has 1 to 1024 threads");
@@ -52,7 +52,7 @@ class Launch {
   bool one_in(int n) { return random() % static_cast<uint64_t>(n) == 0; }
   static void enter_thread();
 
-  cuda::LaunchShape shape_;
+  LaunchShape shape_;
   Dim3 grid_;
 
  private:
@@ -276,7 +276,7 @@ unsigned block_size() { return active->shape_.threads; }
 uint64_t random() { return active->random(); }
 bool running() { return active != nullptr; }
 
-void run(const cuda::LaunchShape& shape, const std::function<void()>& body) {
+void run(const LaunchShape& shape, const std::function<void()>& body) {
   if (active) throw KernelFault("a launch inside a launch");
   statistics = {};
   const GlobalAccesses accesses(chosen.check_races);

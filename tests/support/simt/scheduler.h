@@ -43,7 +43,7 @@ struct RunStatistics {
 const RunStatistics& last_run();
 
 // Runs body once per thread of the launch. Raises KernelFault.
-void run(const cuda::LaunchShape& shape, const std::function<void()>& body);
+void run(const LaunchShape& shape, const std::function<void()>& body);
 
 // For instructions -----------------------------------------------------------------------------------------------------
 

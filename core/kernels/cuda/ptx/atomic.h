@@ -3,7 +3,7 @@
 
 #include "core/kernels/cuda/ptx/device.h"
 
-namespace longspan::cuda {
+namespace longspan::LS_CUDA {
 
 // Reads what a release wrote, and all that came before it.
 LS_DEVICE uint32_t load_acquire(const uint32_t* from, LS_LINE) {
@@ -29,4 +29,4 @@ LS_DEVICE void fence_device(LS_LINE) {
   LS_EMULATED(simt::fence_global(line);)
 }
 
-}  // namespace longspan::cuda
+}  // namespace longspan::LS_CUDA

@@ -3,7 +3,7 @@
 
 #include "core/kernels/cuda/ptx/device.h"
 
-namespace longspan::cuda {
+namespace longspan::LS_CUDA {
 
 // All threads of the block that have not exited.
 LS_DEVICE void sync_block(LS_LINE) {
@@ -84,4 +84,4 @@ LS_DEVICE void cluster_wait(LS_LINE) {
   LS_EMULATED(simt::cluster_wait(line);)
 }
 
-}  // namespace longspan::cuda
+}  // namespace longspan::LS_CUDA

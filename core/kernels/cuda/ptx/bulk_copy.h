@@ -8,7 +8,7 @@
 #include <cuda.h>
 #endif
 
-namespace longspan::cuda {
+namespace longspan::LS_CUDA {
 
 // Bits 4 to 6 of the address ^= bits 7 to 9 (128 bytes), 4 to 5 ^= 7 to 8 (64), 4 ^= 7 (32): boxes are aligned to 1024 bytes.
 enum class Swizzle { kNone, k32Bytes, k64Bytes, k128Bytes };
@@ -68,4 +68,4 @@ LS_DEVICE void wait_bulk(LS_LINE) {
   LS_EMULATED(simt::wait_bulk(kGroupsLeft, line);)
 }
 
-}  // namespace longspan::cuda
+}  // namespace longspan::LS_CUDA

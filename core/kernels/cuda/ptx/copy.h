@@ -3,7 +3,7 @@
 
 #include "core/kernels/cuda/ptx/device.h"
 
-namespace longspan::cuda {
+namespace longspan::LS_CUDA {
 
 // `source_bytes` (0 to 16) are read, the rest are zeros. Others see the bytes after wait_copies here and a barrier.
 LS_DEVICE void copy_async(uint32_t to, const void* from, int source_bytes = 16, LS_LINE) {
@@ -23,4 +23,4 @@ LS_DEVICE void wait_copies(LS_LINE) {
   LS_EMULATED(simt::wait_copies(kGroupsLeft, line);)
 }
 
-}  // namespace longspan::cuda
+}  // namespace longspan::LS_CUDA

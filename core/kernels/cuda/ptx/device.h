@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "core/kernels/cuda/ptx/namespace.h"
+
 #if defined(__CUDACC__)
 #define LS_DEVICE __device__ __forceinline__
 #elif defined(LS_SIMT)
@@ -29,7 +31,7 @@
 // The place in the kernel, for the emulator's messages; a last parameter.
 #define LS_LINE [[maybe_unused]] int line = __builtin_LINE()
 
-namespace longspan::cuda {
+namespace longspan::LS_CUDA {
 
 constexpr int kWarpSize = 32;
 constexpr uint32_t kAllLanes = 0xffffffffu;
@@ -61,4 +63,4 @@ LS_DEVICE BlockIndex num_blocks() {
   LS_EMULATED(const simt::Dim3 size = simt::grid_size(); return {size.x, size.y, size.z};)
 }
 
-}  // namespace longspan::cuda
+}  // namespace longspan::LS_CUDA

@@ -1,11 +1,12 @@
 #include <cuda_runtime_api.h>
 
 #include "core/base/error.h"
+#include "core/kernels/cuda/ptx/namespace.h"
 
-namespace longspan::cuda {
+namespace longspan::LS_CUDA {
 
 void expect_success(cudaError_t error, const char* what) {
   check(error == cudaSuccess, "{}: {} ({})", what, cudaGetErrorString(error), cudaGetErrorName(error));
 }
 
-}  // namespace longspan::cuda
+}  // namespace longspan::LS_CUDA

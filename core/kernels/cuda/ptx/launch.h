@@ -11,11 +11,13 @@
 #include <cuda_runtime.h>
 #endif
 
-namespace longspan::cuda {
+struct CUstream_st;
+
+namespace longspan::LS_CUDA {
+
+using NativeStream = CUstream_st*;  // CUDA's own cudaStream_t; null in the emulator
 
 #if defined(__CUDACC__)
-
-using NativeStream = cudaStream_t;
 
 // Raises Error(kInternal), naming what failed and how, unless error is none.
 void expect_success(cudaError_t error, const char* what);
@@ -41,8 +43,6 @@ void launch(NativeStream stream, void (*kernel)(Parameters...), const LaunchShap
 
 #else
 
-struct NativeStream {};
-
 template <class... Parameters, class... Arguments>
 void launch(NativeStream, void (*kernel)(Parameters...), const LaunchShape& shape, const Arguments&... arguments) {
   const std::tuple<std::decay_t<Parameters>...> given(static_cast<Parameters>(arguments)...);
@@ -54,4 +54,4 @@ void launch(NativeStream, void (*kernel)(Parameters...), const LaunchShape& shap
 
 #endif
 
-}  // namespace longspan::cuda
+}  // namespace longspan::LS_CUDA

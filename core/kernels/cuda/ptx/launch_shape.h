@@ -1,7 +1,7 @@
 // LaunchShape: over what a kernel runs.
 #pragma once
 
-namespace longspan::cuda {
+namespace longspan {
 
 struct LaunchShape {
   unsigned grid[3] = {1, 1, 1};  // blocks
@@ -10,4 +10,4 @@ struct LaunchShape {
   unsigned cluster = 1;          // blocks that may reach each other's shared memory, along x
 };
 
-}  // namespace longspan::cuda
+}  // namespace longspan

@@ -7,7 +7,7 @@
 #include "core/base/bfloat16.h"
 #include "core/kernels/cuda/ptx/device.h"
 
-namespace longspan::cuda {
+namespace longspan::LS_CUDA {
 
 #if defined(LS_SIMT)
 namespace detail {
@@ -61,4 +61,4 @@ LS_DEVICE T most(T a, T b) {
   return a > b ? a : b;
 }
 
-}  // namespace longspan::cuda
+}  // namespace longspan::LS_CUDA

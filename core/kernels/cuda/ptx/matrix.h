@@ -5,7 +5,7 @@
 
 #include "core/kernels/cuda/ptx/device.h"
 
-namespace longspan::cuda {
+namespace longspan::LS_CUDA {
 
 // Four 8 x 8 matrices of halves; lanes 8 i to 8 i + 7 give the shared addresses of the rows of matrix i.
 LS_DEVICE void load_matrices(uint32_t (&fragment)[4], uint32_t address, LS_LINE) {
@@ -45,4 +45,4 @@ LS_DEVICE void multiply_16x8x16(float (&d)[4], const uint32_t (&a)[4], uint32_t 
   LS_EMULATED(const uint32_t b[2] = {b0, b1}; simt::multiply_16x8x16(d, a, b, line);)
 }
 
-}  // namespace longspan::cuda
+}  // namespace longspan::LS_CUDA

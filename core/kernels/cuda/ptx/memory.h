@@ -5,7 +5,7 @@
 
 #include "core/kernels/cuda/ptx/device.h"
 
-namespace longspan::cuda {
+namespace longspan::LS_CUDA {
 
 // N elements that are loaded and stored as one; sizes of 1, 2, 4, 8 and 16 bytes.
 template <class T, int N>
@@ -54,4 +54,4 @@ LS_DEVICE void store_shared(uint32_t address, const T& value, LS_LINE) {
               std::memcpy(simt::shared_bytes(address, sizeof(T), simt::SharedUse::kWrite), &value, sizeof(T));)
 }
 
-}  // namespace longspan::cuda
+}  // namespace longspan::LS_CUDA

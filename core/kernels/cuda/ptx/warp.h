@@ -5,7 +5,7 @@
 
 #include "core/kernels/cuda/ptx/device.h"
 
-namespace longspan::cuda {
+namespace longspan::LS_CUDA {
 
 // What lane `source` of the mask gives, of 4 bytes.
 template <class T>
@@ -60,4 +60,4 @@ LS_DEVICE void lower_registers(LS_LINE) {
   LS_EMULATED(simt::set_max_registers(kCount, false, line);)
 }
 
-}  // namespace longspan::cuda
+}  // namespace longspan::LS_CUDA

@@ -9,7 +9,7 @@
 #include "core/kernels/cuda/ptx/bulk_copy.h"
 #include "core/kernels/cuda/ptx/device.h"
 
-namespace longspan::cuda {
+namespace longspan::LS_CUDA {
 
 enum class Major { kK, kMn };  // along which elements of an operand lie side by side
 
@@ -72,4 +72,4 @@ LS_DEVICE void warpgroup_wait([[maybe_unused]] Registers&... registers) {
   LS_EMULATED(simt::warpgroup_wait(kGroupsLeft, 0);)
 }
 
-}  // namespace longspan::cuda
+}  // namespace longspan::LS_CUDA
