@@ -1,8 +1,17 @@
 #include "tests/support/emulated_cuda.h"
 
+#include <cstring>
+
 #include "core/kernels/backends.h"
 #include "core/kernels/cuda/backend.h"
+#include "core/kernels/cuda/cuda.h"
 #include "tests/support/simt/global_memory.h"
+
+namespace longspan::LS_CUDA {
+
+void copy_to_host(NativeStream, void* to, const void* from, size_t num_bytes) { std::memcpy(to, from, num_bytes); }
+
+}  // namespace longspan::LS_CUDA
 
 namespace longspan::test {
 

@@ -17,25 +17,30 @@ struct Floats {
   LS_DEVICE float operator[](int i) const { return elements[i]; }
 };
 
+// kWidth elements from an address that is aligned to them, or to 16 bytes where they are more.
 template <int kWidth, class T>
 LS_DEVICE Floats<kWidth> load_floats(const T* from, LS_LINE) {
-  const Vector<T, kWidth> vector = load_global(reinterpret_cast<const Vector<T, kWidth>*>(from), line);
+  constexpr int kStep = kWidth * sizeof(T) > 16 ? static_cast<int>(16 / sizeof(T)) : kWidth;
   Floats<kWidth> floats;
 #pragma unroll
-  for (int i = 0; i < kWidth; ++i) floats[i] = to_float(vector[i]);
+  for (int first = 0; first < kWidth; first += kStep) {
+    const auto vector = load_global(reinterpret_cast<const Vector<T, kStep>*>(from + first), line);
+#pragma unroll
+    for (int i = 0; i < kStep; ++i) floats[first + i] = to_float(vector[i]);
+  }
   return floats;
 }
 
 template <int kWidth, class T>
-LS_DEVICE Vector<T, kWidth> rounded(const Floats<kWidth>& floats) {
-  Vector<T, kWidth> vector;
-#pragma unroll
-  for (int i = 0; i < kWidth; ++i) vector[i] = from_float<T>(floats[i]);
-  return vector;
-}
-template <int kWidth, class T>
 LS_DEVICE void store_floats(T* to, const Floats<kWidth>& floats, LS_LINE) {
-  store_global(reinterpret_cast<Vector<T, kWidth>*>(to), rounded<kWidth, T>(floats), line);
+  constexpr int kStep = kWidth * sizeof(T) > 16 ? static_cast<int>(16 / sizeof(T)) : kWidth;
+#pragma unroll
+  for (int first = 0; first < kWidth; first += kStep) {
+    Vector<T, kStep> vector;
+#pragma unroll
+    for (int i = 0; i < kStep; ++i) vector[i] = from_float<T>(floats[first + i]);
+    store_global(reinterpret_cast<Vector<T, kStep>*>(to + first), vector, line);
+  }
 }
 
 template <int kWidth>
@@ -69,16 +74,19 @@ bool all_aligned(const Pointers*... pointers) {
   return ((reinterpret_cast<uintptr_t>(pointers) % 16 == 0) && ...);
 }
 
+// Calls body(T{}).
+template <class Body>
+void with_dtype(DType dtype, Body body) {
+  if (dtype == DType::kFloat32) body(float{});
+  else body(bfloat16{});
+}
 // Calls body(T{}, Width<w>{}): 16 bytes of T, or one element where pointers are not aligned.
 template <class Body>
 void with_elements(DType dtype, bool aligned, Body body) {
-  if (dtype == DType::kFloat32) {
-    if (aligned) body(float{}, Width<4>{});
-    else body(float{}, Width<1>{});
-  } else {
-    if (aligned) body(bfloat16{}, Width<8>{});
-    else body(bfloat16{}, Width<1>{});
-  }
+  with_dtype(dtype, [&]<class T>(T element) {
+    if (aligned) body(element, Width<static_cast<int>(16 / sizeof(T))>{});
+    else body(element, Width<1>{});
+  });
 }
 
 }  // namespace longspan::LS_CUDA

@@ -51,6 +51,15 @@ LS_DEVICE float log2_approximate(float x) {
   LS_EMULATED(return std::log2(detail::without_subnormal(x));)
 }
 
+LS_DEVICE float square_root(float x) {
+  LS_PTX(return sqrtf(x);)
+  LS_EMULATED(return std::sqrt(x);)
+}
+LS_DEVICE int count_bits(uint32_t bits) {
+  LS_PTX(return __popc(bits);)
+  LS_EMULATED(return std::popcount(bits);)
+}
+
 LS_DEVICE float maximum(float a, float b) { return a > b ? a : b; }
 template <class T>
 LS_DEVICE T least(T a, T b) {

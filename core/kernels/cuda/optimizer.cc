@@ -1,0 +1,49 @@
+#include "core/kernels/cuda/cuda.h"
+
+#include <cmath>
+#include <numeric>
+#include <vector>
+
+namespace longspan::LS_CUDA {
+
+namespace {
+
+class CudaOptimizer final : public OptimizerKernels {
+  void do_adamw(const Context& context, const AdamWOptions& o, const Tensor& gradient, const Tensor& master,
+                const Tensor& first_moment, const Tensor& second_moment, const Tensor& value) const override {
+    expect_cuda_dtype<OptimizerKernels>(value.dtype());
+    const double bias1 = 1.0 - std::pow(o.beta1, o.step), bias2 = 1.0 - std::pow(o.beta2, o.step);
+    AdamWArguments arguments{};
+    arguments.count = value.num_elements();
+    arguments.gradient_scale = static_cast<float>(o.gradient_scale);
+    arguments.beta1 = static_cast<float>(o.beta1);
+    arguments.one_minus_beta1 = static_cast<float>(1.0 - o.beta1);
+    arguments.beta2 = static_cast<float>(o.beta2);
+    arguments.one_minus_beta2 = static_cast<float>(1.0 - o.beta2);
+    arguments.rate = static_cast<float>(o.learning_rate / bias1);
+    arguments.decay = static_cast<float>(o.learning_rate * o.weight_decay);
+    arguments.root_correction = static_cast<float>(1.0 / std::sqrt(bias2));
+    arguments.epsilon = static_cast<float>(o.epsilon);
+    arguments.gradient = gradient.data<float>();
+    arguments.master = master.data<float>();
+    arguments.first_moment = first_moment.data<float>();
+    arguments.second_moment = second_moment.data<float>();
+    arguments.value = value.raw();
+    launch_adamw(context.stream().native(), value.dtype(), arguments);
+  }
+
+  double do_sum_of_squares(const Context& context, const Tensor& x) const override {
+    expect_cuda_dtype<OptimizerKernels>(x.dtype());
+    const Tensor parts = context.empty({sum_of_squares_parts(x.num_elements())}, DType::kFloat64, MemoryTag::kWorkspace);
+    launch_sum_of_squares(context.stream().native(), x.dtype(), x.num_elements(), x.raw(), parts.data<double>());
+    std::vector<double> sums(static_cast<size_t>(parts.num_elements()));
+    copy_to_host(context.stream().native(), sums.data(), parts.raw(), parts.num_bytes());
+    return std::accumulate(sums.begin(), sums.end(), 0.0);
+  }
+};
+
+}  // namespace
+
+std::shared_ptr<const OptimizerKernels> make_optimizer() { return std::make_shared<CudaOptimizer>(); }
+
+}  // namespace longspan::LS_CUDA
