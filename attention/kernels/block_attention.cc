@@ -47,13 +47,17 @@ AttentionState BlockAttention::initial_state(const Context& context, int64_t num
   const MemoryTag output_tag = dtype == context.compute_dtype() ? tag : MemoryTag::kActivations;
   AttentionState state = {.output = context.zeros({num_queries, num_heads, head_dim}, dtype, output_tag),
                           .lse = context.empty({num_heads, num_queries}, dtype, tag)};
-  const int64_t n = state.lse.num_elements();
-  if (dtype == DType::kFloat64) {
-    std::fill_n(state.lse.data<double>(), n, -std::numeric_limits<double>::infinity());
-  } else {
-    std::fill_n(state.lse.data<float>(), n, -std::numeric_limits<float>::infinity());
-  }
+  if (state.lse.num_elements() > 0) do_clear(context, state.lse);
   return state;
+}
+
+void BlockAttention::do_clear(const Context&, const Tensor& lse) const {
+  const int64_t n = lse.num_elements();
+  if (lse.dtype() == DType::kFloat64) {
+    std::fill_n(lse.data<double>(), n, -std::numeric_limits<double>::infinity());
+  } else {
+    std::fill_n(lse.data<float>(), n, -std::numeric_limits<float>::infinity());
+  }
 }
 
 void BlockAttention::forward(const Context& context, const AttentionBlock& block, const AttentionState& state) const {

@@ -57,6 +57,8 @@ class BlockAttention {
   virtual void do_forward(const Context&, const AttentionBlock&, const AttentionState&) const = 0;
   virtual void do_delta(const Context&, const Tensor& output, const Tensor& doutput, const Tensor& delta) const = 0;
   virtual void do_backward(const Context&, const AttentionBlock&, const AttentionGradient&) const = 0;
+  // lse = -inf; here for memory of the host
+  virtual void do_clear(const Context&, const Tensor& lse) const;
 };
 
 // The oracle: float64, plain loops.

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 
 #include "attention/kernels/index_range.h"
@@ -37,11 +38,14 @@ class KeyIntervals {
   std::span<const int32_t> begin() const { return begin_; }  // by query slot; begin[i] <= end[i]
   std::span<const int32_t> end() const { return end_; }
   std::span<const Tile> tiles() const { return tiles_; }     // tile t: queries [32 t, 32 t + 32)
+  // What a backend made of them in its device's memory, kept here for the next layer; null at first. One thread at a time.
+  std::shared_ptr<const void>& on_device() const { return on_device_; }
 
  private:
   int64_t num_keys_ = 0, num_pairs_ = 0;
   HostVector<int32_t> begin_, end_;
   HostVector<Tile> tiles_;
+  mutable std::shared_ptr<const void> on_device_;
 };
 
 }  // namespace longspan

@@ -5,6 +5,7 @@
 
 #include "core/kernels/activation.h"
 #include "core/kernels/cuda/kernels.h"
+#include "core/kernels/cuda/ptx/transfer.h"
 #include "core/kernels/elementwise.h"
 #include "core/kernels/embedding.h"
 #include "core/kernels/loss.h"
@@ -35,8 +36,5 @@ inline void* raw_or_null(const Tensor& tensor) { return tensor.defined() ? tenso
 inline Tensor row_sum_parts(const Context& context, const Tensor& x) {
   return context.empty({row_sum_chunks(x.size(0)), x.size(1)}, DType::kFloat32, MemoryTag::kWorkspace);
 }
-
-// Returns when the bytes are there; all earlier work of the stream is done then.
-void copy_to_host(NativeStream stream, void* to, const void* from, size_t num_bytes);
 
 }  // namespace longspan::LS_CUDA

@@ -25,6 +25,10 @@ LS_DEVICE float bits_to_float(uint32_t bits) {
   LS_PTX(return __uint_as_float(bits);)
   LS_EMULATED(return std::bit_cast<float>(bits);)
 }
+LS_DEVICE int float_to_bits(float value) {
+  LS_PTX(return __float_as_int(value);)
+  LS_EMULATED(return std::bit_cast<int>(value);)
+}
 LS_DEVICE float to_float(float value) { return value; }
 LS_DEVICE float to_float(bfloat16 value) { return bits_to_float(static_cast<uint32_t>(value.bits) << 16); }
 

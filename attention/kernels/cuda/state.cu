@@ -1,0 +1,54 @@
+// What is computed once per row of attention: delta, and the empty state.
+#include "attention/kernels/cuda/kernels.h"
+#include "core/kernels/cuda/elements.h"
+#include "core/kernels/cuda/ptx/warp.h"
+
+namespace longspan::LS_CUDA {
+
+namespace {
+
+constexpr unsigned kThreads = 128;
+
+// A warp per (head, query).
+template <class Output, class Gradient>
+__global__ void delta_kernel(DeltaArguments a) {
+  const int64_t warps = static_cast<int64_t>(num_blocks().x) * (num_threads() / kWarpSize);
+  for (int64_t row = block_index().x * (num_threads() / kWarpSize) + warp_index(); row < a.num_heads * a.num_queries; row += warps) {
+    const int64_t head = row / a.num_queries, query = row % a.num_queries;
+    const auto* output = static_cast<const Output*>(a.output.data) + query * a.output.token_stride + head * a.output.head_stride;
+    const auto* gradient =
+        static_cast<const Gradient*>(a.doutput.data) + query * a.doutput.token_stride + head * a.doutput.head_stride;
+    float sum = 0;
+    for (int64_t d = lane_index(); d < a.head_dim; d += kWarpSize) sum += to_float(load_global(output + d)) * to_float(load_global(gradient + d));
+    sum = sum_over_warp(sum);
+    if (lane_index() == 0) store_global(a.delta + row, sum);
+  }
+}
+
+template <int kWidth>
+__global__ void fill_kernel(int64_t count, float value, float* to) {
+  for_each_piece<kWidth>(count, [&]<int w>(int64_t i, Width<w>) {
+    Floats<w> values;
+#pragma unroll
+    for (int j = 0; j < w; ++j) values[j] = value;
+    store_floats(to + i, values);
+  });
+}
+
+}  // namespace
+
+void launch_delta(NativeStream stream, DType output_dtype, DType doutput_dtype, const DeltaArguments& a) {
+  LaunchShape shape = shape_for_pieces(a.num_heads * a.num_queries * kWarpSize);
+  shape.threads = kThreads;
+  with_dtype(doutput_dtype, [&]<class Gradient>(Gradient) {
+    if (output_dtype == DType::kFloat32) launch(stream, delta_kernel<float, Gradient>, shape, a);
+    else launch(stream, delta_kernel<bfloat16, Gradient>, shape, a);
+  });
+}
+
+void launch_fill(NativeStream stream, int64_t count, float value, float* to) {
+  if (all_aligned(to)) launch(stream, fill_kernel<4>, shape_for_pieces(count / 4), count, value, to);
+  else launch(stream, fill_kernel<1>, shape_for_pieces(count), count, value, to);
+}
+
+}  // namespace longspan::LS_CUDA
