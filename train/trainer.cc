@@ -35,6 +35,7 @@ Trainer::Trainer(const RunSpec& spec, Communicator& world, const RankResources& 
   agree_on_configuration(rank_.context(), world, spec);
   expect_room_for_parameters(decoder_.parameters().num_elements(), kTrainingBytesPerParameter, resources.memory_bytes);
   expect_room_for_batch(spec, resources.memory_bytes, resources.cpu_level);
+  data_.refuse_repetition(spec.data);
   const int num_blocks = static_cast<int>(decoder_.stage().size());
   program_ = single_stage_program(loader_.num_microbatches(), num_blocks);
   verify(program_, loader_.num_microbatches(), num_blocks);
