@@ -7,12 +7,14 @@
 #include "tests/core/expect_error.h"
 #include "tests/support/emulated_attention.h"
 #include "tests/support/folder.h"
+#include "tests/train/small_run.h"
 #include "train/train.h"
 
 namespace longspan {
 namespace {
 
 using test::expect_error;
+using test::small_run;
 
 TEST(MemoryNeed, ParametersThatFitPass) {
   EXPECT_NO_THROW(expect_room_for_parameters(1000, kTrainingBytesPerParameter, 16000));
@@ -21,23 +23,6 @@ TEST(MemoryNeed, ParametersThatFitPass) {
                [] { expect_room_for_parameters(1001, kTrainingBytesPerParameter, 16000); });
   expect_error(ErrorKind::kResource, {"at least 18446744073.7 GB", "which has 9.0 GB"},
                [] { expect_room_for_parameters(int64_t{1} << 60, kTrainingBytesPerParameter, 9'000'000'000); });
-}
-
-// The model and the mesh of a run, small enough for a test.
-RunSpec small_run(int64_t sequence_length, int context) {
-  RunSpec spec;
-  spec.model.hidden_size = 32;
-  spec.model.num_layers = 3;
-  spec.model.num_heads = 4;
-  spec.model.num_kv_heads = 2;
-  spec.model.head_dim = 8;
-  spec.model.mlp_size = 64;
-  spec.data.sequence_length = sequence_length;
-  spec.loss_tile_tokens = 64;
-  spec.mesh.context = context;
-  spec.num_steps = 1;
-  spec.tensorboard = RunSpec::TensorBoard::kOff;
-  return spec;
 }
 
 // Trains, and compares what the run says it took on the rank that took most. `kernels`: instead of those of the level.
