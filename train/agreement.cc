@@ -1,5 +1,9 @@
 #include "train/agreement.h"
 
+#include <cstring>
+#include <exception>
+#include <new>
+
 #include "train/formats/crc32c.h"
 
 namespace longspan {
@@ -17,6 +21,26 @@ Range range_over_ranks(const Context& context, Communicator& world, int64_t mine
   e[1] = mine;
   world.all_reduce(context.stream(), extremes, ReduceOp::kMax);
   return {-e[0], e[1]};
+}
+
+struct Failure {
+  std::exception_ptr exception;  // where it was raised
+  ErrorKind kind = ErrorKind::kInternal;
+  std::string message;
+};
+
+Failure failure_of(const std::function<void()>& body) {
+  Failure failure;
+  try {
+    body();
+  } catch (const Error& error) {
+    failure = {std::current_exception(), error.kind(), error.what()};
+  } catch (const std::bad_alloc& error) {
+    failure = {std::current_exception(), ErrorKind::kResource, error.what()};
+  } catch (const std::exception& error) {
+    failure = {std::current_exception(), ErrorKind::kInternal, error.what()};
+  }
+  return failure;
 }
 
 }  // namespace
@@ -39,6 +63,23 @@ void agree_on_data(const Context& context, Communicator& world, const Dataset& d
         "the ranks do not see the same files (fingerprints between {:x} and {:x}, {:x} on rank {}): {} must name the same "
         "files on every host",
         range.smallest, range.largest, mine, world.rank(), field);
+}
+
+void on_rank_zero(const Context& context, Communicator& world, const std::function<void()>& body) {
+  Failure failure;
+  if (world.rank() == 0) failure = failure_of(body);
+  const Tensor facts = context.zeros({3}, DType::kInt64, MemoryTag::kWorkspace);  // whether it failed, of which kind, message size
+  auto* f = facts.data<int64_t>();
+  f[0] = failure.exception != nullptr;
+  f[1] = static_cast<int64_t>(failure.kind);
+  f[2] = static_cast<int64_t>(failure.message.size());
+  world.broadcast(context.stream(), facts, 0);
+  if (f[0] == 0) return;
+  const Tensor text = context.zeros({f[2] / 8 + 1}, DType::kInt64, MemoryTag::kWorkspace);
+  std::memcpy(text.raw(), failure.message.data(), failure.message.size());
+  world.broadcast(context.stream(), text, 0);
+  if (failure.exception) std::rethrow_exception(failure.exception);
+  throw Error(static_cast<ErrorKind>(f[1]), {reinterpret_cast<const char*>(text.raw()), static_cast<size_t>(f[2])});
 }
 
 void refuse_not_finite(const RunSpec& spec, const StepReport& report) {

@@ -31,10 +31,11 @@ Trainer::Trainer(const RunSpec& spec, Communicator& world, const RankResources& 
       loader_(spec, data_, mesh_),
       reducer_(mesh_.replicas(), decoder_.parameters()) {
   if (spec.evaluation.data) evaluator_ = std::make_unique<Evaluator>(rank_.context(), spec, mesh_);
-  check_weights(spec, world, decoder_.parameters());
+  check_weights(rank_.context(), spec, world, decoder_.parameters());
   agree_on_configuration(rank_.context(), world, spec);
   expect_room_for_parameters(decoder_.parameters().num_elements(), kTrainingBytesPerParameter, resources.memory_bytes);
   expect_room_for_batch(spec, resources.memory_bytes, resources.cpu_level);
+  data_.refuse_repetition(spec.data);
   const int num_blocks = static_cast<int>(decoder_.stage().size());
   program_ = single_stage_program(loader_.num_microbatches(), num_blocks);
   verify(program_, loader_.num_microbatches(), num_blocks);
@@ -51,14 +52,15 @@ void Trainer::note(const std::string& text) {
 }
 
 void Trainer::resume() {
-  if (world_.rank() == 0 && spec_.checkpoint.resume == CheckpointSpec::Resume::kStep) {
+  on_rank_zero(rank_.context(), world_, [&] {
+    if (spec_.checkpoint.resume != CheckpointSpec::Resume::kStep) return;
     const auto folders = list_checkpoints(spec_.output_directory);
     if (!folders.empty() && folders.front().step > spec_.checkpoint.resume_step) {
       // Started again, as after a requeue, the run would go back to that step each time.
       raise(ErrorKind::kCheckpoint, "checkpoint.resume: {} is not the newest: move {} away to go back to it, or use LATEST",
             spec_.checkpoint.resume_step, folders.front().path);
     }
-  }
+  });
   auto tensors = checkpoint_tensors(decoder_.parameters(), optimizer_.get());
   const auto facts = load_newest(rank_.context(), spec_, world_, tensors, observer_);
   if (!facts) {

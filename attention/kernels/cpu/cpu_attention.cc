@@ -179,6 +179,11 @@ void add_cpu_attention(KernelSet& kernels, CpuLevel level) {
   kernels.add<BlockAttention>(attention);
 }
 
+int64_t cpu_attention_workspace_bytes(DType dtype, CpuLevel level, const AttentionBlockShape& shape) {
+  const bool in_tiles = level == CpuLevel::kAmx && dtype == DType::kBFloat16;
+  return in_tiles ? tile_backward_bytes({}, shape) : 0;
+}
+
 void add_cpu_attention(KernelSet& kernels) { add_cpu_attention(kernels, detect_cpu_level()); }
 
 }  // namespace longspan
