@@ -90,8 +90,8 @@ inline bool all_see(const KeyIntervals::Tile& tile, int64_t begin, int64_t end) 
   return begin >= tile.all_begin && end <= tile.all_end;
 }
 
-// At an edge, where the halves of the lanes see `seen`: calls whole(part) for what some lane of either half sees, half(lane, part)
-// for what only the lanes of one half see, which begins at `lane`.
+// At an edge, where the halves of the lanes see `seen`: calls whole(part) for what some lane of either half sees,
+// half(lane, part) for what only the lanes of one half see, which begins at `lane`.
 template <class Whole, class Half>
 inline void for_edge_parts(const KeySpan (&seen)[2], const Whole& whole, const Half& half) {
   const KeySpan both = common(seen[0], seen[1]);

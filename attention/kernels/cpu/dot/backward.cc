@@ -207,7 +207,9 @@ HalvesOfGroups halves_of_groups(const KeySpan (&seen)[kHalves], Pair* p, Pair* d
 }
 
 // sums[dims][key][dim] += sum over the queries of a group of tiles of a[key][query] * b[query][dim].
-void add_over_queries(const Pair* a, const Pair* b, const HalvesOfGroups& all, int64_t head_dim, float* sums) {
+// Where there are no sums of a group of keys yet, they are assigned.
+void add_over_queries(const Pair* a, const Pair* b, const HalvesOfGroups& all, int64_t head_dim, const bool* have_sums,
+                      float* sums) {
   for (int64_t d = 0; d < head_dim; d += kChunk, b += kRowPairs * kChunk, sums += kSuperBlockKeys * kChunk) {
     for (int64_t group = 0; group < kBlockGroups; ++group) {
       const KeySpan halves = all.halves[group];
@@ -216,16 +218,17 @@ void add_over_queries(const Pair* a, const Pair* b, const HalvesOfGroups& all, i
       const Pair* from = b + halves.begin * kHalfPairs * kChunk;
       float* c = sums + group * kRowsAtOnce * kChunk;
       if (head_dim - d > kWidth) {
-        add_dots_to<2>(rows, from, kChunk, halves.size() * kHalfPairs, c, kChunk);
+        add_dots_to<2>(rows, from, kChunk, halves.size() * kHalfPairs, c, kChunk, !have_sums[group]);
       } else {
-        add_dots_to<1>(rows, from, kChunk, halves.size() * kHalfPairs, c, kChunk);
+        add_dots_to<1>(rows, from, kChunk, halves.size() * kHalfPairs, c, kChunk, !have_sums[group]);
       }
     }
   }
 }
 
 // Keys [block.begin, block.end) of the super-block that begins at `super`, against a group of tiles from tile t on.
-void group_of_tiles(const BackwardTask<bfloat16>& task, int64_t t, int64_t super, KeySpan block, const Scratch& scratch) {
+void group_of_tiles(const BackwardTask<bfloat16>& task, int64_t t, int64_t super, KeySpan block, const Scratch& scratch,
+                    bool* have_sums) {
   static_assert(kVectors == 2 && kHalfVectors == 1);
   const int64_t head_dim = task.head_dim, num = smaller(kGroupTiles, task.num_tiles - t);
   const int64_t first_row = block.begin - super, row = chunks_of(head_dim) * kWidth;
@@ -262,14 +265,16 @@ void group_of_tiles(const BackwardTask<bfloat16>& task, int64_t t, int64_t super
   if (!any) return;
   const HalvesOfGroups all = halves_of_groups(seen, scratch.p, scratch.ds);
   const int64_t pairs = t / kGroupTiles * scratch.pairs_size;
-  add_over_queries(scratch.p, scratch.gradient_pairs + pairs, all, head_dim, scratch.dv + first_row * kChunk);
-  add_over_queries(scratch.ds, scratch.query_pairs + pairs, all, head_dim, scratch.dk + first_row * kChunk);
+  add_over_queries(scratch.p, scratch.gradient_pairs + pairs, all, head_dim, have_sums, scratch.dv + first_row * kChunk);
+  add_over_queries(scratch.ds, scratch.query_pairs + pairs, all, head_dim, have_sums, scratch.dk + first_row * kChunk);
+  for (int64_t group = 0; group < kBlockGroups; ++group) have_sums[group] = have_sums[group] || !all.halves[group].empty();
 }
 
-// rows[r][d] += factor(r) * sums[..].
+// rows[r][d] += factor(r) * sums[..], where there are sums.
 template <class Factor>
-void flush(const float* sums, int64_t num_rows, int64_t head_dim, Factor factor_of, Rows<float> rows) {
+void flush(const float* sums, const bool* have_sums, int64_t num_rows, int64_t head_dim, Factor factor_of, Rows<float> rows) {
   for (int64_t r = 0; r < num_rows; ++r) {
+    if (!have_sums[r / kRowsAtOnce]) continue;
     float* to = rows.data + r * rows.stride;
     const float factor = factor_of(r);
     const auto from = [&](int64_t d) { return sums + (d / kChunk * kSuperBlockKeys + r) * kChunk + d % kChunk; };
@@ -308,15 +313,16 @@ void backward(const BackwardTask<bfloat16>& task) {
     pack_rows(from_row(task.k, super), n, head_dim, scratch.keys);
     pack_rows(from_row(task.v, super), n, head_dim, scratch.values);
     pack_row_pairs(from_row(task.k, super), n, head_dim, kSuperBlockKeys / 2, scratch.key_pairs);
-    std::memset(scratch.dk, 0, static_cast<size_t>(scratch.queries - reinterpret_cast<Pair*>(scratch.dk)) * sizeof(float));
+    bool have_sums[kSuperBlockKeys / kRowsAtOnce] = {};
     for (int64_t t = 0; t < task.num_tiles; t += kGroupTiles) {
       for (int64_t k0 = super; k0 < end; k0 += kBackwardKeys) {
-        group_of_tiles(task, t, super, {k0, smaller(k0 + kBackwardKeys, end)}, scratch);
+        group_of_tiles(task, t, super, {k0, smaller(k0 + kBackwardKeys, end)}, scratch,
+                       have_sums + (k0 - super) / kRowsAtOnce);
       }
     }
-    flush(scratch.dk, n, head_dim, [&](int64_t) { return task.scale; }, from_row(task.dk, super));
-    flush(scratch.dv, n, head_dim, [](int64_t key) { return 1.0f / kFactorOfKey[static_cast<size_t>(key % kBackwardKeys)]; },
-          from_row(task.dv, super));
+    flush(scratch.dk, have_sums, n, head_dim, [&](int64_t) { return task.scale; }, from_row(task.dk, super));
+    flush(scratch.dv, have_sums, n, head_dim,
+          [](int64_t key) { return 1.0f / kFactorOfKey[static_cast<size_t>(key % kBackwardKeys)]; }, from_row(task.dv, super));
     if (task.progress.call) task.progress.call(task.progress.argument);
   }
   for (int64_t t = 0; t < task.num_tiles; ++t) {

@@ -94,8 +94,8 @@ inline RowPairs pair_rows(BitsV even, BitsV odd) {
 inline BitsV pair_halves(BitsV rows) {
   typedef uint16_t HalfV __attribute__((vector_size(64)));
   const HalfV x = (HalfV)rows;
-  return (BitsV)__builtin_shufflevector(x, x, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23, 8, 24, 9, 25, 10, 26, 11, 27,
-                                        12, 28, 13, 29, 14, 30, 15, 31);
+  return (BitsV)__builtin_shufflevector(x, x, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23, 8, 24, 9, 25, 10, 26,
+                                        11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
 }
 
 // What is computed at once: groups of kRowsAtOnce keys, counted from the first of a block, against the lanes of some vectors,

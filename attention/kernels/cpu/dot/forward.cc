@@ -34,9 +34,13 @@ void scale_output(const TileState& state, int v, int64_t head_dim, FloatV factor
   }
 }
 
+// Of the lanes of vector v, those that see some key.
+IntV sees_some(const LaneBounds& bounds, int v) {
+  return load(bounds.begin + v * kWidth) < load(bounds.end + v * kWidth);
+}
+
 void set_fresh(TileState& state, int v) {
-  const IntV sees_some = load(state.bounds.begin + v * kWidth) < load(state.bounds.end + v * kWidth);
-  state.fresh[v] = any((state.m[v] == broadcast(kNothing)) & sees_some);
+  state.fresh[v] = any((state.m[v] == broadcast(kNothing)) & sees_some(state.bounds, v));
 }
 
 // LSE = m + log2(l), O = l times what was brought. m is whole: with it, p that are all alike lie close to a power of two, and
@@ -67,35 +71,56 @@ void open_tile(const ForwardTask<bfloat16>& task, int64_t first_query, TileState
   }
 }
 
+// ln(2^m l), computed in double precision.
+FloatV log_of_weight(FloatV m, FloatV l) {
+  typedef double Doubles __attribute__((vector_size(64)));
+  typedef float Half __attribute__((vector_size(32)));
+  constexpr double kLn2 = 0.693147180559945309;
+  FloatV log;
+  for (int half = 0; half < 2; ++half) {
+    Half its_m, its_l;
+    std::memcpy(&its_m, reinterpret_cast<const char*>(&m) + half * sizeof(Half), sizeof(Half));
+    std::memcpy(&its_l, reinterpret_cast<const char*>(&l) + half * sizeof(Half), sizeof(Half));
+    const auto x = (__m512d)__builtin_convertvector(its_l, Doubles);
+    const __m512d fraction = _mm512_maskz_getmant_pd(0xff, x, _MM_MANT_NORM_p75_1p5, _MM_MANT_SIGN_zero);
+    const Doubles exponent = (Doubles)_mm512_maskz_getexp_pd(0xff, x) - (Doubles)_mm512_maskz_getexp_pd(0xff, fraction);
+    // ln f = 2 artanh z, and z is within 1/5: what the series leaves out is below 1e-9 of it.
+    const Doubles z = ((Doubles)fraction - 1.0) / ((Doubles)fraction + 1.0), z2 = z * z;
+    Doubles series = z2 * (1.0 / 11) + 1.0 / 9;
+    series = series * z2 + 1.0 / 7;
+    series = series * z2 + 1.0 / 5;
+    series = series * z2 + 1.0 / 3;
+    series = series * z2 + 1.0;
+    const Doubles sum = (__builtin_convertvector(its_m, Doubles) + exponent) * kLn2 + 2.0 * z * series;
+    const Half rounded = __builtin_convertvector(sum, Half);
+    std::memcpy(reinterpret_cast<char*>(&log) + half * sizeof(Half), &rounded, sizeof(Half));
+  }
+  return log;
+}
+
 // A query that saw no key of this block gets back the O it brought, bit for bit, and its LSE is left alone.
 void close_tile(const ForwardTask<bfloat16>& task, int64_t first_query, const TileState& state) {
   const int64_t n = smaller(kLanes, task.visible.num_queries - first_query);
-  alignas(64) float m[kLanes], l[kLanes], inverse[kLanes];
+  const size_t num_bytes = static_cast<size_t>(n) * sizeof(float);
+  alignas(64) float lse[kLanes] = {}, inverse[kLanes];
+  std::memcpy(lse, task.lse + first_query, num_bytes);
   for (int v = 0; v < kVectors; ++v) {
-    store(m + v * kWidth, state.m[v]);
-    store(l + v * kWidth, state.l[v]);
-    store(inverse + v * kWidth, 1.0f / state.rounded[v]);
+    const IntV saw = sees_some(state.bounds, v);
+    store(lse + v * kWidth, select(saw, log_of_weight(state.m[v], state.l[v]), load(lse + v * kWidth)));
+    store(inverse + v * kWidth, select(saw, 1.0f / state.rounded[v], broadcast(1.0f)));
   }
-  for (int64_t i = 0; i < n; ++i) {
-    const int64_t query = first_query + i;
-    if (task.visible.begin[query] < task.visible.end[query]) {
-      const double base2 = static_cast<double>(m[i]) + __builtin_log2(static_cast<double>(l[i]));
-      task.lse[query] = static_cast<float>(base2 * 0.693147180559945309);
-    } else {
-      inverse[i] = 1.0f;
-    }
-  }
+  std::memcpy(task.lse + first_query, lse, num_bytes);
   transpose_out<Sum::kAssign>(state.output, n, task.head_dim, inverse, from_row(task.output, first_query));
 }
 
 // A tile and a block of keys.
 struct Meeting {
   int64_t head_dim;
-  FloatV to_base2;    // of scores
-  const Pair* keys;   // pack_rows
-  const Pair* values; // pack_row_pairs
-  int64_t first_key;  // of the block
-  Pair* p;            // [pair of keys][kLanes]
+  FloatV to_base2;     // of scores
+  const Pair* keys;    // pack_rows
+  const Pair* values;  // pack_row_pairs
+  int64_t first_key;   // of the block
+  Pair* p;             // [pair of keys][kLanes]
 };
 
 template <int kNum>
@@ -113,8 +138,8 @@ inline __attribute__((always_inline)) void score(const Meeting& x, int64_t group
 
 // The largest of vector v's scores that are seen, base 2; at least `least`.
 template <int kNum>
-inline __attribute__((always_inline)) FloatV largest_seen(const Meeting& x, int64_t key, const Scores<kNum>& s, int first, int v,
-                                                          FloatV least, const LaneBounds& bounds) {
+inline __attribute__((always_inline)) FloatV largest_seen(const Meeting& x, int64_t key, const Scores<kNum>& s, int first,
+                                                          int v, FloatV least, const LaneBounds& bounds) {
   for (int r = 0; r < kRowsAtOnce; ++r) {
     const FloatV seen = select(sees(bounds, first + v, key + r), s[r][v] * x.to_base2, broadcast(-kInfinity));
     least = maximum(least, seen);
@@ -244,7 +269,8 @@ void attend_lanes(const Meeting& x, Part part, TileState& state) {
 
 void attend(const Meeting& x, KeySpan block, TileState& state) {
   static_assert(kVectors == 2 && kHalfVectors == 1);
-  const KeySpan seen[] = {groups_of(common(block, state.bounds.any[0]), block.begin), groups_of(common(block, state.bounds.any[1]), block.begin)};
+  const KeySpan seen[] = {groups_of(common(block, state.bounds.any[0]), block.begin),
+                          groups_of(common(block, state.bounds.any[1]), block.begin)};
   for_edge_parts(
       seen, [&](KeySpan groups) { attend_lanes<kVectors>(x, {groups, 0}, state); },
       [&](int64_t lane, KeySpan groups) {
