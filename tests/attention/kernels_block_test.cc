@@ -64,6 +64,25 @@ TEST_P(KernelsTest, RandomProblems) {
   }
 }
 
+// Kernels compute sixteen queries for themselves where others beside them see other keys, and sum over queries past those that
+// see nothing; the first 64 queries leave their numbers where those of the next ones come.
+TEST_P(KernelsTest, NeighboursThatSeeOtherKeys) {
+  const Context reference = test::make_context(DType::kFloat64);
+  const Problem p = {.num_queries = 256, .num_keys = 200, .num_heads = 1, .num_kv_heads = 1, .head_dim = 40};
+  std::vector<IndexInterval> intervals(64, {0, 200});
+  const auto sixteen = [&](IndexInterval seen) { intervals.insert(intervals.end(), 16, seen); };
+  for (const IndexInterval seen : {IndexInterval{0, 61}, {70, 131}, {3, 64}, {0, 0}}) sixteen(seen);
+  for (const IndexInterval seen : {IndexInterval{130, 200}, {0, 0}, {0, 0}, {131, 195}}) sixteen(seen);
+  for (const IndexInterval seen : {IndexInterval{0, 0}, {9, 190}, {100, 101}, {0, 200}}) sixteen(seen);
+  for (const DType dtype : kDTypes) {
+    const test::Inputs t = test::make_inputs(context(dtype), p, dtype, 4);
+    const test::Result want = attend(reference, test::as_double(reference, t), intervals, {0, p.num_keys});
+    for (const std::vector<int64_t>& cuts : {std::vector<int64_t>{0, 200}, {0, 66, 200}}) {
+      test::expect_near(attend(context(dtype), t, intervals, cuts), want, 3e-6, GetParam().rounding(dtype));
+    }
+  }
+}
+
 // The kernel may lag behind the maximum, and must rescale before that shows; a state from an earlier shard may be anywhere.
 TEST_P(KernelsTest, LogitsThatGrowFallOrStandOut) {
   const Context reference = test::make_context(DType::kFloat64);
