@@ -130,7 +130,7 @@ void Trainer::compute_gradients(int64_t step) {
   decoder_.microbatches() = loader_.load(context, step);
   {
     const TraceRange range(context.tracer(), TimeCategory::kCompute, "zero gradients");
-    decoder_.parameters().zero_gradients();
+    decoder_.parameters().zero_gradients(context);
   }
   execute(context, program_, decoder_.stage(), [&] { reducer_.reduce(context); });
   observer_.on_gradients(step, decoder_.parameters());
