@@ -1,8 +1,9 @@
 #include "train/agreement.h"
 
 #include <cstring>
-#include <exception>
+#include <filesystem>
 #include <new>
+#include <optional>
 
 #include "train/formats/crc32c.h"
 
@@ -23,24 +24,20 @@ Range range_over_ranks(const Context& context, Communicator& world, int64_t mine
   return {-e[0], e[1]};
 }
 
-struct Failure {
-  std::exception_ptr exception;  // where it was raised
-  ErrorKind kind = ErrorKind::kInternal;
-  std::string message;
-};
-
-Failure failure_of(const std::function<void()>& body) {
-  Failure failure;
+// What body raises, as an Error.
+std::optional<Error> failure_of(const std::function<void()>& body) {
   try {
     body();
   } catch (const Error& error) {
-    failure = {std::current_exception(), error.kind(), error.what()};
-  } catch (const std::bad_alloc& error) {
-    failure = {std::current_exception(), ErrorKind::kResource, error.what()};
+    return error;
+  } catch (const std::bad_alloc&) {
+    return Error(ErrorKind::kResource, "out of memory: use more ranks, a shorter sequence or smaller tiles");
+  } catch (const std::filesystem::filesystem_error& error) {
+    return Error(ErrorKind::kResource, error.what());
   } catch (const std::exception& error) {
-    failure = {std::current_exception(), ErrorKind::kInternal, error.what()};
+    return Error(ErrorKind::kInternal, error.what());
   }
-  return failure;
+  return std::nullopt;
 }
 
 }  // namespace
@@ -66,19 +63,21 @@ void agree_on_data(const Context& context, Communicator& world, const Dataset& d
 }
 
 void on_rank_zero(const Context& context, Communicator& world, const std::function<void()>& body) {
-  Failure failure;
+  std::optional<Error> failure;
   if (world.rank() == 0) failure = failure_of(body);
+  const std::string message = failure ? failure->what() : "";
   const Tensor facts = context.zeros({3}, DType::kInt64, MemoryTag::kWorkspace);  // whether it failed, of which kind, message size
   auto* f = facts.data<int64_t>();
-  f[0] = failure.exception != nullptr;
-  f[1] = static_cast<int64_t>(failure.kind);
-  f[2] = static_cast<int64_t>(failure.message.size());
+  if (failure) {
+    f[0] = 1;
+    f[1] = static_cast<int64_t>(failure->kind());
+    f[2] = static_cast<int64_t>(message.size());
+  }
   world.broadcast(context.stream(), facts, 0);
   if (f[0] == 0) return;
   const Tensor text = context.zeros({f[2] / 8 + 1}, DType::kInt64, MemoryTag::kWorkspace);
-  std::memcpy(text.raw(), failure.message.data(), failure.message.size());
+  std::memcpy(text.raw(), message.data(), message.size());
   world.broadcast(context.stream(), text, 0);
-  if (failure.exception) std::rethrow_exception(failure.exception);
   throw Error(static_cast<ErrorKind>(f[1]), {reinterpret_cast<const char*>(text.raw()), static_cast<size_t>(f[2])});
 }
 

@@ -100,7 +100,8 @@ double parameters_of(const ModelSpec& model) {
         num_parameters, gigabytes(bytes), gigabytes(as_double(available_bytes)));
 }
 
-// How many ranks with as much memory would hold the run, or which length these ranks hold.
+// How many ranks with as much memory would hold the run, or which length these ranks hold. The need grows with the length but for
+// what attention packs, which comes in windows; so a length somewhat longer may fit, too.
 std::string what_would_fit(const RunSpec& spec, int64_t available_bytes, CpuLevel level) {
   const auto fits_with = [&](int64_t length, int64_t context) {
     RunSpec other = spec;

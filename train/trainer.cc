@@ -30,16 +30,16 @@ Trainer::Trainer(const RunSpec& spec, Communicator& world, const RankResources& 
       decoder_(spec.model, mesh_.axis(Axis::kContext), spec.loss_tile_tokens),
       loader_(spec, data_, mesh_),
       reducer_(mesh_.replicas(), decoder_.parameters()) {
+  agree_on_configuration(rank_.context(), world, spec);  // first: what follows communicates as the configuration says
   if (spec.evaluation.data) evaluator_ = std::make_unique<Evaluator>(rank_.context(), spec, mesh_);
   check_weights(rank_.context(), spec, world, decoder_.parameters());
-  agree_on_configuration(rank_.context(), world, spec);
   expect_room_for_parameters(decoder_.parameters().num_elements(), kTrainingBytesPerParameter, resources.memory_bytes);
   expect_room_for_batch(spec, resources.memory_bytes, resources.cpu_level);
-  data_.refuse_repetition(spec.data);
   const int num_blocks = static_cast<int>(decoder_.stage().size());
   program_ = single_stage_program(loader_.num_microbatches(), num_blocks);
   verify(program_, loader_.num_microbatches(), num_blocks);
   agree_on_data(rank_.context(), world, data_, "data.files");
+  data_.refuse_repetition(spec.data);
   if (const int64_t skipped = data_.num_skipped_files() + data_.num_empty_files(); skipped > 0) {
     note(fmt::format("{} files in the data folders are empty or cannot be read; they are left out", skipped));
   }

@@ -30,6 +30,7 @@ Tensor Context::zeros(const Shape& shape, DType dtype, MemoryTag tag) const {
 
 void Context::clear(const Tensor& contiguous) const {
   constexpr int64_t kBytesPerThread = 65536;  // worth waking one for
+  check(contiguous.layout().is_contiguous(), "a tensor of shape {} is not contiguous", contiguous.shape().to_string());
   auto* bytes = static_cast<uint8_t*>(contiguous.raw());
   parallel_for(*this, static_cast<int64_t>(contiguous.num_bytes()), kBytesPerThread, [&](int64_t begin, int64_t end) {
     std::memset(bytes + begin, 0, static_cast<size_t>(end - begin));  // all-zero bits are 0 in every dtype

@@ -61,6 +61,16 @@ struct LaneBounds {
     for (int half = 0; half < 2; ++half) set_half(half, static_cast<int32_t>(n));
   }
 
+  // As if there were no keys from `key` on.
+  void end_at(int64_t key) {
+    const auto last = static_cast<int32_t>(key);
+    for (int32_t& e : end) e = e < last ? e : last;
+    for (int half = 0; half < 2; ++half) {
+      any[half].end = smaller(any[half].end, key);
+      all[half].end = smaller(all[half].end, key);
+    }
+  }
+
  private:
   // In 32 bits and without branches, which compilers turn into vectors.
   void set_half(int half, int32_t num_lanes) {

@@ -307,7 +307,10 @@ void sum_rows(const cpu::ColumnSums<T>& s, Term term) {
     } else {
       for (; i + kWidth <= n; i += kWidth) store(sums + i, load(sums + i) + term(r, i, Ahead<Whole, 2>{{}, kAhead}));
     }
-    for (; i < n; ++i) sums[i] += term(r, i, Part{1})[0];
+    for (; i < n; i += kWidth) {
+      const int64_t count = smaller(kWidth, n - i);
+      store_part(sums + i, count, load_part(sums + i, count) + term(r, i, Part{count}));
+    }
   }
   if constexpr (sizeof(T) == sizeof(bfloat16)) {  // to their places in the row
     for (int64_t i = 0; i + 2 * kWidth <= n; i += 2 * kWidth) {
