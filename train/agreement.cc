@@ -1,5 +1,10 @@
 #include "train/agreement.h"
 
+#include <cstring>
+#include <filesystem>
+#include <new>
+#include <optional>
+
 #include "train/formats/crc32c.h"
 
 namespace longspan {
@@ -17,6 +22,22 @@ Range range_over_ranks(const Context& context, Communicator& world, int64_t mine
   e[1] = mine;
   world.all_reduce(context.stream(), extremes, ReduceOp::kMax);
   return {-e[0], e[1]};
+}
+
+// What body raises, as an Error.
+std::optional<Error> failure_of(const std::function<void()>& body) {
+  try {
+    body();
+  } catch (const Error& error) {
+    return error;
+  } catch (const std::bad_alloc&) {
+    return Error(ErrorKind::kResource, "out of memory: use more ranks, a shorter sequence or smaller tiles");
+  } catch (const std::filesystem::filesystem_error& error) {
+    return Error(ErrorKind::kResource, error.what());
+  } catch (const std::exception& error) {
+    return Error(ErrorKind::kInternal, error.what());
+  }
+  return std::nullopt;
 }
 
 }  // namespace
@@ -39,6 +60,25 @@ void agree_on_data(const Context& context, Communicator& world, const Dataset& d
         "the ranks do not see the same files (fingerprints between {:x} and {:x}, {:x} on rank {}): {} must name the same "
         "files on every host",
         range.smallest, range.largest, mine, world.rank(), field);
+}
+
+void on_rank_zero(const Context& context, Communicator& world, const std::function<void()>& body) {
+  std::optional<Error> failure;
+  if (world.rank() == 0) failure = failure_of(body);
+  const std::string message = failure ? failure->what() : "";
+  const Tensor facts = context.zeros({3}, DType::kInt64, MemoryTag::kWorkspace);  // whether it failed, of which kind, message size
+  auto* f = facts.data<int64_t>();
+  if (failure) {
+    f[0] = 1;
+    f[1] = static_cast<int64_t>(failure->kind());
+    f[2] = static_cast<int64_t>(message.size());
+  }
+  world.broadcast(context.stream(), facts, 0);
+  if (f[0] == 0) return;
+  const Tensor text = context.zeros({f[2] / 8 + 1}, DType::kInt64, MemoryTag::kWorkspace);
+  std::memcpy(text.raw(), message.data(), message.size());
+  world.broadcast(context.stream(), text, 0);
+  throw Error(static_cast<ErrorKind>(f[1]), {reinterpret_cast<const char*>(text.raw()), static_cast<size_t>(f[2])});
 }
 
 void refuse_not_finite(const RunSpec& spec, const StepReport& report) {

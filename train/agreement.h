@@ -1,6 +1,9 @@
 // Checks that all ranks were given the same: each reads the configuration and lists the data files itself, and a file that one
-// host lacks, or an old copy on a local disk, would make ranks compute different things without an error.
+// host lacks, or an old copy on a local disk, would make ranks compute different things without an error. And that they end alike
+// where rank 0 alone reads for all.
 #pragma once
+
+#include <functional>
 
 #include "core/runtime/context.h"
 #include "parallel/comm/communicator.h"
@@ -14,6 +17,10 @@ namespace longspan {
 void agree_on_configuration(const Context& context, Communicator& world, const RunSpec& spec);
 // `field` is where the data are named, for the message.
 void agree_on_data(const Context& context, Communicator& world, const Dataset& data, const char* field);
+
+// Collective: runs `body`, which must not communicate, on rank 0 alone. What it raises there every rank raises as an Error of
+// one kind in the same words, instead of waiting for a rank that is gone.
+void on_rank_zero(const Context& context, Communicator& world, const std::function<void()>& body);
 
 // Raises Error(kNumerical) about a step whose loss, or whose gradient norm on some rank, is not finite. Called by all ranks, or
 // those that are left alone would wait for the others.

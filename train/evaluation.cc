@@ -110,9 +110,8 @@ EvaluationResult evaluate(const RunSpec& spec, Communicator& world, const RankRe
   agree_on_configuration(rank.context(), world, spec);
   const Evaluator evaluator(rank.context(), spec, mesh);
   Decoder decoder(spec.model, mesh.axis(Axis::kContext), spec.loss_tile_tokens);
-  check_weights(spec, world, decoder.parameters());
-  world.barrier(rank.context().stream());  // so that one rank's error is not drowned by those of all
-  expect_room_for_parameters(decoder.parameters().num_elements(), kInferenceBytesPerParameter, resources.memory_bytes);
+  check_weights(rank.context(), spec, world, decoder.parameters());
+  expect_room_for_inference(spec, resources.memory_bytes, resources.cpu_level);
   decoder.parameters().materialize(rank.context(), ParameterSet::Purpose::kInference);
   const int64_t step = load_for_inference(rank.context(), spec, world, decoder.parameters(), observer);
   EvaluationResult result = evaluator.run(rank.context(), decoder);

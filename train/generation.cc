@@ -76,8 +76,8 @@ std::vector<int32_t> generate(const RunSpec& spec, const RankResources& resource
   Context& context = rank.context();
   const auto alone = make_self_communicator();
   Decoder decoder(spec.model, *alone, spec.loss_tile_tokens);
-  check_weights(spec, *alone, decoder.parameters());
-  expect_room_for_parameters(decoder.parameters().num_elements(), kInferenceBytesPerParameter, resources.memory_bytes);
+  check_weights(context, spec, *alone, decoder.parameters());
+  expect_room_for_inference(spec, resources.memory_bytes, resources.cpu_level);
   decoder.parameters().materialize(context, ParameterSet::Purpose::kInference);
   TrainObserver silent;
   load_for_inference(context, spec, *alone, decoder.parameters(), silent);

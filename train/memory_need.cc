@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <ranges>
 
-#include "attention/kernels/key_intervals.h"
+#include "attention/kernels/block_attention.h"
 #include "core/base/error.h"
 #include "core/kernels/backends.h"
 
@@ -55,6 +55,18 @@ double at_work_in_attention(const ModelSpec& model, const TokenBytes& b, double 
   return tokens * (3 * b.hidden + b.q + b.in_sums(b.q) + b.in_sums(b.kv) + b.sum * as_double(model.num_heads));
 }
 
+// What attention packs of this rank's queries and of a shard of keys, all of which the rank with the first queries sees.
+double packed_in_attention(const RunSpec& spec, CpuLevel level, double tokens) {
+  constexpr double kBeyondEveryWindow = 1 << 20;
+  const auto queries = static_cast<int64_t>(std::clamp(tokens, 1.0, kBeyondEveryWindow));
+  return as_double(cpu_attention_workspace_bytes(spec.compute_dtype, level,
+                                                 {.num_queries = queries,
+                                                  .num_keys = queries,
+                                                  .num_heads = spec.model.num_heads,
+                                                  .num_kv_heads = spec.model.num_kv_heads,
+                                                  .head_dim = spec.model.head_dim}));
+}
+
 // Received keys and values, of this hop and, from three ranks on, of the next; of their gradients what leaves and what
 // arrives (this hop's contribution is among the gradients of attention).
 double ring_buffers(int num_ranks, const TokenBytes& b, double tokens) {
@@ -80,7 +92,16 @@ double parameters_of(const ModelSpec& model) {
   return matrices_of(model) + as_double(model.num_layers) * block + hidden + table;
 }
 
-// How many ranks with as much memory would hold the run, or which length these ranks hold.
+[[noreturn]] void refuse_parameters(double num_parameters, double bytes, int64_t available_bytes) {
+  raise(ErrorKind::kResource,
+        "the {:.0f} parameters of the model need at least {:.1f} GB of memory on each rank, which has {:.1f} GB: lower "
+        "model.num_layers, model.hidden_size, model.mlp_size or model.vocabulary_size, or start fewer ranks on each "
+        "host",
+        num_parameters, gigabytes(bytes), gigabytes(as_double(available_bytes)));
+}
+
+// How many ranks with as much memory would hold the run, or which length these ranks hold. The need grows with the length but for
+// what attention packs, which comes in windows; so a length somewhat longer may fit, too.
 std::string what_would_fit(const RunSpec& spec, int64_t available_bytes, CpuLevel level) {
   const auto fits_with = [&](int64_t length, int64_t context) {
     RunSpec other = spec;
@@ -119,7 +140,7 @@ TrainingNeed training_need(const RunSpec& spec, CpuLevel level) {
   if (cpu_packs(spec.compute_dtype, level)) need.weights += 2 * b.compute * matrices_of(spec.model);
   need.kept = tokens * as_double(spec.model.num_layers) * stash_of_block(spec.model, b);
   const double loss = at_work_in_loss(spec, b, tokens), mlp = at_work_in_mlp(b, tokens);
-  const double attention = at_work_in_attention(spec.model, b, tokens);
+  const double attention = at_work_in_attention(spec.model, b, tokens) + packed_in_attention(spec, level, tokens);
   const double ring = ring_buffers(spec.mesh.context, b, tokens);
   need.at_work = std::max({loss, mlp, attention});
   if (attention + ring >= need.at_work) {
@@ -134,12 +155,19 @@ TrainingNeed training_need(const RunSpec& spec, CpuLevel level) {
 
 void expect_room_for_parameters(int64_t num_parameters, int64_t bytes_per_parameter, int64_t available_bytes) {
   const double bytes = as_double(num_parameters) * as_double(bytes_per_parameter);
-  if (fits(bytes, available_bytes)) return;
-  raise(ErrorKind::kResource,
-        "the {} parameters of the model need at least {:.1f} GB of memory on each rank, which has {:.1f} GB: lower "
-        "model.num_layers, model.hidden_size, model.mlp_size or model.vocabulary_size, or start fewer ranks on each "
-        "host",
-        num_parameters, gigabytes(bytes), gigabytes(as_double(available_bytes)));
+  if (!fits(bytes, available_bytes)) refuse_parameters(as_double(num_parameters), bytes, available_bytes);
+}
+
+double inference_weight_bytes(const RunSpec& spec, CpuLevel level) {
+  const TokenBytes b(spec);
+  const double value = b.sum == b.compute ? 0 : b.compute;  // else it is the master
+  const double packed = cpu_packs(spec.compute_dtype, level) ? b.compute * matrices_of(spec.model) : 0;
+  return parameters_of(spec.model) * (b.sum + value) + packed;
+}
+
+void expect_room_for_inference(const RunSpec& spec, int64_t available_bytes, CpuLevel level) {
+  const double bytes = inference_weight_bytes(spec, level);
+  if (!fits(bytes, available_bytes)) refuse_parameters(parameters_of(spec.model), bytes, available_bytes);
 }
 
 void expect_room_for_batch(const RunSpec& spec, int64_t available_bytes, CpuLevel level) {

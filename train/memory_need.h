@@ -2,8 +2,8 @@
 // without a word.
 //
 // Counted is only what is certain: parameters with what belongs to each, and of a training step what one rank holds at
-// the moments that need most. Workspace of kernels, buffers of messages and the process itself come on top, so a run
-// that passes may still run out of memory.
+// the moments that need most, with what attention packs. Other workspace of kernels, buffers of messages and the process itself
+// come on top, so a run that passes may still run out of memory.
 #pragma once
 
 #include <cstdint>
@@ -13,8 +13,8 @@
 
 namespace longspan {
 
-// Bytes for each parameter: its value and, in training, its gradient and two moments.
-constexpr int64_t kTrainingBytesPerParameter = 16, kInferenceBytesPerParameter = 4;
+// Bytes for each parameter in training: its value, its gradient and two moments.
+constexpr int64_t kTrainingBytesPerParameter = 16;
 
 // What a training step holds at its peak on one rank, in bytes; doubles, since sizes come from a user and may multiply
 // to more than 64 bits hold.
@@ -28,10 +28,14 @@ struct TrainingNeed {
 };
 TrainingNeed training_need(const RunSpec& spec, CpuLevel level = detect_cpu_level());
 
-// Both raise Error(kResource), naming the fields, what is needed and what there is; `available_bytes` is for one rank,
+// Of what only computes: masters, values, and what products of the level read packed.
+double inference_weight_bytes(const RunSpec& spec, CpuLevel level = detect_cpu_level());
+
+// These raise Error(kResource), naming the fields, what is needed and what there is; `available_bytes` is for one rank,
 // 0 where it is not known.
 void expect_room_for_parameters(int64_t num_parameters, int64_t bytes_per_parameter, int64_t available_bytes);
-// The second also says which length, or how many ranks, would fit.
+void expect_room_for_inference(const RunSpec& spec, int64_t available_bytes, CpuLevel level = detect_cpu_level());
+// This one also says which length, or how many ranks, would fit.
 void expect_room_for_batch(const RunSpec& spec, int64_t available_bytes, CpuLevel level = detect_cpu_level());
 
 }  // namespace longspan

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "train/agreement.h"
 #include "train/formats/huggingface.h"
 #include "train/formats/safetensors.h"
 
@@ -79,16 +80,15 @@ std::optional<CheckpointFacts> load_newest(Context& context, const RunSpec& spec
   std::optional<CheckpointFacts> facts;
   const Tensor numbers = context.zeros({5}, DType::kInt64, MemoryTag::kWorkspace);
   auto* n = numbers.data<int64_t>();
-  if (world.rank() == 0) {
+  on_rank_zero(context, world, [&] {
     facts = load(spec, tensors, observer);
-    if (facts) {
-      n[0] = 1;
-      n[1] = facts->step;
-      n[2] = facts->next_sequence;
-      n[3] = facts->data_fingerprint;
-      n[4] = static_cast<int64_t>(facts->seed);
-    }
-  }
+    if (!facts) return;
+    n[0] = 1;
+    n[1] = facts->step;
+    n[2] = facts->next_sequence;
+    n[3] = facts->data_fingerprint;
+    n[4] = static_cast<int64_t>(facts->seed);
+  });
   world.broadcast(context.stream(), numbers, 0);
   if (n[0] == 0) return std::nullopt;
   broadcast(context, world, tensors);
@@ -102,11 +102,13 @@ std::optional<CheckpointFacts> load_newest(Context& context, const RunSpec& spec
   return facts;
 }
 
-void check_weights(const RunSpec& spec, const Communicator& world, const ParameterSet& parameters) {
-  if (world.rank() != 0 || spec.model_folder.empty() || !list_checkpoints(spec.output_directory).empty()) return;
-  const HuggingFaceWeights weights(spec.model_folder);
-  for (const auto& p : parameters.all()) weights.expect(p->name, p->shape);
-  refuse_unused(weights, parameters, spec);
+void check_weights(const Context& context, const RunSpec& spec, Communicator& world, const ParameterSet& parameters) {
+  on_rank_zero(context, world, [&] {
+    if (spec.model_folder.empty() || !list_checkpoints(spec.output_directory).empty()) return;
+    const HuggingFaceWeights weights(spec.model_folder);
+    for (const auto& p : parameters.all()) weights.expect(p->name, p->shape);
+    refuse_unused(weights, parameters, spec);
+  });
 }
 
 void initialize_weights(Context& context, const RunSpec& spec, Communicator& world, ParameterSet& parameters) {
@@ -114,10 +116,10 @@ void initialize_weights(Context& context, const RunSpec& spec, Communicator& wor
     parameters.initialize(context, spec.seed, spec.model.initializer_range);
     return;
   }
-  if (world.rank() == 0) {
+  on_rank_zero(context, world, [&] {
     const HuggingFaceWeights weights(spec.model_folder);
     for (const auto& p : parameters.all()) weights.read_into(p->name, p->master);
-  }
+  });
   broadcast(context, world, checkpoint_tensors(parameters, nullptr));
   parameters.refresh_values(context);
 }

@@ -1,5 +1,6 @@
 // Where a model's weights come from: a checkpoint, a Hugging Face folder, or the seed. Rank 0 of the world reads files; the
-// others receive, so that only one host needs to see them.
+// others receive, so that only one host needs to see them. All that takes a communicator is collective, and what fails on the
+// rank that reads is raised on every rank.
 #pragma once
 
 #include <optional>
@@ -20,8 +21,8 @@ std::optional<CheckpointFacts> load_newest(Context& context, const RunSpec& spec
                                            const std::vector<NamedTensor>& tensors, TrainObserver& observer);
 
 // Before the parameters are allocated: that spec.model_folder, where the run will begin with it, holds just these tensors in
-// these shapes. On the rank that reads.
-void check_weights(const RunSpec& spec, const Communicator& world, const ParameterSet& parameters);
+// these shapes.
+void check_weights(const Context& context, const RunSpec& spec, Communicator& world, const ParameterSet& parameters);
 
 // Fills the parameters from spec.model_folder if there is one, else from the seed.
 void initialize_weights(Context& context, const RunSpec& spec, Communicator& world, ParameterSet& parameters);

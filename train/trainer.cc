@@ -30,15 +30,16 @@ Trainer::Trainer(const RunSpec& spec, Communicator& world, const RankResources& 
       decoder_(spec.model, mesh_.axis(Axis::kContext), spec.loss_tile_tokens),
       loader_(spec, data_, mesh_),
       reducer_(mesh_.replicas(), decoder_.parameters()) {
+  agree_on_configuration(rank_.context(), world, spec);  // first: what follows communicates as the configuration says
   if (spec.evaluation.data) evaluator_ = std::make_unique<Evaluator>(rank_.context(), spec, mesh_);
-  check_weights(spec, world, decoder_.parameters());
-  agree_on_configuration(rank_.context(), world, spec);
+  check_weights(rank_.context(), spec, world, decoder_.parameters());
   expect_room_for_parameters(decoder_.parameters().num_elements(), kTrainingBytesPerParameter, resources.memory_bytes);
   expect_room_for_batch(spec, resources.memory_bytes, resources.cpu_level);
   const int num_blocks = static_cast<int>(decoder_.stage().size());
   program_ = single_stage_program(loader_.num_microbatches(), num_blocks);
   verify(program_, loader_.num_microbatches(), num_blocks);
   agree_on_data(rank_.context(), world, data_, "data.files");
+  data_.refuse_repetition(spec.data);
   if (const int64_t skipped = data_.num_skipped_files() + data_.num_empty_files(); skipped > 0) {
     note(fmt::format("{} files in the data folders are empty or cannot be read; they are left out", skipped));
   }
@@ -51,14 +52,15 @@ void Trainer::note(const std::string& text) {
 }
 
 void Trainer::resume() {
-  if (world_.rank() == 0 && spec_.checkpoint.resume == CheckpointSpec::Resume::kStep) {
+  on_rank_zero(rank_.context(), world_, [&] {
+    if (spec_.checkpoint.resume != CheckpointSpec::Resume::kStep) return;
     const auto folders = list_checkpoints(spec_.output_directory);
     if (!folders.empty() && folders.front().step > spec_.checkpoint.resume_step) {
       // Started again, as after a requeue, the run would go back to that step each time.
       raise(ErrorKind::kCheckpoint, "checkpoint.resume: {} is not the newest: move {} away to go back to it, or use LATEST",
             spec_.checkpoint.resume_step, folders.front().path);
     }
-  }
+  });
   auto tensors = checkpoint_tensors(decoder_.parameters(), optimizer_.get());
   const auto facts = load_newest(rank_.context(), spec_, world_, tensors, observer_);
   if (!facts) {
@@ -128,7 +130,7 @@ void Trainer::compute_gradients(int64_t step) {
   decoder_.microbatches() = loader_.load(context, step);
   {
     const TraceRange range(context.tracer(), TimeCategory::kCompute, "zero gradients");
-    decoder_.parameters().zero_gradients();
+    decoder_.parameters().zero_gradients(context);
   }
   execute(context, program_, decoder_.stage(), [&] { reducer_.reduce(context); });
   observer_.on_gradients(step, decoder_.parameters());

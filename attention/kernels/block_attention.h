@@ -38,6 +38,10 @@ struct AttentionGradient {
   Tensor dk, dv;   // [keys, num_kv_heads, head_dim], accumulator, accumulated
 };
 
+struct AttentionBlockShape {
+  int64_t num_queries, num_keys, num_heads, num_kv_heads, head_dim;
+};
+
 class BlockAttention {
  public:
   static constexpr const char* kName = "block attention";
@@ -66,5 +70,7 @@ void add_reference_attention(KernelSet& kernels);
 // float32 and bfloat16, tiled and vectorised; at the best level this machine runs, or at one of its others.
 void add_cpu_attention(KernelSet& kernels);
 void add_cpu_attention(KernelSet& kernels, CpuLevel level);
+// Bytes of workspace that grow with the tokens in a call of backward there, such as packed copies; what each thread has is less.
+int64_t cpu_attention_workspace_bytes(DType dtype, CpuLevel level, const AttentionBlockShape& shape);
 
 }  // namespace longspan

@@ -1,7 +1,5 @@
 #include "core/nn/parameter.h"
 
-#include <cstring>
-
 #include "core/base/random.h"
 #include "core/kernels/elementwise.h"
 #include "core/kernels/linear_algebra.h"
@@ -98,6 +96,6 @@ void ParameterSet::pack_values(const Context& context) {
   }
 }
 
-void ParameterSet::zero_gradients() { std::memset(gradients_.raw(), 0, gradients_.num_bytes()); }
+void ParameterSet::zero_gradients(const Context& context) { context.clear(gradients_); }
 
 }  // namespace longspan

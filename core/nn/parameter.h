@@ -40,7 +40,7 @@ class ParameterSet {
   void refresh_values(const Context& context);
   // Packs the values again. After values were written, as the optimizer does.
   void pack_values(const Context& context);
-  void zero_gradients();
+  void zero_gradients(const Context& context);
 
   const std::vector<std::unique_ptr<Parameter>>& all() const { return parameters_; }
   int64_t num_elements() const;

@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "core/runtime/parallel.h"
+
 namespace longspan {
 
 Context::Context(Options options) : options_(std::move(options)), stream_(Stream::make_inline()) {
@@ -22,8 +24,17 @@ Tensor Context::empty(const Shape& shape, DType dtype, MemoryTag tag) const {
 
 Tensor Context::zeros(const Shape& shape, DType dtype, MemoryTag tag) const {
   Tensor t = empty(shape, dtype, tag);
-  if (t.num_bytes() > 0) std::memset(t.raw(), 0, t.num_bytes());  // all-zero bits are 0 in every dtype
+  clear(t);
   return t;
+}
+
+void Context::clear(const Tensor& contiguous) const {
+  constexpr int64_t kBytesPerThread = 65536;  // worth waking one for
+  check(contiguous.layout().is_contiguous(), "a tensor of shape {} is not contiguous", contiguous.shape().to_string());
+  auto* bytes = static_cast<uint8_t*>(contiguous.raw());
+  parallel_for(*this, static_cast<int64_t>(contiguous.num_bytes()), kBytesPerThread, [&](int64_t begin, int64_t end) {
+    std::memset(bytes + begin, 0, static_cast<size_t>(end - begin));  // all-zero bits are 0 in every dtype
+  });
 }
 
 Context::ProgressGuard::ProgressGuard(Context& context, std::function<void()> hook)

@@ -43,6 +43,8 @@ class Context {
 
   Tensor empty(const Shape& shape, DType dtype, MemoryTag tag = MemoryTag::kActivations) const;  // not initialised
   Tensor zeros(const Shape& shape, DType dtype, MemoryTag tag = MemoryTag::kActivations) const;
+  // To zeros, on this context's threads; raises unless the tensor is contiguous.
+  void clear(const Tensor& contiguous) const;
 
   // An empty vector of the context's memory, for large tables.
   template <class T>

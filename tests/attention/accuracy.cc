@@ -17,6 +17,7 @@ namespace {
 // Numbers of any size rounded to bfloat16, whose 8 bits end at 2^-8 of them at most, are off by so much of themselves in the
 // root mean square.
 constexpr double kRoundingOfBFloat16 = 0.425 * 0x1p-8;
+constexpr double kMostOfBFloat16 = 1.5;
 // Where a log-sum-exp is above this, p may be off by this many of the roundings that are in its score: of the scaled query, of
 // products and sums, and of LSE, in forward and, with another order of sums, in backward.
 constexpr double kLargeScore = 30, kRoundingsOfScores = 4;
@@ -70,11 +71,6 @@ struct Figure {
   double value, allowed;
 };
 
-Figure bfloat16_figure(double error, double error_of_rounded_inputs, double spread) {
-  const double measure = std::max(error_of_rounded_inputs, kRoundingOfBFloat16 * spread);
-  return {error == 0 ? 0 : error / measure, 1.5};
-}
-
 Figure float_figure(double error, double size, double spread, double float_spread, double largest_score) {
   const double measure = std::max(size, spread);
   if (error == 0) return {0, 0};
@@ -83,6 +79,30 @@ Figure float_figure(double error, double size, double spread, double float_sprea
 }
 
 }  // namespace
+
+void AccuracyTable::Entry::enter(double one, const std::string& name) {
+  if (!where.empty() && one <= figure) return;
+  figure = one;
+  where = name;
+}
+
+void AccuracyTable::take_bfloat16(const AccuracyCase& one, const std::string& level, const std::string& part,
+                                  const Errors& e) {
+  Level& table = levels_[level];
+  const double of_terms = kRoundingOfBFloat16 * e.spread;
+  const bool cancels = one.cancels.contains(part), few = one.few_numbers.contains(part);
+  if (cancels) {
+    EXPECT_LT(e.of_rounded_inputs, of_terms) << "errors of inputs do not cancel in " << part << " of " << one.name;
+  } else if (few) {
+    Squares& together = table.together[part];
+    together.error += std::pow(e.error / of_terms, 2);
+    together.of_rounded_inputs += std::pow(e.of_rounded_inputs / of_terms, 2);
+  }
+  const double measure = cancels || few ? std::max(e.of_rounded_inputs, of_terms) : e.of_rounded_inputs;
+  const double figure = e.error == 0 ? 0 : e.error / measure;
+  EXPECT_LE(figure, kMostOfBFloat16) << level << " " << part << ", " << one.name << ": " << describe(one.problem);
+  if (!few) (cancels ? table.beside_terms : table.worst)[part].enter(figure, one.name);
+}
 
 void AccuracyTable::expect_accurate(const AccuracyCase& one, uint64_t seed) {
   const Problem& p = one.problem;
@@ -108,14 +128,12 @@ void AccuracyTable::expect_accurate(const AccuracyCase& one, uint64_t seed) {
         for_each_part(
             [&](const char* part, const auto& g, const auto& want, const auto& spread, const auto& float_spread,
                 const auto& r) {
-              const double error = root_mean_square(g, want);
-              const Figure figure = is_float ? float_figure(error, root_mean_square(want), root_mean_square(spread),
-                                                            root_mean_square(float_spread), largest_score)
-                                             : bfloat16_figure(error, root_mean_square(r, want), root_mean_square(spread));
-              EXPECT_LE(figure.value, figure.allowed)
-                  << level << " " << part << ", " << one.name << ": " << describe(p) << ", in " << cuts.size() - 1 << " pieces";
-              Entry& entry = worst_[level][part];
-              if (figure.value > entry.figure) entry = {figure.value, one.name};
+              const double error = root_mean_square(g, want), spread_size = root_mean_square(spread);
+              if (!is_float) return take_bfloat16(one, level, part, {error, root_mean_square(r, want), spread_size});
+              const Figure figure = float_figure(error, root_mean_square(want), spread_size, root_mean_square(float_spread),
+                                                 largest_score);
+              EXPECT_LE(figure.value, figure.allowed) << level << " " << part << ", " << one.name << ": " << describe(p);
+              levels_[level].worst[part].enter(figure.value, one.name);
             },
             got, exact.value, exact.spread, exact.float_spread, of_rounded);
       }
@@ -123,15 +141,27 @@ void AccuracyTable::expect_accurate(const AccuracyCase& one, uint64_t seed) {
   }
 }
 
-void AccuracyTable::print(const std::string& title) const {
+void AccuracyTable::conclude(const std::string& title) const {
   std::cout << title << "\n";
-  for (const auto& [level, parts] : worst_) {
-    std::cout << fmt::format("  {:22}", level);
+  const auto print = [](const std::string& what, const Entries& parts) {
+    if (parts.empty()) return;
+    std::cout << fmt::format("  {:40}", what);
     for (const char* part : {"O", "LSE", "dQ", "dK", "dV"}) {
-      const Entry& e = parts.at(part);
-      std::cout << fmt::format(" {} {:.3g} ({})", part, e.figure, e.where);
+      const auto e = parts.find(part);
+      if (e != parts.end()) std::cout << fmt::format(" {} {:.3g} ({})", part, e->second.figure, e->second.where);
     }
     std::cout << "\n";
+  };
+  for (const auto& [level, table] : levels_) {
+    Entries together;
+    for (const auto& [part, squares] : table.together) {
+      const double figure = squares.error == 0 ? 0 : std::sqrt(squares.error / squares.of_rounded_inputs);
+      EXPECT_LE(figure, kMostOfBFloat16) << level << " " << part << ", " << title << " together";
+      together[part].enter(figure, "all");
+    }
+    print(level, table.worst);
+    print(level + ", together", together);
+    print(level + ", beside terms", table.beside_terms);
   }
 }
 

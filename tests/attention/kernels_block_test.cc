@@ -64,6 +64,49 @@ TEST_P(KernelsTest, RandomProblems) {
   }
 }
 
+// Kernels compute sixteen queries for themselves where others beside them see other keys, and sum over queries past those that
+// see nothing; the first 64 queries leave their numbers where those of the next ones come.
+TEST_P(KernelsTest, NeighboursThatSeeOtherKeys) {
+  const Context reference = test::make_context(DType::kFloat64);
+  const Problem p = {.num_queries = 256, .num_keys = 200, .num_heads = 1, .num_kv_heads = 1, .head_dim = 40};
+  std::vector<IndexInterval> intervals(64, {0, 200});
+  const auto sixteen = [&](IndexInterval seen) { intervals.insert(intervals.end(), 16, seen); };
+  for (const IndexInterval seen : {IndexInterval{0, 61}, {70, 131}, {3, 64}, {0, 0}}) sixteen(seen);
+  for (const IndexInterval seen : {IndexInterval{130, 200}, {0, 0}, {0, 0}, {131, 195}}) sixteen(seen);
+  for (const IndexInterval seen : {IndexInterval{0, 0}, {9, 190}, {100, 101}, {0, 200}}) sixteen(seen);
+  for (const DType dtype : kDTypes) {
+    const test::Inputs t = test::make_inputs(context(dtype), p, dtype, 4);
+    const test::Result want = attend(reference, test::as_double(reference, t), intervals, {0, p.num_keys});
+    for (const std::vector<int64_t>& cuts : {std::vector<int64_t>{0, 200}, {0, 66, 200}}) {
+      test::expect_near(attend(context(dtype), t, intervals, cuts), want, 3e-6, GetParam().rounding(dtype));
+    }
+  }
+}
+
+// Work ends in the middle of what is computed at once, for keys begin at none of its multiples; beyond are keys that others
+// take, and a score of 0, as of keys that are not there, would be infinitely likely beside these.
+TEST_P(KernelsTest, ScoresFarBelowZeroAtTheEndsOfPieces) {
+  const Context reference = test::make_context(DType::kFloat64);
+  const Problem p = {.num_queries = 2048, .num_keys = 2048, .num_heads = 1, .num_kv_heads = 1, .head_dim = 16};
+  for (const DType dtype : kDTypes) {
+    const test::Inputs t = test::make_inputs(context(dtype), p, dtype, 3);
+    for (int64_t i = 0; i < p.num_queries; ++i) set(t.q, i, 0, 0, 4);
+    for (int64_t j = 0; j < p.num_keys; ++j) set(t.k, j, 0, 0, -100);
+    const std::vector<IndexInterval> intervals(2048, {100, 2048});
+    test::Result want = attend(reference, test::as_double(reference, t), intervals, {0, 2048});
+    test::Result got = attend(context(dtype), t, intervals, {0, 2048});
+    for (size_t i = 0; i < want.dq.size(); i += 16) {
+      EXPECT_TRUE(std::isfinite(got.dq[i]));
+      got.dq[i] = want.dq[i] = 0;  // the sum of ds times -100: nothing but rounding
+    }
+    const test::Rounding rounding = GetParam().rounding(dtype);
+    EXPECT_LT(test::relative_error(got.output, want.output), 4e-5 + rounding.output);  // a score of 100 is rounded, too
+    EXPECT_LT(test::relative_error(got.dv, want.dv), 4e-5 + rounding.output);
+    EXPECT_LT(test::relative_error(got.dq, want.dq), 4e-5 + rounding.gradient);
+    EXPECT_LT(test::relative_error(got.dk, want.dk), 4e-5 + rounding.gradient);
+  }
+}
+
 // The kernel may lag behind the maximum, and must rescale before that shows; a state from an earlier shard may be anywhere.
 TEST_P(KernelsTest, LogitsThatGrowFallOrStandOut) {
   const Context reference = test::make_context(DType::kFloat64);

@@ -146,6 +146,41 @@ TEST_P(CpuKernels, SwigluOfTheLargestGates) {
   }
 }
 
+// Every gate there is in bfloat16, by factors of several sizes: as exact as rounding to it allows, but for a unit in the last
+// place.
+class BFloat16Kernels : public testing::TestWithParam<CpuLevel> {};
+
+TEST_P(BFloat16Kernels, SwigluOfEveryGate) {
+  constexpr DType dtype = DType::kBFloat16;
+  const Context c = make_cpu_context(dtype, GetParam(), 1);
+  constexpr int64_t kGates = 1 << 16;
+  const Shape shape = {1, kGates};
+  const Tensor gate = c.empty(shape, dtype), up = c.empty(shape, dtype), y = c.empty(shape, dtype), dgate = c.empty(shape, dtype),
+               dup = c.empty(shape, dtype);
+  for (const float factor : {1.0f, -1.3046875f, 0.0079345703125f, 1.9921875f}) {
+    for (int64_t i = 0; i < kGates; ++i) {
+      gate.data<bfloat16>()[i].bits = static_cast<uint16_t>(i);
+      up.data<bfloat16>()[i] = bfloat16(factor);
+    }
+    c.kernels<Activation>().swiglu_forward(c, gate, up, y);
+    c.kernels<Activation>().swiglu_backward(c, up, gate, up, dgate, dup);
+    for (int64_t i = 0; i < kGates; ++i) {
+      const double z = static_cast<float>(gate.data<bfloat16>()[i]);
+      if (!std::isfinite(z)) continue;  // with those of the largest gates
+      const double s = 1 / (1 + std::exp(-z)), f = factor;
+      const std::tuple<const char*, Tensor, double> results[] = {
+          {"y", y, f * z * s}, {"dgate", dgate, f * f * s * (1 + z * (1 - s))}, {"dup", dup, f * z * s}};
+      for (const auto& [name, tensor, want] : results) {
+        const double got = static_cast<float>(tensor.data<bfloat16>()[i]);
+        const double rounded = static_cast<float>(bfloat16(static_cast<float>(want)));
+        const double unit = std::ldexp(1.0, std::ilogb(std::max(std::abs(rounded), 1e-30)) - 7);
+        ASSERT_TRUE(std::isinf(rounded) ? got == rounded : std::abs(got - rounded) <= unit)
+            << name << " of gate " << z << " and factor " << f << ": " << got << ", not " << rounded;
+      }
+    }
+  }
+}
+
 // Ranks are threads that share one set of kernels, and with it the products that are kept by shape.
 TEST_P(CpuKernels, ServeSeveralRanks) {
   const auto [dtype, level] = GetParam();
@@ -174,6 +209,8 @@ INSTANTIATE_TEST_SUITE_P(All, CpuKernels,
                          testing::Combine(testing::Values(DType::kFloat32, DType::kBFloat16),
                                           testing::ValuesIn(supported_cpu_levels())),
                          parameter_name);
+INSTANTIATE_TEST_SUITE_P(All, BFloat16Kernels, testing::ValuesIn(supported_cpu_levels()),
+                         [](const auto& parameter) { return std::string(name(parameter.param)); });
 
 }  // namespace
 }  // namespace longspan::test

@@ -58,7 +58,7 @@ double run(Context& context, Decoder& decoder, const Share& share, const std::fu
     decoder.microbatches().push_back(make_microbatch(context, decoder.spec(), share.context, sequences));
     decoder.microbatches().back().gradient_scale = share.gradient_scale;
   }
-  decoder.parameters().zero_gradients();
+  decoder.parameters().zero_gradients(context);
   const int num_blocks = static_cast<int>(decoder.stage().size());
   const int num_microbatches = static_cast<int>(share.microbatches.size());
   execute(context, single_stage_program(num_microbatches, num_blocks), decoder.stage(), reduce);

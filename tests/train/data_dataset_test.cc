@@ -82,6 +82,24 @@ TEST(Dataset, SequencesAreCutsOfTheConcatenatedEpochs) {
   }
 }
 
+TEST(Dataset, TrainingNeedsTheTokensOfOneSequenceFromEverySource) {
+  const Folder folder, other;
+  write_documents(folder, {5, 1, 17, 9, 3, 3, 30});
+  write_documents(other, {300});
+  DataSpec spec = text_spec({folder.path()}, 69);
+  const auto check_length = [&] { open_dataset(spec, 5, 256, Order::kShuffled).refuse_repetition(spec); };
+  expect_error(kKind, {folder.path(), "68 tokens are there", "than the 69 of one sequence", "sequence_length to at most 68"},
+               check_length);
+  spec.sources = {{.files = {other.path()}}, {.files = {folder.path()}, .weight = 0.01}};
+  expect_error(kKind, {folder.path(), "to at most 68"}, check_length);
+  spec.sequence_length = 68;
+  EXPECT_NO_THROW(check_length());
+  spec.sources = {{.files = {folder.path()}}};
+  spec.holdout_every = 7;  // the last file
+  spec.part = DataPart::kTraining;
+  expect_error(kKind, {"38 tokens are left for training (holdout_every: 7)", "to at most 38"}, check_length);
+}
+
 TEST(SequenceOrder, IsOneToOneWithinEachGroup) {
   for (const int64_t size : {1, 2, 3, 4, 5, 16, 17, 63, 64, 65, 1000}) {
     const SequenceOrder order(size, 7, "name");

@@ -2,15 +2,19 @@
 
 #include <gtest/gtest.h>
 
+#include "core/kernels/backends.h"
 #include "parallel/comm/backends.h"
 #include "tests/core/expect_error.h"
+#include "tests/support/emulated_attention.h"
 #include "tests/support/folder.h"
+#include "tests/train/small_run.h"
 #include "train/train.h"
 
 namespace longspan {
 namespace {
 
 using test::expect_error;
+using test::small_run;
 
 TEST(MemoryNeed, ParametersThatFitPass) {
   EXPECT_NO_THROW(expect_room_for_parameters(1000, kTrainingBytesPerParameter, 16000));
@@ -21,25 +25,9 @@ TEST(MemoryNeed, ParametersThatFitPass) {
                [] { expect_room_for_parameters(int64_t{1} << 60, kTrainingBytesPerParameter, 9'000'000'000); });
 }
 
-// The model and the mesh of a run, small enough for a test.
-RunSpec small_run(int64_t sequence_length, int context) {
-  RunSpec spec;
-  spec.model.hidden_size = 32;
-  spec.model.num_layers = 3;
-  spec.model.num_heads = 4;
-  spec.model.num_kv_heads = 2;
-  spec.model.head_dim = 8;
-  spec.model.mlp_size = 64;
-  spec.data.sequence_length = sequence_length;
-  spec.loss_tile_tokens = 64;
-  spec.mesh.context = context;
-  spec.num_steps = 1;
-  spec.tensorboard = RunSpec::TensorBoard::kOff;
-  return spec;
-}
-
-// Trains, and compares what the run says it took on the rank that took most.
-void expect_close_to_measured(RunSpec spec, const char* what) {
+// Trains, and compares what the run says it took on the rank that took most. `kernels`: instead of those of the level.
+void expect_close_to_measured(RunSpec spec, const char* what, CpuLevel level = detect_cpu_level(),
+                              const std::shared_ptr<const KernelSet>& kernels = nullptr) {
   const test::Folder folder;
   spec.data.sources = {{.files = {folder.write("text", std::string(20000, 'x'))}}};
   struct Last final : TrainObserver {
@@ -48,9 +36,9 @@ void expect_close_to_measured(RunSpec spec, const char* what) {
   };
   run_in_process(spec.mesh.num_ranks(), [&](Communicator& world) {
     Last last;
-    train(spec, world, {.num_threads = 1}, last, [] { return false; });
+    train(spec, world, {.num_threads = 1, .kernels = kernels}, last, [] { return false; });
     if (world.rank() != 0) return;
-    const double bound = training_need(spec).total();
+    const double bound = training_need(spec, level).total();
     testing::Test::RecordProperty(fmt::format("bound_to_peak_{}_context_{}", what, spec.mesh.context),
                                   fmt::format("{:.3f}", bound / last.peak));
     EXPECT_LE(bound, last.peak) << what << ", context " << spec.mesh.context;
@@ -87,6 +75,61 @@ TEST(MemoryNeed, IsALowerBoundCloseToWhatAStepTakes) {
     heavy_head.loss_tile_tokens = 1024;
     heavy_head.compute_dtype = DType::kBFloat16;
     expect_close_to_measured(heavy_head, "head");
+  }
+}
+
+// On tiles, attention packs its inputs and keeps sums of its own: more than all else here.
+TEST(MemoryNeed, CountsWhatTilesPack) {
+  if (!test::has_emulated_bf16_tiles()) GTEST_SKIP() << "no tile unit can be emulated here";
+  auto rest = std::make_shared<KernelSet>("all but tiles"), kernels = std::make_shared<KernelSet>("emulated tiles");
+  add_cpu_attention(*rest, CpuLevel::kAvx512Bf16);
+  add_cpu_kernels(*kernels, CpuLevel::kAvx512Bf16);
+  const std::shared_ptr<const BlockAttention> plain(rest, &rest->get<BlockAttention>());
+  kernels->add<BlockAttention>(make_tile_attention(amx_emulated_bf16::tile_kernels(), plain));
+  for (const int context : {1, 2, 4}) {
+    RunSpec spec = small_run(2048, context);
+    spec.model.num_layers = 1;
+    spec.model.head_dim = 64;
+    spec.compute_dtype = DType::kBFloat16;
+    expect_close_to_measured(spec, "tiles", CpuLevel::kAmx, kernels);
+  }
+}
+
+// Weights, values in bfloat16 and what products read packed; all else of so small a run is activations.
+TEST(MemoryNeed, OfInferenceIsWhatWeightsTake) {
+  for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+    for (const auto tie : {ModelSpec::Tie::kNo, ModelSpec::Tie::kYes}) {
+      const test::Folder folder;
+      RunSpec spec = small_run(64, 1);
+      spec.model.hidden_size = 128;
+      spec.model.head_dim = 32;
+      spec.model.mlp_size = 256;
+      spec.model.qk_norm = ModelSpec::QkNorm::kYes;
+      spec.model.tie_embeddings = tie;
+      spec.compute_dtype = dtype;
+      spec.output_directory = folder / "run";
+      spec.data.sources = {{.files = {folder.write("text", std::string(200, 'x'))}}};
+      spec.evaluation.data = spec.data;
+      spec.generation.prompt = "x";
+      spec.generation.max_tokens = 2;
+      const auto alone = make_self_communicator();
+      TrainObserver silent;
+      train(spec, *alone, {}, silent, [] { return false; });
+      const double bound = inference_weight_bytes(spec);
+      const auto expect_close = [&](const char* what, const auto& body) {
+        const auto memory = std::make_shared<StatisticsResource>(std::make_shared<HostResource>());
+        body(RankResources{.memory = memory});
+        const auto weights = static_cast<double>(memory->statistics().peak_by_tag[static_cast<size_t>(MemoryTag::kWeights)]);
+        EXPECT_LE(bound, weights) << what;
+        EXPECT_GE(bound, 0.99 * weights) << what << ": parameters begin at whole cache lines";
+      };
+      expect_close("evaluate", [&](const RankResources& resources) { evaluate(spec, *alone, resources, silent); });
+      expect_close("generate", [&](const RankResources& resources) { generate(spec, resources, [](int32_t) {}); });
+      const auto least = static_cast<int64_t>(bound);
+      EXPECT_NO_THROW(expect_room_for_inference(spec, least + 1));
+      expect_error(ErrorKind::kResource, {"parameters of the model need at least"},
+                   [&] { expect_room_for_inference(spec, least - 1); });
+    }
   }
 }
 

@@ -9,32 +9,18 @@
 #include "tests/support/reference_context.h"
 #include "tests/support/sequences.h"
 #include "tests/support/tensors.h"
+#include "tests/train/small_run.h"
 #include "train/batch.h"
 #include "train/train.h"
 
 namespace longspan {
 namespace {
 
-RunSpec small_run(const std::string& text, int64_t sequence_length, int context) {
-  RunSpec spec;
-  spec.model.hidden_size = 32;
-  spec.model.num_layers = 3;
-  spec.model.num_heads = 4;
-  spec.model.num_kv_heads = 2;
-  spec.model.head_dim = 8;
-  spec.model.mlp_size = 64;
-  spec.data.sources = {{.files = {text}}};
-  spec.data.sequence_length = sequence_length;
-  spec.loss_tile_tokens = 64;
-  spec.mesh.context = context;
-  spec.num_steps = 2;
-  spec.tensorboard = RunSpec::TensorBoard::kOff;
-  return spec;
-}
-
 // Peak bytes of all that depends on the tokens, on the rank that holds most of it.
 size_t peak_activations(const std::string& text, int64_t sequence_length, int context) {
-  const RunSpec spec = small_run(text, sequence_length, context);
+  RunSpec spec = test::small_run(sequence_length, context);
+  spec.data.sources = {{.files = {text}}};
+  spec.num_steps = 2;
   size_t peak = 0;
   std::mutex mutex;
   run_in_process(context, [&](Communicator& world) {
@@ -72,7 +58,9 @@ TEST(ActivationMemory, GrowsLinearlyAndFallsWithTheRing) {
 // The tags of every step's report add up to its peak, on a run of two ranks; and each has its share.
 TEST(MemoryByTag, AddsUpToThePeak) {
   const test::Folder folder;
-  const RunSpec spec = small_run(folder.write("text", std::string(20000, 'x')), 512, 2);
+  RunSpec spec = test::small_run(512, 2);
+  spec.data.sources = {{.files = {folder.write("text", std::string(20000, 'x'))}}};
+  spec.num_steps = 2;
   struct Check final : TrainObserver {
     void on_step(const StepReport& r) override {
       int64_t sum = 0;

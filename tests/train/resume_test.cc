@@ -4,6 +4,7 @@
 #include "core/base/random.h"
 #include "parallel/comm/backends.h"
 #include "tests/support/folder.h"
+#include "train/agreement.h"
 #include "train/checkpoint.h"
 #include "train/train.h"
 
@@ -311,6 +312,76 @@ TEST(Resume, NoSoundCheckpointIsAnErrorThatNamesIt) {
   }
   spec.checkpoint.resume = CheckpointSpec::Resume::kNone;
   EXPECT_THROW(run(spec, 1, 1), Error) << "nothing is overwritten";
+}
+
+// What `body` raises on each of three ranks, of which none is left waiting for another.
+std::vector<std::string> raised_on_every_rank(ErrorKind kind, const std::function<void(Communicator&)>& body) {
+  std::vector<std::string> messages(3);
+  run_in_process(3, [&](Communicator& world) {
+    try {
+      body(world);
+    } catch (const Error& e) {
+      EXPECT_EQ(e.kind(), kind) << "rank " << world.rank() << ": " << e.what();
+      messages[static_cast<size_t>(world.rank())] = e.what();
+    }
+  });
+  return messages;
+}
+
+TEST(Resume, WhatFailsWhereFilesAreReadEndsEveryRankAlike) {
+  const test::Folder folder;
+  RunSpec spec = small_run(folder, "run");
+  spec.num_steps = 2;
+  spec.checkpoint.interval_steps = 1;
+  run(spec, 1, 1);
+  spec.mesh.context = 3;
+  const auto training = [&](Communicator& world) {
+    TrainObserver silent;
+    train(spec, world, {}, silent, [] { return false; });
+  };
+  const auto evaluation = [&](Communicator& world) {
+    TrainObserver silent;
+    evaluate(spec, world, {}, silent);
+  };
+  const auto expect_everywhere = [&](const char* what, const std::function<void(Communicator&)>& body) {
+    const auto messages = raised_on_every_rank(ErrorKind::kCheckpoint, body);
+    EXPECT_NE(messages[0].find(what), std::string::npos) << messages[0];
+    EXPECT_EQ(messages, std::vector<std::string>(3, messages[0]));
+  };
+  spec.checkpoint.resume = CheckpointSpec::Resume::kStep;
+  spec.checkpoint.resume_step = 1;
+  expect_everywhere("checkpoint.resume: 1 is not the newest", training);
+  spec.checkpoint.resume_step = 3;
+  expect_everywhere("has no checkpoint of step 3", training);
+  spec.checkpoint.resume = CheckpointSpec::Resume::kLatest;
+  for (const CheckpointFolder& c : list_checkpoints(spec.output_directory)) flip_a_byte(c.path + "/tensors_00000.bin");
+  expect_everywhere("none of the 2 checkpoints", training);
+  spec.evaluation.data = spec.data;
+  expect_everywhere("none of the 2 checkpoints", evaluation);
+  spec.output_directory = folder / "other";
+  spec.model_folder = folder / "no_model";
+  expect_everywhere("no_model", training);
+}
+
+TEST(Agreement, WhatRankZeroRaisesIsRaisedEverywhere) {
+  const Context context(Context::Options{});
+  const auto raised = [&](ErrorKind kind, const auto& exception) {
+    return raised_on_every_rank(kind, [&](Communicator& world) {
+      bool ran = false;
+      on_rank_zero(context, world, [&] { ran = true; });
+      EXPECT_EQ(ran, world.rank() == 0);
+      on_rank_zero(context, world, [&] { throw exception; });
+      ADD_FAILURE() << "went on";
+    });
+  };
+  const auto three = [](const std::string& message) { return std::vector<std::string>(3, message); };
+  EXPECT_EQ(raised(ErrorKind::kData, Error(ErrorKind::kData, "12345678")), three("12345678"));
+  EXPECT_EQ(raised(ErrorKind::kNumerical, Error(ErrorKind::kNumerical, "")), three(""));
+  EXPECT_EQ(raised(ErrorKind::kInternal, std::logic_error("a bug")), three("a bug"));
+  const auto out_of_memory = raised(ErrorKind::kResource, std::bad_alloc());
+  EXPECT_EQ(out_of_memory, three("out of memory: use more ranks, a shorter sequence or smaller tiles"));
+  const std::filesystem::filesystem_error full("full", std::make_error_code(std::errc::no_space_on_device));
+  EXPECT_EQ(raised(ErrorKind::kResource, full), three(full.what()));
 }
 
 TEST(Resume, AnotherModelIsRefusedWithWhatDiffers) {

@@ -134,6 +134,17 @@ void Dataset::make_streams(uint64_t seed) {
     streams_.emplace_back(std::move(lengths), 0, DocumentStream::Shuffle::kNo, seed, "data");
 }
 
+void Dataset::refuse_repetition(const DataSpec& spec) const {
+  for (size_t j = 0; j < streams_.size(); ++j) {
+    const int64_t tokens = streams_[j].num_tokens();
+    if (tokens >= sequence_length_) continue;
+    raise(ErrorKind::kData,
+          "of the data that starts with {}, {} tokens are {} (holdout_every: {}), fewer than the {} of one sequence, "
+          "which would only repeat them: add files, or set data.sequence_length to at most {}",
+          spec.sources[j].files[0], tokens, name_of(spec.part), spec.holdout_every, sequence_length_, tokens);
+  }
+}
+
 TokenSequence Dataset::sequence(int64_t number) const {
   check(number >= 0, "sequence {} was asked for", number);
   Blend::Choice choice{.source = 0, .number = number};

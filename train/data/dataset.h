@@ -51,6 +51,10 @@ class Dataset {
   // the vocabulary, naming the file, the token's place in it and the size of the vocabulary.
   TokenSequence sequence(int64_t number) const;
 
+  // Of kShuffled: raises where a source of this spec has fewer tokens than one sequence takes. Training on it would silently
+  // learn one short text by heart.
+  void refuse_repetition(const DataSpec& spec) const;
+
   int64_t num_sequences_per_epoch() const;  // total_tokens() / S, rounded up
   int64_t total_tokens() const;             // of one epoch, in this part of the data
   int64_t num_documents() const;

@@ -103,8 +103,34 @@ class CpuAttention final : public BlockAttention {
                        .head_dim = head_dim,
                        .scale = static_cast<float>(block.scale),
                        .scratch = scratch_of(scratch, thread),
-                       .progress = progress_of(context, thread)});
+                       .progress = progress_of(context, thread),
+                       .upcoming = upcoming_of<T>(block, strips, task + context.num_threads())});
     });
+  }
+
+  // The rows of a task; of many keys, the first. Of task + num_threads, since a thread takes about that one after `task`.
+  template <class T>
+  static Upcoming<T> upcoming_of(const AttentionBlock& block, const std::vector<ForwardStrip>& strips, int64_t task) {
+    constexpr int64_t kMostKeys = 256;  // beside those in use, what the second cache of a core holds
+    const int64_t num_heads = block.q.size(1), group = num_heads / block.k.size(1), head = task % num_heads;
+    const auto at = static_cast<size_t>(task / num_heads);
+    if (at >= strips.size()) return {};
+    const int64_t first_tile = strips[at].first_tile, first_query = first_tile * kLanes;
+    int64_t key_begin = block.visible->num_keys(), key_end = 0;
+    const auto num_tiles = static_cast<size_t>(strips[at].num_tiles);
+    for (const KeyIntervals::Tile& tile : block.visible->tiles().subspan(static_cast<size_t>(first_tile), num_tiles)) {
+      if (tile.any_begin == tile.any_end) continue;
+      key_begin = std::min<int64_t>(key_begin, tile.any_begin);
+      key_end = std::max<int64_t>(key_end, tile.any_end);
+    }
+    const auto from = [](Rows<const T> rows, int64_t row) {
+      return Rows<const T>{rows.data + row * rows.stride, rows.stride};
+    };
+    return {.q = from(head_of<const T>(block.q, head), first_query),
+            .k = from(head_of<const T>(block.k, head / group), key_begin),
+            .v = from(head_of<const T>(block.v, head / group), key_begin),
+            .num_queries = std::min(strips[at].num_tiles * kLanes, block.q.size(0) - first_query),
+            .num_keys = std::min(key_end - key_begin, kMostKeys)};
   }
 
   template <class Output, class T>
@@ -177,6 +203,11 @@ void add_cpu_attention(KernelSet& kernels, CpuLevel level) {
   if (level == CpuLevel::kAmx) attention = make_tile_attention(amx::tile_kernels(), attention);
 #endif
   kernels.add<BlockAttention>(attention);
+}
+
+int64_t cpu_attention_workspace_bytes(DType dtype, CpuLevel level, const AttentionBlockShape& shape) {
+  const bool in_tiles = level == CpuLevel::kAmx && dtype == DType::kBFloat16;
+  return in_tiles ? tile_backward_bytes({}, shape) : 0;
 }
 
 void add_cpu_attention(KernelSet& kernels) { add_cpu_attention(kernels, detect_cpu_level()); }

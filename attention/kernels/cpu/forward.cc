@@ -1,5 +1,6 @@
 // Forward of one head: online softmax over blocks of keys, resuming (O, LSE).
 #include "attention/kernels/cpu/level_kernels.h"
+#include "attention/kernels/cpu/row_fetch.h"
 #include "attention/kernels/cpu/tile_ops.h"
 
 namespace longspan::LS_CPU_LEVEL {
@@ -134,12 +135,12 @@ void add_values(Rows<const float> values, int64_t num_keys, int64_t head_dim, co
 }
 
 // `keys` of a block against kNumLanes lanes of a tile from `lane` on; masked where some of them do not see some of the keys.
-template <int64_t kNumLanes>
+template <int64_t kNumLanes, class Between>
 void attend_lanes(const KeyBlock& block, KeySpan keys, int64_t lane, bool masked, int64_t head_dim, float* scores,
-                  TileState& state) {
+                  TileState& state, const Between& between) {
   const auto first = static_cast<int>(lane / kWidth);
   product<Operand::kRowMajor, Sum::kAssign, kNumLanes>(from_row(block.keys, keys.begin - block.first), keys.size(),
-                                                       state.queries + lane, head_dim, scores + lane);
+                                                       state.queries + lane, head_dim, scores + lane, between);
   if (masked) {
     for_masked(state.bounds, keys, lane, kNumLanes, [&](int64_t j, int v) {
       float* s = scores + (j - keys.begin) * kLanes + v * kWidth;
@@ -151,14 +152,18 @@ void attend_lanes(const KeyBlock& block, KeySpan keys, int64_t lane, bool masked
 }
 
 template <class T>
-void attend(const ForwardTask<T>& task, int64_t tile, const KeyBlock& block, KeySpan keys, float* scores, TileState& state) {
+void attend(const ForwardTask<T>& task, int64_t tile, const KeyBlock& block, KeySpan keys, float* scores, TileState& state,
+            ForwardFetches<T>& fetches) {
+  const auto between = [&fetches] { fetches.some(); };
   if (all_see(task.visible.tiles[tile], keys.begin, keys.end)) {
-    return attend_lanes<kLanes>(block, keys, 0, false, task.head_dim, scores, state);
+    return attend_lanes<kLanes>(block, keys, 0, false, task.head_dim, scores, state, between);
   }
   for_edge_parts(
       state.bounds, keys,
-      [&](KeySpan part) { attend_lanes<kLanes>(block, part, 0, true, task.head_dim, scores, state); },
-      [&](int64_t lane, KeySpan part) { attend_lanes<kHalfLanes>(block, part, lane, true, task.head_dim, scores, state); });
+      [&](KeySpan part) { attend_lanes<kLanes>(block, part, 0, true, task.head_dim, scores, state, between); },
+      [&](int64_t lane, KeySpan part) {
+        attend_lanes<kHalfLanes>(block, part, lane, true, task.head_dim, scores, state, between);
+      });
 }
 
 }  // namespace
@@ -180,13 +185,14 @@ void forward(const ForwardTask<T>& task) {
     first_key = smaller(first_key, tiles[t].any_begin);
     last_key = larger(last_key, tiles[t].any_end);
   }
+  ForwardFetches<T> fetches(task);
   for (int64_t k0 = first_key; k0 < last_key; k0 += kBlockKeys) {
     const int64_t k1 = smaller(k0 + kBlockKeys, last_key);
     const Rows<const float> keys = as_float(from_row(task.k, k0), k1 - k0, head_dim, wide_keys);
     const Rows<const float> values = as_float(from_row(task.v, k0), k1 - k0, head_dim, wide_values);
     for (int64_t t = 0; t < task.num_tiles; ++t) {
       const KeySpan seen = common({k0, k1}, {tiles[t].any_begin, tiles[t].any_end});
-      if (!seen.empty()) attend(task, task.first_tile + t, {keys, values, k0}, seen, scores, states[t]);
+      if (!seen.empty()) attend(task, task.first_tile + t, {keys, values, k0}, seen, scores, states[t], fetches);
     }
     if (task.progress.call) task.progress.call(task.progress.argument);
   }

@@ -36,6 +36,13 @@ struct Progress {
   const void* argument = nullptr;
 };
 
+// What the thread is likely to do after a task, as rows that it may fetch into its cache meanwhile. No result depends on it.
+template <class T>
+struct Upcoming {
+  Rows<const T> q, k, v;  // from the first that is wanted on
+  int64_t num_queries = 0, num_keys = 0;
+};
+
 // Some tiles of one query head against all keys.
 template <class T>
 struct ForwardTask {
@@ -48,6 +55,7 @@ struct ForwardTask {
   float scale = 1;
   float* scratch = nullptr;  // aligned as vectors like it
   Progress progress;
+  Upcoming<T> upcoming;
 };
 constexpr int64_t vector_forward_scratch(int64_t head_dim) {
   return 2 * kForwardTiles * head_dim * kLanes + kBlockKeys * kLanes + 2 * kBlockKeys * head_dim;

@@ -58,11 +58,17 @@ inline __attribute__((always_inline)) void product_rows(const ProductOperands& x
   }
 }
 
+// What is called after some rows have been computed, where that is nothing.
+struct Nothing {
+  void operator()() const {}
+};
+
 // For any number of rows; of one vector twice as many at a time. Few rows at a time would wait for their own sums, so what is
 // assigned, not added to, is rather computed twice.
-template <int kVectors, Operand kOperand, Sum kSum>
-inline void product_columns(ProductOperands x, int64_t num_rows) {
-  const auto advance = [&x](int64_t rows) {
+template <int kVectors, Operand kOperand, Sum kSum, class Between = Nothing>
+inline void product_columns(ProductOperands x, int64_t num_rows, const Between& between = {}) {
+  const auto advance = [&](int64_t rows) {
+    between();
     x.a += rows * (kOperand == Operand::kRowMajor ? x.a_stride : 1);
     x.c += rows * x.c_stride;
   };
@@ -92,11 +98,12 @@ inline void product_columns(ProductOperands x, int64_t num_rows) {
 }
 
 // c[r][lanes] (+)= sum over k of a(r, k) * b[k][lanes] for kNumLanes lanes, where b and c are [..][kLanes].
-template <Operand kOperand, Sum kSum, int64_t kNumLanes = kLanes>
-inline void product(Rows<const float> a, int64_t num_rows, const float* b, int64_t n, float* c) {
+template <Operand kOperand, Sum kSum, int64_t kNumLanes = kLanes, class Between = Nothing>
+inline void product(Rows<const float> a, int64_t num_rows, const float* b, int64_t n, float* c,
+                    const Between& between = {}) {
   constexpr int kAtOnce = kNumLanes < 2 * kWidth ? 1 : 2;
   for (int64_t lane = 0; lane < kNumLanes; lane += kAtOnce * kWidth) {
-    product_columns<kAtOnce, kOperand, kSum>({a.data, a.stride, b + lane, kLanes, n, c + lane, kLanes}, num_rows);
+    product_columns<kAtOnce, kOperand, kSum>({a.data, a.stride, b + lane, kLanes, n, c + lane, kLanes}, num_rows, between);
   }
 }
 

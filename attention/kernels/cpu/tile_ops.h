@@ -61,6 +61,16 @@ struct LaneBounds {
     for (int half = 0; half < 2; ++half) set_half(half, static_cast<int32_t>(n));
   }
 
+  // As if there were no keys from `key` on.
+  void end_at(int64_t key) {
+    const auto last = static_cast<int32_t>(key);
+    for (int32_t& e : end) e = e < last ? e : last;
+    for (int half = 0; half < 2; ++half) {
+      any[half].end = smaller(any[half].end, key);
+      all[half].end = smaller(all[half].end, key);
+    }
+  }
+
  private:
   // In 32 bits and without branches, which compilers turn into vectors.
   void set_half(int half, int32_t num_lanes) {
@@ -90,11 +100,10 @@ inline bool all_see(const KeyIntervals::Tile& tile, int64_t begin, int64_t end) 
   return begin >= tile.all_begin && end <= tile.all_end;
 }
 
-// At an edge: calls whole(part) for the keys that some lane of either half sees, half(lane, part) for those that only the
-// lanes of one half see, which begins at `lane`.
+// At an edge, where the halves of the lanes see `seen`: calls whole(part) for what some lane of either half sees,
+// half(lane, part) for what only the lanes of one half see, which begins at `lane`.
 template <class Whole, class Half>
-inline void for_edge_parts(const LaneBounds& bounds, KeySpan keys, const Whole& whole, const Half& half) {
-  const KeySpan seen[2] = {common(keys, bounds.any[0]), common(keys, bounds.any[1])};
+inline void for_edge_parts(const KeySpan (&seen)[2], const Whole& whole, const Half& half) {
   const KeySpan both = common(seen[0], seen[1]);
   if (!both.empty()) whole(both);
   for (int h = 0; h < 2; ++h) {
@@ -104,6 +113,10 @@ inline void for_edge_parts(const LaneBounds& bounds, KeySpan keys, const Whole& 
     if (!before.empty()) half(h * kHalfLanes, before);
     if (!after.empty()) half(h * kHalfLanes, after);
   }
+}
+template <class Whole, class Half>
+inline void for_edge_parts(const LaneBounds& bounds, KeySpan keys, const Whole& whole, const Half& half) {
+  for_edge_parts({common(keys, bounds.any[0]), common(keys, bounds.any[1])}, whole, half);
 }
 
 // Calls body(key, v) for the vectors of lanes [lane, lane + num_lanes) of which some may not see the key.

@@ -18,11 +18,14 @@ bad data_odd_u16 3 'repeat x 5 >t' '--set data.files=t --set data.format=TOKENS_
   't has 5 bytes' 'tokens of 2 bytes'
 bad data_odd_u32 3 'repeat x 6 >t' '--set data.files=t --set data.format=TOKENS_U32 --set model.vocabulary_size=512' \
   't has 6 bytes' 'tokens of 4 bytes'
-bad data_token_u16 3 'each 2 1 2 600 3 >t' '--set data.files=t --set data.format=TOKENS_U16 --set model.vocabulary_size=512' \
-  't: token 2 is 600' '512 tokens'
-bad data_token_u32 3 'each 4 1 -2 3 >t' '--set data.files=t --set data.format=TOKENS_U32 --set model.vocabulary_size=512' \
-  't: token 1 is 4294967294'
-bad data_nothing_to_predict 3 'mkdir f; printf a >f/a; printf b >f/b' '--set data.files=f' 'nothing can be predicted'
+bad data_token_u16 3 'each 2 1 2 600 3 >t' \
+  '--set data.files=t --set data.format=TOKENS_U16 --set model.vocabulary_size=512 --set data.sequence_length=4' 't: token 2 is 600' '512 tokens'
+bad data_token_u32 3 'each 4 1 -2 3 >t' \
+  '--set data.files=t --set data.format=TOKENS_U32 --set model.vocabulary_size=512 --set data.sequence_length=3' 't: token 1 is 4294967294'
+bad data_nothing_to_predict 3 'mkdir f; printf a >f/a; printf b >f/b' '--set data.files=f --set data.sequence_length=2' \
+  'nothing can be predicted'
+bad data_shorter_than_a_sequence 3 'head -c 300 text >t' '--set data.files=t --set data.sequence_length=301' \
+  'starts with t, 300 tokens are there' 'the 301 of one sequence' 'set data.sequence_length to at most 300'
 bad data_all_held_out 3 'mkdir f; cp text f' '--set data.files=f --set data.holdout_every=2' 'held out' holdout_every
 bad data_evaluation_absent 3 : '--set evaluation.files=nowhere' nowhere 'No such file'
 bad data_blend_absent 3 : "--set data.files= --set 'data.blend=[{files: \"text\"}, {files: \"nowhere\"}]'" nowhere

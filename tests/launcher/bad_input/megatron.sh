@@ -25,4 +25,5 @@ megatron_lie pointer_negative '58 8 -2' 'lies at byte -2'
 megatron_lie document_start '82 8 1' 'first document starts at sequence 1, not 0'
 megatron_lie document_backwards '90 8 4' 'document 1 covers sequences 4 to 3'
 megatron_lie document_end '106 8 9' 'document 2 covers sequences 3 to 9' 'there are 4'
-bad megatron_token 3 'megatron; each 2 600 | put p.bin 4' "$megatron_run" 'p.bin#0: token 2 is 600' '512 tokens'
+bad megatron_token 3 'megatron; each 2 600 | put p.bin 4' "$megatron_run --set data.sequence_length=9" \
+  'p.bin#0: token 2 is 600' '512 tokens'

@@ -44,16 +44,9 @@ class BackwardProblem {
   using Windows = std::vector<GradientWindow>;  // of the key heads that are worked on together
 
   GradientExtent choose_extent() const {
-    const int64_t most_lanes = rounded_up(divide_up(windows_.tokens, group_), 2 * kLanes);
     const Span seen = seen_keys(*block_.visible, {0, num_tiles_});
     const int64_t seen_block = seen.begin / kTileBlockKeys * kTileBlockKeys;
-    GradientExtent extent;
-    extent.lanes = std::min(most_lanes, rounded_up(num_tiles_, 2) * kLanes);
-    extent.keys = std::min(rounded_up(windows_.tokens, kTileBlockKeys), rounded_up(seen.end - seen_block, kTileBlockKeys));
-    constexpr int64_t kOfQuery = 4 * sizeof(bfloat16) + sizeof(float), kOfKey = 3 * sizeof(bfloat16) + 2 * sizeof(float);
-    const int64_t bytes = (extent.lanes * group_ * kOfQuery + extent.keys * kOfKey) * padded_;
-    extent.heads = std::clamp(windows_.bytes / bytes, int64_t{1}, num_kv_heads_);
-    return extent;
+    return gradient_extent(windows_, num_tiles_ * kLanes, seen.end - seen_block, num_kv_heads_, group_, padded_);
   }
 
   Windows windows_of(const GradientArrays& arrays, Span heads, Span tiles, Span keys) const {
@@ -222,6 +215,13 @@ class BackwardProblem {
 };
 
 }  // namespace
+
+int64_t tile_backward_bytes(const TileWindows& windows, const AttentionBlockShape& shape) {
+  const int64_t padded = padded_head_dim(shape.head_dim), group = shape.num_heads / shape.num_kv_heads;
+  const GradientExtent extent =
+      gradient_extent(windows, shape.num_queries, shape.num_keys, shape.num_kv_heads, group, padded);
+  return extent.heads * extent.bytes_of_head(group, padded);
+}
 
 void tile_attention_backward(const Context& context, const TileKernels& kernels, const TileWindows& windows,
                              const AttentionBlock& block, const AttentionGradient& gradient) {

@@ -8,7 +8,22 @@ namespace longspan::tile_driver {
 // What one window of backward holds at most.
 struct GradientExtent {
   int64_t heads = 1, lanes = 0, keys = 0;  // key heads; queries of a head, a multiple of 64; keys, a multiple of 128
+
+  int64_t bytes_of_head(int64_t group, int64_t padded) const {  // of what has a number for each dim
+    constexpr int64_t kOfQuery = 4 * sizeof(bfloat16) + sizeof(float), kOfKey = 3 * sizeof(bfloat16) + 2 * sizeof(float);
+    return (lanes * group * kOfQuery + keys * kOfKey) * padded;
+  }
 };
+
+// Of `num_queries` queries that see keys within `num_keys`, counted from the first block of keys that any of them sees.
+inline GradientExtent gradient_extent(const TileWindows& windows, int64_t num_queries, int64_t num_keys, int64_t num_kv_heads,
+                                      int64_t group, int64_t padded) {
+  GradientExtent extent;
+  extent.lanes = std::min(rounded_up(divide_up(windows.tokens, group), 2 * kLanes), rounded_up(num_queries, 2 * kLanes));
+  extent.keys = std::min(rounded_up(windows.tokens, kTileBlockKeys), rounded_up(num_keys, kTileBlockKeys));
+  extent.heads = std::clamp(windows.bytes / extent.bytes_of_head(group, padded), int64_t{1}, num_kv_heads);
+  return extent;
+}
 
 class GradientArrays {
  public:

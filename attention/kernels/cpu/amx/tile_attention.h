@@ -24,6 +24,9 @@ std::shared_ptr<const BlockAttention> make_tile_attention(const TileKernels& ker
                                                           std::shared_ptr<const BlockAttention> rest,
                                                           const TileWindows& windows = {});
 
+// What backward holds of packed queries and keys and of sums of gradients, while every query sees all keys or those before it.
+int64_t tile_backward_bytes(const TileWindows& windows, const AttentionBlockShape& shape);
+
 void tile_attention_forward(const Context& context, const TileKernels& kernels, const TileWindows& windows,
                             const AttentionBlock& block, const AttentionState& state);
 void tile_attention_backward(const Context& context, const TileKernels& kernels, const TileWindows& windows,

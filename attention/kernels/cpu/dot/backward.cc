@@ -15,6 +15,9 @@ constexpr int64_t kGroupTiles = 2;      // tiles whose queries are summed over b
 constexpr int64_t kBackwardKeys = kKeyFactors;  // of a block
 constexpr int64_t kRowPairs = kGroupTiles * kLanes / 2;  // pairs of queries of a row of p or ds
 constexpr int64_t kGroupPairs = kRowsAtOnce / 2;         // pairs of keys of kRowsAtOnce
+constexpr int64_t kBlockGroups = kBackwardKeys / kRowsAtOnce;  // of keys
+constexpr int64_t kHalves = 2 * kGroupTiles;  // of the lanes of tiles, whose queries are summed over together
+constexpr int64_t kHalfPairs = kHalfLanes / 2;
 
 // Where the parts of the scratch begin.
 struct Scratch {
@@ -79,144 +82,170 @@ void close_tile(const BackwardTask<bfloat16>& task, int64_t t, const Scratch& sc
   transpose_out<Sum::kAccumulate>(scratch.dq + t * scratch.dq_size, n, task.head_dim, scale, from_row(task.dq, first));
 }
 
-// Groups of kRowsAtOnce keys, counted from the first key of a block.
-struct Groups {
-  int64_t begin, end;
-};
-
 // A block of keys of the super-block, packed, and one tile.
 struct Meeting {
   int64_t head_dim;
   float to_base2;
-  KeyIntervals::Tile tile;
-  const LaneBounds* bounds;
+  LaneBounds bounds;
   const Pair *queries, *gradients;
   const float *lse, *delta;
   const Pair *keys, *values;  // rows of the block
   int64_t first_key;
   Pair *p, *ds, *ds_by_keys;  // p and ds: from the tile's place in a row on
+  float* dq;
 };
 
+template <int kNum>
 inline __attribute__((always_inline)) void dots_of_group(const Pair* rows, int64_t group, const Pair* lanes, int64_t head_dim,
-                                                         FloatV (&sum)[kRowsAtOnce][kVectors]) {
+                                                         FloatV (&sum)[kRowsAtOnce][kNum]) {
   const int64_t row = chunks_of(head_dim) * kWidth;
   for (auto& one : sum) {
     for (FloatV& s : one) s = FloatV{};
   }
-  add_dots<kVectors>({rows + group * kRowsAtOnce * row, row, 1}, lanes, kLanes, pairs_of(head_dim), sum);
+  add_dots<kNum>({rows + group * kRowsAtOnce * row, row, 1}, lanes, kLanes, pairs_of(head_dim), sum);
 }
 
-// p and ds = p (dp - delta) of one group; scale is left to the end.
-template <bool kMasked>
-inline __attribute__((always_inline)) void group_gradient(const Meeting& x, int64_t group) {
-  alignas(64) float kept[kRowsAtOnce][kLanes];
-  FloatV s[kRowsAtOnce][kVectors];
-  dots_of_group(x.keys, group, x.queries, x.head_dim, s);
+// Two rows of lanes are rounded and stored where rows of pairs of queries are; returns them as pairs of rows.
+template <int kNum>
+inline __attribute__((always_inline)) void round_rows(const FloatV (&even)[kNum], const FloatV (&odd)[kNum], Pair* rows,
+                                                      BitsV (&pairs)[kNum]) {
+  if constexpr (kNum == 2) {
+    const BitsV row[] = {round_lanes(even[0], even[1]), round_lanes(odd[0], odd[1])};
+    store_pairs(rows, row[0]);
+    store_pairs(rows + kRowPairs, row[1]);
+    const RowPairs both = pair_rows(row[0], row[1]);
+    pairs[0] = both.low;
+    pairs[1] = both.high;
+  } else {
+    const BitsV row = round_lanes(even[0], odd[0]);
+    std::memcpy(rows, &row, sizeof row / 2);
+    std::memcpy(rows + kRowPairs, reinterpret_cast<const char*>(&row) + sizeof row / 2, sizeof row / 2);
+    pairs[0] = pair_halves(row);
+  }
+}
+
+// p and ds = p (dp - delta) of one group and the lanes of kNum vectors from `first` on; scale is left to the end.
+template <int kNum, bool kMasked>
+inline __attribute__((always_inline)) void group_gradient(const Meeting& x, int64_t group, int first) {
+  const int64_t lane = first * kWidth, row = group * kRowsAtOnce, place = row * kRowPairs + lane / 2;
+  alignas(64) float kept[kRowsAtOnce][kNum * kWidth];
+  FloatV s[kRowsAtOnce][kNum];
+  BitsV pairs[kNum];
+  dots_of_group<kNum>(x.keys, group, x.queries + lane, x.head_dim, s);
 #pragma GCC unroll 8
   for (int r = 0; r < kRowsAtOnce; ++r) {
-    for (int v = 0; v < kVectors; ++v) {
-      s[r][v] = exp2_for_rounding(s[r][v] * broadcast(x.to_base2) - load(x.lse + v * kWidth));
-      if (kMasked) s[r][v] = select(sees(*x.bounds, v, x.first_key + group * kRowsAtOnce + r), s[r][v], FloatV{});
+    for (int v = 0; v < kNum; ++v) {
+      s[r][v] = exp2_for_rounding(s[r][v] * broadcast(x.to_base2) - load(x.lse + lane + v * kWidth));
+      if (kMasked) s[r][v] = select(sees(x.bounds, first + v, x.first_key + row + r), s[r][v], FloatV{});
       store(kept[r] + v * kWidth, s[r][v]);
-      s[r][v] *= broadcast(kFactorOfKey[static_cast<size_t>(group * kRowsAtOnce + r)]);
+      s[r][v] *= broadcast(kFactorOfKey[static_cast<size_t>(row + r)]);
     }
-    store_pairs(x.p + (group * kRowsAtOnce + r) * kRowPairs, round_lanes(s[r][0], s[r][1]));
+    if (r % 2 == 1) round_rows<kNum>(s[r - 1], s[r], x.p + place + (r - 1) * kRowPairs, pairs);
   }
-  FloatV dp[kRowsAtOnce][kVectors];
-  dots_of_group(x.values, group, x.gradients, x.head_dim, dp);
-#pragma GCC unroll 4
-  for (int r = 0; r < kRowsAtOnce; r += 2) {
-    BitsV row[2];
-    for (int i = 0; i < 2; ++i) {
-      FloatV ds[kVectors];
-      for (int v = 0; v < kVectors; ++v) {
-        ds[v] = load(kept[r + i] + v * kWidth) * (dp[r + i][v] - load(x.delta + v * kWidth));
-        if (kMasked) ds[v] = select(sees(*x.bounds, v, x.first_key + group * kRowsAtOnce + r + i), ds[v], FloatV{});
-      }
-      row[i] = round_lanes(ds[0], ds[1]);
-      store_pairs(x.ds + (group * kRowsAtOnce + r + i) * kRowPairs, row[i]);
+  FloatV dp[kRowsAtOnce][kNum];
+  dots_of_group<kNum>(x.values, group, x.gradients + lane, x.head_dim, dp);
+#pragma GCC unroll 8
+  for (int r = 0; r < kRowsAtOnce; ++r) {
+    for (int v = 0; v < kNum; ++v) {
+      dp[r][v] = load(kept[r] + v * kWidth) * (dp[r][v] - load(x.delta + lane + v * kWidth));
+      if (kMasked) dp[r][v] = select(sees(x.bounds, first + v, x.first_key + row + r), dp[r][v], FloatV{});
     }
-    const RowPairs pairs = pair_rows(row[0], row[1]);
-    Pair* to = x.ds_by_keys + (group * kGroupPairs + r / 2) * kLanes;
-    store_pairs(to, pairs.low);
-    store_pairs(to + kWidth, pairs.high);
-  }
-}
-
-void tile_gradient(const Meeting& x, Groups groups) {
-  for (int64_t group = groups.begin; group < groups.end; ++group) {
-    const int64_t key = x.first_key + group * kRowsAtOnce;
-    if (all_see(x.tile, key, key + kRowsAtOnce)) {
-      group_gradient<false>(x, group);
-    } else {
-      group_gradient<true>(x, group);
-    }
-  }
-}
-
-// p and ds of keys that this tile does not meet while another of its group does.
-void clear_rows(const Meeting& x, int64_t begin_group, int64_t end_group) {
-  for (int64_t row = begin_group * kRowsAtOnce; row < end_group * kRowsAtOnce; ++row) {
-    store_pairs(x.p + row * kRowPairs, BitsV{});
-    store_pairs(x.ds + row * kRowPairs, BitsV{});
-  }
-}
-
-// sums[dims][key][dim] += sum over the queries of a group of tiles of a[key][query] * b[query][dim].
-void add_over_queries(const Pair* a, const Pair* b, int64_t num_row_pairs, Groups groups, int64_t head_dim, float* sums) {
-  for (int64_t d = 0; d < head_dim; d += kChunk, b += kRowPairs * kChunk, sums += kSuperBlockKeys * kChunk) {
-    for (int64_t group = groups.begin; group < groups.end; ++group) {
-      const Broadcasts rows = {a + group * kRowsAtOnce * kRowPairs, kRowPairs, 1};
-      float* c = sums + group * kRowsAtOnce * kChunk;
-      if (head_dim - d > kWidth) {
-        add_dots_to<2>(rows, b, kChunk, num_row_pairs, c, kChunk);
-      } else {
-        add_dots_to<1>(rows, b, kChunk, num_row_pairs, c, kChunk);
-      }
-    }
+    if (r % 2 == 0) continue;
+    round_rows<kNum>(dp[r - 1], dp[r], x.ds + place + (r - 1) * kRowPairs, pairs);
+    Pair* to = x.ds_by_keys + (group * kGroupPairs + r / 2) * kLanes + lane;
+    for (int v = 0; v < kNum; ++v) store_pairs(to + v * kWidth, pairs[v]);
   }
 }
 
 // dq[dim][lane] += sum over keys of k[key][dim] * ds[key][lane].
-void add_over_keys(const Pair* key_pairs, const Pair* ds, Groups groups, int64_t head_dim, float* dq) {
-  for (int64_t d = 0; d < head_dim; d += kRowsAtOnce) {
-    const Pair* keys = key_pairs + d * (kSuperBlockKeys / 2) + groups.begin * kGroupPairs * kRowsAtOnce;
-    add_dots_to<kVectors>({keys, 1, kRowsAtOnce}, ds + groups.begin * kGroupPairs * kLanes, kLanes,
-                          (groups.end - groups.begin) * kGroupPairs, dq + d * kLanes, kLanes);
+template <int kNum>
+void add_over_keys(const Pair* key_pairs, const Meeting& x, Part part) {
+  const int64_t lane = part.first * kWidth;
+  for (int64_t d = 0; d < x.head_dim; d += kRowsAtOnce) {
+    const Pair* keys = key_pairs + d * (kSuperBlockKeys / 2) + part.groups.begin * kGroupPairs * kRowsAtOnce;
+    add_dots_to<kNum>({keys, 1, kRowsAtOnce}, x.ds_by_keys + part.groups.begin * kGroupPairs * kLanes + lane, kLanes,
+                      part.groups.size() * kGroupPairs, x.dq + d * kLanes + lane, kLanes);
   }
 }
 
-struct Keys {
-  int64_t begin, end;
-  bool empty() const { return begin >= end; }
+// p, ds and dq.
+template <int kNum>
+void lanes_gradient(const Pair* key_pairs, const Meeting& x, Part part) {
+  for (int64_t group = part.groups.begin; group < part.groups.end; ++group) {
+    if (all_lanes_see<kNum>(x.bounds, part.first, x.first_key + group * kRowsAtOnce)) {
+      group_gradient<kNum, false>(x, group, part.first);
+    } else {
+      group_gradient<kNum, true>(x, group, part.first);
+    }
+  }
+  add_over_keys<kNum>(key_pairs, x, part);
+}
+
+// For each group of keys of a block, which halves of the lanes of a group of tiles its sums over queries take in: those from
+// the first that sees some of it to the last.
+struct HalvesOfGroups {
+  KeySpan halves[kBlockGroups];
 };
 
-Groups groups_of(Keys keys, int64_t first_key) {
-  if (keys.empty()) return {0, 0};
-  return {(keys.begin - first_key) / kRowsAtOnce, (keys.end - first_key + kRowsAtOnce - 1) / kRowsAtOnce};
+// From the groups of keys that each half sees; those that a half between others does not see become 0 in p and ds.
+HalvesOfGroups halves_of_groups(const KeySpan (&seen)[kHalves], Pair* p, Pair* ds) {
+  HalvesOfGroups all;
+  for (int64_t group = 0; group < kBlockGroups; ++group) {
+    const auto sees_it = [&](int64_t h) { return seen[h].begin <= group && group < seen[h].end; };
+    KeySpan& halves = all.halves[group];
+    halves = {0, kHalves};
+    while (!halves.empty() && !sees_it(halves.begin)) ++halves.begin;
+    while (!halves.empty() && !sees_it(halves.end - 1)) --halves.end;
+    for (int64_t h = halves.begin; h < halves.end; ++h) {
+      for (int64_t row = group * kRowsAtOnce; row < (sees_it(h) ? 0 : (group + 1) * kRowsAtOnce); ++row) {
+        std::memset(p + row * kRowPairs + h * kHalfPairs, 0, kHalfPairs * sizeof(Pair));
+        std::memset(ds + row * kRowPairs + h * kHalfPairs, 0, kHalfPairs * sizeof(Pair));
+      }
+    }
+  }
+  return all;
+}
+
+// sums[dims][key][dim] += sum over the queries of a group of tiles of a[key][query] * b[query][dim].
+// Where there are no sums of a group of keys yet, they are assigned.
+void add_over_queries(const Pair* a, const Pair* b, const HalvesOfGroups& all, int64_t head_dim, const bool* have_sums,
+                      float* sums) {
+  for (int64_t d = 0; d < head_dim; d += kChunk, b += kRowPairs * kChunk, sums += kSuperBlockKeys * kChunk) {
+    for (int64_t group = 0; group < kBlockGroups; ++group) {
+      const KeySpan halves = all.halves[group];
+      if (halves.empty()) continue;
+      const Broadcasts rows = {a + group * kRowsAtOnce * kRowPairs + halves.begin * kHalfPairs, kRowPairs, 1};
+      const Pair* from = b + halves.begin * kHalfPairs * kChunk;
+      float* c = sums + group * kRowsAtOnce * kChunk;
+      if (head_dim - d > kWidth) {
+        add_dots_to<2>(rows, from, kChunk, halves.size() * kHalfPairs, c, kChunk, !have_sums[group]);
+      } else {
+        add_dots_to<1>(rows, from, kChunk, halves.size() * kHalfPairs, c, kChunk, !have_sums[group]);
+      }
+    }
+  }
 }
 
 // Keys [block.begin, block.end) of the super-block that begins at `super`, against a group of tiles from tile t on.
-void group_of_tiles(const BackwardTask<bfloat16>& task, int64_t t, int64_t super, Keys block, const Scratch& scratch) {
+void group_of_tiles(const BackwardTask<bfloat16>& task, int64_t t, int64_t super, KeySpan block, const Scratch& scratch,
+                    bool* have_sums) {
+  static_assert(kVectors == 2 && kHalfVectors == 1);
   const int64_t head_dim = task.head_dim, num = smaller(kGroupTiles, task.num_tiles - t);
-  const KeyIntervals::Tile* tiles = task.visible.tiles + task.first_tile + t;
-  const auto met = [&](const KeyIntervals::Tile& tile) {
-    return groups_of({larger(block.begin, tile.any_begin), smaller(block.end, tile.any_end)}, block.begin);
-  };
-  Groups all = {INT64_MAX, 0};
-  for (int64_t i = 0; i < num; ++i) {
-    const Groups groups = met(tiles[i]);
-    if (groups.begin < groups.end) all = {smaller(all.begin, groups.begin), larger(all.end, groups.end)};
-  }
-  if (all.begin >= all.end) return;
   const int64_t first_row = block.begin - super, row = chunks_of(head_dim) * kWidth;
   const Pair* key_pairs = scratch.key_pairs + first_row / 2 * kRowsAtOnce;
+  KeySpan seen[kHalves] = {};
+  bool any = false;
   for (int64_t i = 0; i < num; ++i) {
-    const LaneBounds bounds(task.visible, (task.first_tile + t + i) * kLanes);
+    const KeyIntervals::Tile& tile = task.visible.tiles[task.first_tile + t + i];
+    if (common(block, {tile.any_begin, tile.any_end}).empty()) continue;
+    any = true;
+    LaneBounds bounds(task.visible, (task.first_tile + t + i) * kLanes);
+    // A last group reaches beyond the block. Keys there are seen, and met in another block: here they are zeros, whose p is that of
+    // a score of 0, and infinite where LSE is far below.
+    if (block.size() % kRowsAtOnce != 0) bounds.end_at(block.end);
     const Meeting x = {.head_dim = head_dim,
                        .to_base2 = task.scale * kLog2E,
-                       .tile = tiles[i],
-                       .bounds = &bounds,
+                       .bounds = bounds,
                        .queries = scratch.queries + (t + i) * scratch.lanes_size,
                        .gradients = scratch.gradients + (t + i) * scratch.lanes_size,
                        .lse = scratch.lse + (t + i) * kLanes,
@@ -226,28 +255,30 @@ void group_of_tiles(const BackwardTask<bfloat16>& task, int64_t t, int64_t super
                        .first_key = block.begin,
                        .p = scratch.p + i * (kLanes / 2),
                        .ds = scratch.ds + i * (kLanes / 2),
-                       .ds_by_keys = scratch.ds_by_keys};
-    const Groups groups = met(tiles[i]);
-    if (groups.begin >= groups.end) {
-      clear_rows(x, all.begin, all.end);
-      continue;
-    }
-    clear_rows(x, all.begin, groups.begin);
-    clear_rows(x, groups.end, all.end);
-    tile_gradient(x, groups);
-    add_over_keys(key_pairs, scratch.ds_by_keys, groups, head_dim, scratch.dq + (t + i) * scratch.dq_size);
+                       .ds_by_keys = scratch.ds_by_keys,
+                       .dq = scratch.dq + (t + i) * scratch.dq_size};
+    const KeySpan halves[] = {groups_of(common(block, x.bounds.any[0]), block.begin),
+                              groups_of(common(block, x.bounds.any[1]), block.begin)};
+    for (int h = 0; h < 2; ++h) seen[2 * i + h] = halves[h];
+    for_edge_parts(
+        halves, [&](KeySpan groups) { lanes_gradient<kVectors>(key_pairs, x, {groups, 0}); },
+        [&](int64_t lane, KeySpan groups) {
+          lanes_gradient<kHalfVectors>(key_pairs, x, {groups, static_cast<int>(lane / kWidth)});
+        });
   }
+  if (!any) return;
+  const HalvesOfGroups all = halves_of_groups(seen, scratch.p, scratch.ds);
   const int64_t pairs = t / kGroupTiles * scratch.pairs_size;
-  add_over_queries(scratch.p, scratch.gradient_pairs + pairs, num * (kLanes / 2), all, head_dim,
-                   scratch.dv + first_row * kChunk);
-  add_over_queries(scratch.ds, scratch.query_pairs + pairs, num * (kLanes / 2), all, head_dim,
-                   scratch.dk + first_row * kChunk);
+  add_over_queries(scratch.p, scratch.gradient_pairs + pairs, all, head_dim, have_sums, scratch.dv + first_row * kChunk);
+  add_over_queries(scratch.ds, scratch.query_pairs + pairs, all, head_dim, have_sums, scratch.dk + first_row * kChunk);
+  for (int64_t group = 0; group < kBlockGroups; ++group) have_sums[group] = have_sums[group] || !all.halves[group].empty();
 }
 
-// rows[r][d] += factor(r) * sums[..].
+// rows[r][d] += factor(r) * sums[..], where there are sums.
 template <class Factor>
-void flush(const float* sums, int64_t num_rows, int64_t head_dim, Factor factor_of, Rows<float> rows) {
+void flush(const float* sums, const bool* have_sums, int64_t num_rows, int64_t head_dim, Factor factor_of, Rows<float> rows) {
   for (int64_t r = 0; r < num_rows; ++r) {
+    if (!have_sums[r / kRowsAtOnce]) continue;
     float* to = rows.data + r * rows.stride;
     const float factor = factor_of(r);
     const auto from = [&](int64_t d) { return sums + (d / kChunk * kSuperBlockKeys + r) * kChunk + d % kChunk; };
@@ -258,8 +289,8 @@ void flush(const float* sums, int64_t num_rows, int64_t head_dim, Factor factor_
 }
 
 // The task's keys that some of tiles [first, end) see.
-Keys seen_keys(const BackwardTask<bfloat16>& task, int64_t first, int64_t end) {
-  Keys keys = {INT64_MAX, 0};
+KeySpan seen_keys(const BackwardTask<bfloat16>& task, int64_t first, int64_t end) {
+  KeySpan keys = {INT64_MAX, 0};
   for (int64_t t = first; t < end; ++t) {
     const KeyIntervals::Tile& tile = task.visible.tiles[task.first_tile + t];
     const int64_t from = larger(tile.any_begin, task.key_begin), to = smaller(tile.any_end, task.key_end);
@@ -275,7 +306,7 @@ int64_t backward_scratch(int64_t num_tiles, int64_t head_dim) { return Scratch(n
 void backward(const BackwardTask<bfloat16>& task) {
   const int64_t head_dim = task.head_dim;
   const Scratch scratch(task.scratch, task.num_tiles, head_dim);
-  const Keys keys = seen_keys(task, 0, task.num_tiles);
+  const KeySpan keys = seen_keys(task, 0, task.num_tiles);
   if (keys.empty()) return;
   for (int64_t t = 0; t < task.num_tiles; t += kGroupTiles) {
     const int64_t end = smaller(t + kGroupTiles, task.num_tiles);  // of a group, whose products take in all of its queries
@@ -286,15 +317,16 @@ void backward(const BackwardTask<bfloat16>& task) {
     pack_rows(from_row(task.k, super), n, head_dim, scratch.keys);
     pack_rows(from_row(task.v, super), n, head_dim, scratch.values);
     pack_row_pairs(from_row(task.k, super), n, head_dim, kSuperBlockKeys / 2, scratch.key_pairs);
-    std::memset(scratch.dk, 0, static_cast<size_t>(scratch.queries - reinterpret_cast<Pair*>(scratch.dk)) * sizeof(float));
+    bool have_sums[kSuperBlockKeys / kRowsAtOnce] = {};
     for (int64_t t = 0; t < task.num_tiles; t += kGroupTiles) {
       for (int64_t k0 = super; k0 < end; k0 += kBackwardKeys) {
-        group_of_tiles(task, t, super, {k0, smaller(k0 + kBackwardKeys, end)}, scratch);
+        group_of_tiles(task, t, super, {k0, smaller(k0 + kBackwardKeys, end)}, scratch,
+                       have_sums + (k0 - super) / kRowsAtOnce);
       }
     }
-    flush(scratch.dk, n, head_dim, [&](int64_t) { return task.scale; }, from_row(task.dk, super));
-    flush(scratch.dv, n, head_dim, [](int64_t key) { return 1.0f / kFactorOfKey[static_cast<size_t>(key % kBackwardKeys)]; },
-          from_row(task.dv, super));
+    flush(scratch.dk, have_sums, n, head_dim, [&](int64_t) { return task.scale; }, from_row(task.dk, super));
+    flush(scratch.dv, have_sums, n, head_dim,
+          [](int64_t key) { return 1.0f / kFactorOfKey[static_cast<size_t>(key % kBackwardKeys)]; }, from_row(task.dv, super));
     if (task.progress.call) task.progress.call(task.progress.argument);
   }
   for (int64_t t = 0; t < task.num_tiles; ++t) {

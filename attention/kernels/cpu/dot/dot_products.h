@@ -90,4 +90,32 @@ inline RowPairs pair_rows(BitsV even, BitsV odd) {
   return {(BitsV)low, (BitsV)high};
 }
 
+// The same from two rows of 16 rounded lanes, one behind the other.
+inline BitsV pair_halves(BitsV rows) {
+  typedef uint16_t HalfV __attribute__((vector_size(64)));
+  const HalfV x = (HalfV)rows;
+  return (BitsV)__builtin_shufflevector(x, x, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23, 8, 24, 9, 25, 10, 26,
+                                        11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+}
+
+// What is computed at once: groups of kRowsAtOnce keys, counted from the first of a block, against the lanes of some vectors,
+// one or both, from `first` on.
+struct Part {
+  KeySpan groups;
+  int first;
+};
+
+// Groups that hold some of these keys.
+inline KeySpan groups_of(KeySpan keys, int64_t first_key) {
+  if (keys.empty()) return {};
+  return {(keys.begin - first_key) / kRowsAtOnce, (keys.end - first_key + kRowsAtOnce - 1) / kRowsAtOnce};
+}
+
+// Whether all lanes of kNum vectors from `first` on see the whole group of keys from `key` on.
+template <int kNum>
+inline bool all_lanes_see(const LaneBounds& bounds, int first, int64_t key) {
+  const KeySpan all = common(bounds.all[first], bounds.all[first + kNum - 1]);
+  return key >= all.begin && key + kRowsAtOnce <= all.end;
+}
+
 }  // namespace longspan::LS_CPU_LEVEL

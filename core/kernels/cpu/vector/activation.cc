@@ -62,8 +62,8 @@ struct GatedGradient {
 };
 template <class T>
 GatedGradient gated_gradient(FloatV dy, FloatV gate, FloatV up) {
-  const FloatV s = sigmoid<T>(gate);
-  return {dy * up * s * (1.0f + gate * (1.0f - s)), dy * gate * s};
+  const FloatV s = sigmoid<T>(gate), ds = dy * s;  // dy * gate may overflow where s is 0
+  return {ds * up * (1.0f + gate * (1.0f - s)), ds * gate};
 }
 
 template <class T>

@@ -257,8 +257,8 @@ void assign_two(int64_t n, T* first, T* second, cpu::Stores stores, Function of,
 
 // The sum of of(i, from) over i < n, where `from` reads inputs of type T; what is read beyond n is 0. 64 partial sums at
 // every level.
-template <class T, class Function>
-float sum(int64_t n, Function of) {
+template <class T, class Function, class EvenReader = Even, class WholeReader = Whole>
+float sum(int64_t n, Function of, EvenReader even = {}, WholeReader whole = {}) {
   constexpr int kSums = 64 / kWidth;
   FloatV sums[kSums] = {};
   int64_t i = 0;
@@ -266,11 +266,11 @@ float sum(int64_t n, Function of) {
     for (int s = 0; s < kSums; s += 2) {
       const int64_t at = i + s * kWidth;
       if constexpr (sizeof(T) == sizeof(bfloat16)) {
-        sums[s] += of(at, Even{});
+        sums[s] += of(at, even);
         sums[s + 1] += of(at, Odd{});
       } else {
-        sums[s] += of(at, Whole{});
-        sums[s + 1] += of(at + kWidth, Whole{});
+        sums[s] += of(at, whole);
+        sums[s + 1] += of(at + kWidth, whole);
       }
     }
   }
@@ -281,23 +281,46 @@ float sum(int64_t n, Function of) {
   }
   return horizontal_sum(sums[0]);
 }
+// The same, while the second cache fetches what is `distance` elements further.
+template <class T, class Function>
+float sum_ahead(int64_t n, int64_t distance, Function of) {
+  return sum<T>(n, of, Ahead<Even, 2>{{}, distance}, Ahead<Whole, 2>{{}, distance});
+}
 
-// s.sum[i] = the sum over rows r of term(r, i, from).
+// s.sum[i] = the sum over rows r of term(r, i, from), a row at a time: memory is read faster in few long streams than in many
+// short ones.
 template <class T, class Term>
 void sum_rows(const cpu::ColumnSums<T>& s, Term term) {
+  constexpr int64_t kAhead = 1024 / sizeof(T);
   float* sums = s.sum;
   const int64_t n = s.columns;
   for (int64_t i = 0; i < n; ++i) sums[i] = 0;
-  int64_t r = 0;
-  for (; r + 4 <= s.rows; r += 4) {
-    assign(n, sums, cpu::Stores::kCached, [=](int64_t i, auto from) {
-      const Ahead<decltype(from), 2> next{from, 4 * n};
-      return from(sums + i) + ((term(r, i, next) + term(r + 1, i, next)) + (term(r + 2, i, next) + term(r + 3, i, next)));
-    });
+  for (int64_t r = 0; r < s.rows; ++r) {
+    int64_t i = 0;
+    if constexpr (sizeof(T) == sizeof(bfloat16)) {
+      // `i` counts from where a register of even or of odd elements begins; their sums go to places of their own
+      for (; i + 2 * kWidth <= n; i += 2 * kWidth) {
+        const FloatV even = term(r, i, Ahead<Even, 2>{{}, kAhead}), odd = term(r, i, Odd{});
+        store(sums + i, load(sums + i) + even);
+        store(sums + i + kWidth, load(sums + i + kWidth) + odd);
+      }
+    } else {
+      for (; i + kWidth <= n; i += kWidth) store(sums + i, load(sums + i) + term(r, i, Ahead<Whole, 2>{{}, kAhead}));
+    }
+    for (; i < n; i += kWidth) {
+      const int64_t count = smaller(kWidth, n - i);
+      store_part(sums + i, count, load_part(sums + i, count) + term(r, i, Part{count}));
+    }
   }
-  for (; r < s.rows; ++r) {
-    assign(n, sums, cpu::Stores::kCached,
-           [=](int64_t i, auto from) { return from(sums + i) + term(r, i, from); });
+  if constexpr (sizeof(T) == sizeof(bfloat16)) {  // to their places in the row
+    for (int64_t i = 0; i + 2 * kWidth <= n; i += 2 * kWidth) {
+      float even_odd[2 * kWidth];
+      __builtin_memcpy(even_odd, sums + i, sizeof even_odd);
+      for (int k = 0; k < kWidth; ++k) {
+        sums[i + 2 * k] = even_odd[k];
+        sums[i + 2 * k + 1] = even_odd[kWidth + k];
+      }
+    }
   }
 }
 

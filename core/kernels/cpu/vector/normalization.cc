@@ -58,13 +58,15 @@ void rms_norm(const cpu::RmsNormRows<T>& rows) {
 
 template <class T>
 void rms_norm_gradient(const cpu::RmsNormGradientRows<T>& rows) {
+  constexpr int64_t kAhead = 2048 / sizeof(T);  // of the row that is summed, and at its end of the next
   const int64_t n = rows.n;
   const T* weight = rows.weight;
   for (int64_t r = 0; r < rows.rows; ++r) {
     const T *dy = rows.dy + r * n, *x = rows.x + r * n;
-    const double dot = sum<T>(n, [dy, x, weight](int64_t i, auto from) {
+    const auto product = [dy, x, weight](int64_t i, auto from) {
       return from(dy + i) * in_cache(from, weight + i) * from(x + i);
-    });
+    };
+    const double dot = next_row<T>(n) > 0 ? sum_ahead<T>(n, kAhead, product) : sum<T>(n, product);
     const float inverse = rows.inverse_rms[r];
     const auto common = static_cast<float>(dot * inverse * inverse / static_cast<double>(n));
     const auto gradient = [dy, x, weight, inverse, common](int64_t i, auto from) {
@@ -73,9 +75,9 @@ void rms_norm_gradient(const cpu::RmsNormGradientRows<T>& rows) {
     if (rows.residual) {
       const T* residual = rows.residual + r * n;
       assign(n, rows.dx + r * n, rows.stores,
-             [gradient, residual](int64_t i, auto from) { return from(residual + i) + gradient(i, from); }, next_row<T>(n));
+             [gradient, residual](int64_t i, auto from) { return from(residual + i) + gradient(i, from); });
     } else {
-      assign(n, rows.dx + r * n, rows.stores, gradient, next_row<T>(n));
+      assign(n, rows.dx + r * n, rows.stores, gradient);
     }
   }
   fence();
