@@ -13,7 +13,9 @@ if(NOT CMAKE_BUILD_TYPE)
 endif()
 set(CMAKE_CXX_FLAGS_RELEASE "-O3 -g1")
 
-add_compile_options(-Wall -Wextra -Wpedantic -Wshadow -Wno-psabi -Werror)
+add_compile_options($<$<COMPILE_LANGUAGE:C,CXX>:-Wall> $<$<COMPILE_LANGUAGE:C,CXX>:-Wextra>
+  $<$<COMPILE_LANGUAGE:C,CXX>:-Wpedantic> $<$<COMPILE_LANGUAGE:C,CXX>:-Wshadow> $<$<COMPILE_LANGUAGE:C,CXX>:-Wno-psabi>
+  $<$<COMPILE_LANGUAGE:C,CXX>:-Werror>)
 if(LONGSPAN_SANITIZER)
   add_compile_options(-fsanitize=${LONGSPAN_SANITIZER} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   # GCC's flow analysis sees uninitialised values in instrumented standard headers (<regex>) that are none.

@@ -19,5 +19,8 @@ void add_cpu_kernels(KernelSet& kernels, CpuLevel level);
 void add_cpu_kernels(KernelSet& kernels, CpuLevel level, size_t cache_bytes);
 // Whether LinearAlgebra::pack makes something of a matrix of this dtype there: at least as many bytes as the matrix has.
 bool cpu_packs(DType dtype, CpuLevel level);
+// float32 and bfloat16 on GPUs. Whether this build has them; where it has not, adding them raises Error(kConfiguration).
+bool has_cuda();
+void add_cuda_kernels(KernelSet& kernels);
 
 }  // namespace longspan

@@ -6,7 +6,6 @@
 #include <string_view>
 
 #include "core/base/bfloat16.h"
-#include "core/base/error.h"
 
 namespace longspan {
 

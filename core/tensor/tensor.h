@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <memory>
 
+#include "core/base/error.h"
 #include "core/tensor/dtype.h"
 #include "core/tensor/layout.h"
 #include "core/tensor/view.h"
