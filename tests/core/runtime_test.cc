@@ -1,8 +1,6 @@
 // core/runtime on one kernel thread: streams, events, memory resources, contexts.
 #include <gtest/gtest.h>
 
-#include <cstring>
-
 #include <atomic>
 #include <thread>
 #include <vector>
