@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cstring>
 #include <vector>
 
 #include "core/runtime/parallel.h"
@@ -118,6 +119,23 @@ TEST(ParallelThreads, AnExceptionComesBack) {
       if (begin > 0) raise(ErrorKind::kData, "in the second half");
     });
   });
+}
+
+// As many bytes as several threads share, in memory that held something else.
+TEST(Context, ClearsAllOfATensorAndNothingElse) {
+  Context::Options options;
+  options.num_threads = 3;
+  const Context context(options);
+  constexpr int64_t kSize = 200001, kGuard = 64;
+  const Tensor whole = context.empty({kSize + 2 * kGuard}, DType::kUInt8);
+  std::memset(whole.raw(), 0x5a, whole.num_bytes());
+  context.clear(whole.slice(0, kGuard, kGuard + kSize));
+  for (int64_t i = 0; i < whole.num_elements(); ++i) {
+    const bool inside = i >= kGuard && i < kGuard + kSize;
+    ASSERT_EQ(whole.data<uint8_t>()[i], inside ? 0 : 0x5a) << i;
+  }
+  const Tensor matrix = context.zeros({4, 8}, DType::kFloat32);
+  expect_error(ErrorKind::kInternal, {"not contiguous"}, [&] { context.clear(matrix.slice(1, 0, 4)); });
 }
 
 }  // namespace

@@ -1,8 +1,6 @@
 // core/runtime on one kernel thread: streams, events, memory resources, contexts.
 #include <gtest/gtest.h>
 
-#include <cstring>
-
 #include <atomic>
 #include <thread>
 #include <vector>
@@ -235,23 +233,6 @@ TEST(Context, MakesTensorsAndReturnsTheirMemory) {
     EXPECT_EQ(context.zeros({0, 5}, DType::kFloat32).num_elements(), 0);
   }
   EXPECT_EQ(memory->statistics().current_bytes, 0u);
-}
-
-// As many bytes as several threads share, in memory that held something else.
-TEST(Context, ClearsAllOfATensorAndNothingElse) {
-  Context::Options options;
-  options.num_threads = 3;
-  const Context context(options);
-  constexpr int64_t kSize = 200001, kGuard = 64;
-  const Tensor whole = context.empty({kSize + 2 * kGuard}, DType::kUInt8);
-  std::memset(whole.raw(), 0x5a, whole.num_bytes());
-  context.clear(whole.slice(0, kGuard, kGuard + kSize));
-  for (int64_t i = 0; i < whole.num_elements(); ++i) {
-    const bool inside = i >= kGuard && i < kGuard + kSize;
-    ASSERT_EQ(whole.data<uint8_t>()[i], inside ? 0 : 0x5a) << i;
-  }
-  const Tensor matrix = context.zeros({4, 8}, DType::kFloat32);
-  expect_error(ErrorKind::kInternal, {"not contiguous"}, [&] { context.clear(matrix.slice(1, 0, 4)); });
 }
 
 TEST(Context, RefusesNonsense) {
