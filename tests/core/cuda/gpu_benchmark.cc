@@ -9,7 +9,6 @@
 #include "attention/kernels/cuda/block_attention.h"
 #include "core/kernels/backends.h"
 #include "core/kernels/cuda/ptx/success.h"
-#include "core/kernels/cuda/ptx/transfer.h"
 #include "core/kernels/linear_algebra.h"
 
 namespace longspan::test {
@@ -37,6 +36,12 @@ void keep_freed_memory() {
   expect_success(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &all), "its memory");
 }
 
+// Returns when it is there, and all that was given to the GPU before is done.
+void copy_and_wait(void* to, const void* from, size_t num_bytes) {
+  expect_success(cudaDeviceSynchronize(), "a kernel");
+  expect_success(cudaMemcpy(to, from, num_bytes, cudaMemcpyDefault), "a copy");
+}
+
 template <class T>
 Tensor upload(const Context& context, const Shape& shape, DType dtype, const std::function<T(uint64_t)>& element) {
   std::vector<T> host(static_cast<size_t>(shape.num_elements()));
@@ -46,7 +51,7 @@ Tensor upload(const Context& context, const Shape& shape, DType dtype, const std
     value = element(state >> 33);  // 31 bits
   }
   const Tensor tensor = context.empty(shape, dtype);
-  cuda::copy_to_device(nullptr, tensor.raw(), host.data(), host.size() * sizeof(T));
+  copy_and_wait(tensor.raw(), host.data(), host.size() * sizeof(T));
   return tensor;
 }
 
@@ -56,7 +61,7 @@ void bench_products(DType dtype, int64_t size) {
   const Tensor a = random_on_device(context, {size, size}, dtype), b = random_on_device(context, {size, size}, dtype);
   const double flop = 2.0 * std::pow(static_cast<double>(size), 3);
   const auto time = [&](const char* what, const GemmOptions& options, const Tensor& c) {
-    const double seconds = seconds_of([&] { algebra.gemm(context, options, a, b, c); });
+    const double seconds = seconds_of(context, [&] { algebra.gemm(context, options, a, b, c); });
     fmt::print("{:<28}  {:<8}  {:>6}^3  {:>7.1f} TFLOP/s\n", what, name(dtype), size, flop / seconds * 1e-12);
   };
   time("product a b^T", {.b = Transpose::kYes}, context.empty({size, size}, dtype));
@@ -91,18 +96,19 @@ Tensor tokens_on_device(const Context& context, int64_t count, int64_t bound) {
 
 void fill_on_device(const Tensor& tensor, float value) {
   const std::vector<float> host(static_cast<size_t>(tensor.num_elements()), value);
-  cuda::copy_to_device(nullptr, tensor.data<float>(), host.data(), tensor.num_bytes());
+  copy_and_wait(tensor.data<float>(), host.data(), tensor.num_bytes());
 }
 
-double seconds_of(const std::function<void()>& body) {
+double seconds_of(const Context& context, const std::function<void()>& body) {
+  CUstream_st* const stream = context.stream().native();
   cudaEvent_t begin = nullptr, end = nullptr;
   expect_success(cudaEventCreate(&begin), "an event");
   expect_success(cudaEventCreate(&end), "an event");
   const auto time = [&](int count) {
     float milliseconds = 0;
-    expect_success(cudaEventRecord(begin, nullptr), "an event");
+    expect_success(cudaEventRecord(begin, stream), "an event");
     for (int i = 0; i < count; ++i) body();
-    expect_success(cudaEventRecord(end, nullptr), "an event");
+    expect_success(cudaEventRecord(end, stream), "an event");
     expect_success(cudaEventSynchronize(end), "a kernel");
     expect_success(cudaEventElapsedTime(&milliseconds, begin, end), "time between events");
     return milliseconds * 1e-3 / count;
@@ -119,9 +125,10 @@ double copy_rate() {
   const Context context = device_context(DType::kFloat32);
   const Tensor from = context.empty({int64_t{1} << 28}, DType::kFloat32), to = context.empty(from.shape(), DType::kFloat32);
   const auto copy = [&] {
-    expect_success(cudaMemcpyAsync(to.raw(), from.raw(), from.num_bytes(), cudaMemcpyDeviceToDevice, nullptr), "a copy");
+    expect_success(cudaMemcpyAsync(to.raw(), from.raw(), from.num_bytes(), cudaMemcpyDeviceToDevice, context.stream().native()),
+                   "a copy");
   };
-  return 2.0 * static_cast<double>(from.num_bytes()) / seconds_of(copy);
+  return 2.0 * static_cast<double>(from.num_bytes()) / seconds_of(context, copy);
 }
 
 }  // namespace longspan::test

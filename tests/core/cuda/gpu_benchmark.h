@@ -14,8 +14,8 @@ Tensor random_on_device(const Context& context, const Shape& shape, DType dtype,
 Tensor tokens_on_device(const Context& context, int64_t count, int64_t bound);
 void fill_on_device(const Tensor& tensor, float value);
 
-// Seconds of one, the mean of as many as take a fifth of a second, after two that are not timed.
-double seconds_of(const std::function<void()>& body);
+// Seconds of one on the context's stream, the mean of as many as take a fifth of a second, after two that are not timed.
+double seconds_of(const Context& context, const std::function<void()>& body);
 
 // Bytes a second that a copy within device memory reads and writes.
 double copy_rate();

@@ -6,7 +6,6 @@
 #include <limits>
 
 #include "attention/kernels/block_attention.h"
-#include "core/kernels/cuda/ptx/transfer.h"
 #include "tests/core/cuda/gpu_benchmark.h"
 
 namespace longspan::test {
@@ -43,21 +42,22 @@ void time_attention(const Context& c, const Mask& mask, int64_t num_tokens, int6
   };
   const AttentionBlock block = {.q = make(), .k = make(), .v = make(), .visible = &visible,
                                 .scale = 1 / std::sqrt(static_cast<double>(head_dim))};
-  const AttentionState state = {zeros(shape), zeros(per_row)};
-  fill_on_device(state.lse, -std::numeric_limits<float>::infinity());
+  const auto empty_lse = [&] {
+    const Tensor lse = c.empty(per_row, DType::kFloat32);
+    fill_on_device(lse, -std::numeric_limits<float>::infinity());
+    return lse;
+  };
+  const AttentionState state = {zeros(shape), empty_lse()};
   const auto& kernel = c.kernels<BlockAttention>();
-  kernel.forward(c, block, state);
-  const AttentionGradient gradient = {.doutput = make(), .lse = c.empty(per_row, DType::kFloat32), .delta = zeros(per_row),
+  const AttentionGradient gradient = {.doutput = make(), .lse = empty_lse(), .delta = zeros(per_row),
                                       .dq = zeros(shape), .dk = zeros(shape), .dv = zeros(shape)};
-  std::vector<float> lse(static_cast<size_t>(per_row.num_elements()));  // that of one forward; those that are timed go on with it
-  cuda::copy_to_host(nullptr, lse.data(), state.lse.raw(), state.lse.num_bytes());
-  cuda::copy_to_device(nullptr, gradient.lse.raw(), lse.data(), state.lse.num_bytes());
+  kernel.forward(c, block, {zeros(shape), gradient.lse});  // of one forward; those that are timed go on with their state
 
   double pairs = 0;
   for (const IndexInterval& seen : intervals) pairs += static_cast<double>(seen.end - seen.begin);
   const double tflop = 4e-12 * pairs * static_cast<double>(kHidden);
-  const double forward = seconds_of([&] { kernel.forward(c, block, state); });
-  const double backward = seconds_of([&] {
+  const double forward = seconds_of(c, [&] { kernel.forward(c, block, state); });
+  const double backward = seconds_of(c, [&] {
     kernel.delta(c, state.output, gradient.doutput, gradient.delta);
     kernel.backward(c, block, gradient);
   });

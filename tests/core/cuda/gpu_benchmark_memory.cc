@@ -23,7 +23,7 @@ struct Report {
   void time(const char* what, std::initializer_list<Tensor> moved, const std::function<void()>& body) const {
     double num_bytes = 0;
     for (const Tensor& tensor : moved) num_bytes += tensor.defined() ? static_cast<double>(tensor.num_bytes()) : 0;
-    const double rate = num_bytes / seconds_of(body);
+    const double rate = num_bytes / seconds_of(context, body);
     fmt::print("{:<28}  {:<8}  {:>7.0f} GB/s  {:>5.1f}% of copy\n", what, name(context.compute_dtype()), rate * 1e-9,
                100 * rate / copy_rate);
   }

@@ -1,5 +1,6 @@
+#include <cuda_runtime_api.h>
+
 #include "core/base/error.h"
-#include "core/kernels/cuda/ptx/success.h"
 #include "core/kernels/cuda/ptx/transfer.h"
 
 namespace longspan::LS_CUDA {
