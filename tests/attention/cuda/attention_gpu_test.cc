@@ -26,8 +26,9 @@ TEST(GpuAttention, EveryKindOfMaskAndHead) {
   for (const int64_t head_dim : {1, 5, 24, 64, 72, 96, 128, 160, 192, 256}) {
     for (const auto kind : {Problem::Kind::kCausal, Problem::Kind::kDocuments, Problem::Kind::kFull}) {
       for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
-        expect_reference({.num_queries = 130, .num_keys = 200, .num_heads = 4, .num_kv_heads = 2, .head_dim = head_dim, .kind = kind},
-                         dtype, ++seed, {0, 90, 90, 200});
+        const Problem problem = {
+            .num_queries = 130, .num_keys = 200, .num_heads = 4, .num_kv_heads = 2, .head_dim = head_dim, .kind = kind};
+        expect_reference(problem, dtype, ++seed, {0, 90, 90, 200});
         if (HasFailure()) return;
       }
     }
@@ -37,8 +38,9 @@ TEST(GpuAttention, EveryKindOfMaskAndHead) {
 TEST(GpuAttention, LongerThanManyTiles) {
   for (const int64_t head_dim : {64, 128}) {
     for (const auto kind : {Problem::Kind::kCausal, Problem::Kind::kDocuments}) {
-      expect_reference({.num_queries = 2000, .num_keys = 2000, .num_heads = 2, .num_kv_heads = 1, .head_dim = head_dim, .kind = kind},
-                       DType::kBFloat16, 77, {0, 1000, 2000});
+      const Problem problem = {
+          .num_queries = 2000, .num_keys = 2000, .num_heads = 2, .num_kv_heads = 1, .head_dim = head_dim, .kind = kind};
+      expect_reference(problem, DType::kBFloat16, 77, {0, 1000, 2000});
       if (HasFailure()) return;
     }
   }

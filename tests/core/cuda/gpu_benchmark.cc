@@ -23,7 +23,9 @@ class DeviceMemory final : public MemoryResource {
     expect_success(cudaMallocAsync(&pointer, std::max<size_t>(num_bytes, 1), stream.native()), "device memory");
     return pointer;
   }
-  void do_deallocate(void* pointer, size_t, Stream& stream, MemoryTag) noexcept override { cudaFreeAsync(pointer, stream.native()); }
+  void do_deallocate(void* pointer, size_t, Stream& stream, MemoryTag) noexcept override {
+    cudaFreeAsync(pointer, stream.native());
+  }
 };
 
 // Freed memory is kept, so that workspaces cost nothing.

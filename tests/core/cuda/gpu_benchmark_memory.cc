@@ -35,7 +35,8 @@ void time_normalization(const Report& report) {
   const auto& kernels = c.kernels<Normalization>();
   const auto make = [&] { return random_on_device(c, {kRows, kHidden}, dtype); };
   const Tensor x = make(), y = make(), z = make(), sum = make(), weight = random_on_device(c, {kHidden}, dtype);
-  const Tensor inverse = random_on_device(c, {kRows}, DType::kFloat32, 0.5f), dweight = random_on_device(c, {kHidden}, DType::kFloat32);
+  const Tensor inverse = random_on_device(c, {kRows}, DType::kFloat32, 0.5f);
+  const Tensor dweight = random_on_device(c, {kHidden}, DType::kFloat32);
   report.time("rms_norm forward", {x, y}, [&] { kernels.rms_norm_forward(c, 1e-5, x, weight, y, inverse); });
   report.time("rms_norm forward, residual", {x, z, sum, y},
               [&] { kernels.rms_norm_residual_forward(c, 1e-5, x, z, weight, sum, y, inverse); });
@@ -85,7 +86,8 @@ void time_tokens(const Report& report) {
   report.time("embedding", {y, y}, [&] { embedding.gather(c, tokens, table, y); });
   const Tensor dtable = random_on_device(c, {kVocabulary, kHidden}, DType::kFloat32), touched = dtable.slice(0, 0, kRows);
   report.time("embedding gradient", {y, touched, touched}, [&] { embedding.scatter_add(c, tokens, y, dtable); });
-  const Tensor logits = random_on_device(c, {kLossTokens, kVocabulary}, DType::kFloat32), losses = c.empty({kLossTokens}, DType::kFloat32);
+  const Tensor logits = random_on_device(c, {kLossTokens, kVocabulary}, DType::kFloat32);
+  const Tensor losses = c.empty({kLossTokens}, DType::kFloat32);
   const Tensor dlogits = c.empty({kLossTokens, kVocabulary}, dtype), targets = tokens_on_device(c, kLossTokens, kVocabulary);
   const auto& loss = c.kernels<Loss>();
   report.time("cross entropy", {logits}, [&] { loss.cross_entropy(c, logits, targets, losses); });

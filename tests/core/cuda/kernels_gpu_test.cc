@@ -41,7 +41,8 @@ TEST_P(GpuKernels, AgreeWithTheReference) {
 }
 
 TEST_P(GpuKernels, ProductsAgreeWithTheReference) {
-  constexpr std::array<int64_t, 3> kSizes[] = {{1, 1, 1}, {1, 5, 3}, {4, 1, 3}, {5, 7, 1}, {3, 2, 0}, {9, 17, 33}, {130, 70, 67}, {128, 256, 512}};
+  constexpr std::array<int64_t, 3> kSizes[] = {{1, 1, 1}, {1, 5, 3}, {4, 1, 3}, {5, 7, 1},
+                                                {3, 2, 0}, {9, 17, 33}, {130, 70, 67}, {128, 256, 512}};
   for (const auto& [m, n, k] : kSizes) {
     expect_reference(gemm_cases(m, n, k), fmt::format("{} x {} x {}", m, n, k));
     if (HasFailure()) return;
@@ -70,7 +71,8 @@ TEST(GpuProducts, AreTheSameWhereWaysAreTimed) {
     const auto& algebra = context.kernels<LinearAlgebra>();
     const Tensor a = integers(context, kSize, kSize, dtype), b = integers(context, kSize, kSize, dtype);
     for (const Write write : {Write::kAssign, Write::kAccumulate}) {
-      const Tensor whole = integers(context, kSize, kSize, DType::kFloat32), halves = integers(context, kSize, kSize, DType::kFloat32);
+      const Tensor whole = integers(context, kSize, kSize, DType::kFloat32);
+      const Tensor halves = integers(context, kSize, kSize, DType::kFloat32);
       algebra.gemm(context, {.write = write}, a, b, whole);
       for (const int64_t row : {int64_t{0}, kSize / 2})
         algebra.gemm(context, {.write = write}, a.slice(0, row, row + kSize / 2), b, halves.slice(0, row, row + kSize / 2));
