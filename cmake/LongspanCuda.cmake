@@ -28,6 +28,8 @@ if(LONGSPAN_HAS_CUDA)
   # What kernels share with the host is constexpr.
   add_compile_options($<$<COMPILE_LANGUAGE:CUDA>:--expt-relaxed-constexpr> $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings>
     $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wno-psabi>)
+  # Half a gigabyte of cuBLASLt is not loaded by programs that use none of it.
+  add_link_options(LINKER:--as-needed)
   message(STATUS "CUDA ${CMAKE_CUDA_COMPILER_VERSION}: the CUDA backend is built")
 else()
   message(STATUS "No CUDA toolkit 13: the CUDA backend is not built")

@@ -16,7 +16,7 @@ install(FILES LICENSE README.md DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
 install(TARGETS longspan_core ${core_targets} EXPORT longspan ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(DIRECTORY core DESTINATION include/longspan FILES_MATCHING PATTERN "*.h"
-  PATTERN "kernels/cpu" EXCLUDE PATTERN "kernels/reference" EXCLUDE)
+  PATTERN "kernels/cpu" EXCLUDE PATTERN "kernels/cuda" EXCLUDE PATTERN "kernels/reference" EXCLUDE)
 set(package ${CMAKE_INSTALL_LIBDIR}/cmake/longspan)
 install(EXPORT longspan NAMESPACE longspan:: FILE longspan-targets.cmake DESTINATION ${package})
 configure_package_config_file(cmake/longspan-config.cmake.in ${PROJECT_BINARY_DIR}/longspan-config.cmake

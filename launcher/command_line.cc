@@ -23,6 +23,13 @@ constexpr const char* kFooter =
     "7 numerical, or verify found a difference; 85 checkpointed on a signal, start again to continue;\n"
     "130 another command was stopped by a signal.";
 
+// What was compiled; no command uses it yet.
+#if defined(LONGSPAN_CUDA_VERSION)
+constexpr const char* kCudaBuilt = "CUDA " LONGSPAN_CUDA_VERSION " kernels are compiled, and not used yet";
+#else
+constexpr const char* kCudaBuilt = "no CUDA";
+#endif
+
 const std::vector<std::string> kBenchmarks = {
     "attention",
     "elementwise",
@@ -123,7 +130,7 @@ std::string first_extra(const Parser& parser) {
 
 std::string version_text() {
   const int proto = GOOGLE_PROTOBUF_VERSION;
-  return fmt::format("longspan {}\nbuilt for CPU (no CUDA), Open MPI {}.{}.{}, protobuf {}.{}.{}\n", LONGSPAN_VERSION,
+  return fmt::format("longspan {}\nbuilt for CPU ({}), Open MPI {}.{}.{}, protobuf {}.{}.{}\n", LONGSPAN_VERSION, kCudaBuilt,
                      OMPI_MAJOR_VERSION, OMPI_MINOR_VERSION, OMPI_RELEASE_VERSION, proto / 1000000,
                      proto / 1000 % 1000, proto % 1000);
 }

@@ -51,6 +51,12 @@ install_packages() {
     refuse_packages "$missing"
 }
 
+# CUDA's compiler: where CUDACXX says, in PATH, or where it usually is; nothing if there is none. CMake looks where CUDACXX says.
+find_nvcc() {
+  local nvcc=${CUDACXX:-$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)}
+  [ ! -x "$nvcc" ] || echo "$nvcc"
+}
+
 available_cpus() { nproc 2>/dev/null || echo 1; }
 
 # One job per CPU, but no more than memory feeds: an optimised build of one file takes up to 1.5 GB.

@@ -1,5 +1,7 @@
 #include "core/kernels/linear_algebra.h"
 
+#include <algorithm>
+
 #include "core/kernels/checks.h"
 
 namespace longspan {
@@ -17,6 +19,10 @@ void expect_matrix(const Tensor& matrix, const char* what) {
 }
 
 }  // namespace
+
+int64_t row_distance(const Tensor& matrix) {
+  return std::max<int64_t>({1, matrix.size(1), matrix.size(0) > 1 ? matrix.layout().strides()[0] : 0});
+}
 
 void LinearAlgebra::gemm(const Context& context, const GemmOptions& options, const Tensor& a, const Tensor& b,
                          const Tensor& c) const {

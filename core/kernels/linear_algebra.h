@@ -14,6 +14,9 @@ struct GemmOptions {
   Tensor packed_b = {};  // what pack() made of op(b), or nothing; b must still be what it was then
 };
 
+// For backends: elements from a row of a matrix to the next. Never less than a row, and never 0, also where there is no next.
+int64_t row_distance(const Tensor& matrix);
+
 class LinearAlgebra {
  public:
   static constexpr const char* kName = "linear algebra";

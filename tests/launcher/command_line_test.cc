@@ -101,6 +101,7 @@ TEST(CommandLine, SaysWhatIsMissing) {
 TEST(CommandLine, PrintsItsVersion) {
   EXPECT_EQ(parse({"--version"}).text.substr(0, 9), "longspan ");
   EXPECT_EQ(parse({"--version"}).text, version_text());
+  EXPECT_EQ(version_text().find("no CUDA") == std::string::npos, LS_HAS_CUDA == 1) << version_text();
 }
 
 Launch detect(const std::map<std::string, std::string>& environment) {

@@ -72,6 +72,7 @@ Strided strided(const Tensor& tensor) {
 
 class CudaAttention final : public BlockAttention {
   void do_clear(const Context& context, const Tensor& lse) const override {
+    expect_dtype_here(lse.dtype());
     launch_fill(context.stream().native(), lse.num_elements(), -std::numeric_limits<float>::infinity(), lse.data<float>());
   }
 

@@ -1,6 +1,6 @@
 // What is computed once per row of attention: delta, and the empty state.
 #include "attention/kernels/cuda/kernels.h"
-#include "core/kernels/cuda/elements.h"
+#include "core/kernels/cuda/ptx/elements.h"
 #include "core/kernels/cuda/ptx/warp.h"
 
 namespace longspan::LS_CUDA {

@@ -13,10 +13,6 @@ constexpr int64_t kTileRows = 1024, kTileColumns = 2048, kTileDepth = 2048;
 // columns of 1024 rows run at 0.75 of what they do in such strips.
 constexpr int64_t kStripColumns = 1024;
 
-int64_t row_distance(const Tensor& matrix) {
-  return std::max<int64_t>({1, matrix.size(1), matrix.size(0) > 1 ? matrix.layout().strides()[0] : 0});
-}
-
 // A tile of op(matrix), as stored: op's rows and columns are ranges.
 Tensor tile(const Tensor& matrix, Transpose transpose, int64_t row, int64_t rows, int64_t column,
             int64_t columns) {

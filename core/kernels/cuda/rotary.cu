@@ -1,4 +1,4 @@
-#include "core/kernels/cuda/elements.h"
+#include "core/kernels/cuda/ptx/elements.h"
 #include "core/kernels/cuda/kernels.h"
 
 namespace longspan::LS_CUDA {

@@ -1,7 +1,7 @@
 // For kernels of which a block does one row at a time.
 #pragma once
 
-#include "core/kernels/cuda/elements.h"
+#include "core/kernels/cuda/ptx/elements.h"
 #include "core/kernels/cuda/ptx/barrier.h"
 #include "core/kernels/cuda/ptx/warp.h"
 

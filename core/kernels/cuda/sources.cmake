@@ -3,4 +3,4 @@ foreach(family activation elementwise embedding loss normalization optimizer rot
   list(APPEND cuda_kernels ${CMAKE_CURRENT_LIST_DIR}/${family}.cu)
   list(APPEND cuda_families ${CMAKE_CURRENT_LIST_DIR}/${family}.cc)
 endforeach()
-list(APPEND cuda_families ${CMAKE_CURRENT_LIST_DIR}/backend.cc)
+list(APPEND cuda_families ${CMAKE_CURRENT_LIST_DIR}/backend.cc ${CMAKE_CURRENT_LIST_DIR}/product.cc)

@@ -9,6 +9,8 @@
 
 #if defined(__CUDACC__)
 #include <cuda_runtime.h>
+
+#include "core/kernels/cuda/ptx/success.h"
 #endif
 
 struct CUstream_st;
@@ -18,9 +20,6 @@ namespace longspan::LS_CUDA {
 using NativeStream = CUstream_st*;  // CUDA's own cudaStream_t; null in the emulator
 
 #if defined(__CUDACC__)
-
-// Raises Error(kInternal), naming what failed and how, unless error is none.
-void expect_success(cudaError_t error, const char* what);
 
 // Arguments are copied. Raises Error(kInternal) where the launch is refused; what the kernel does wrong shows later.
 template <class... Parameters, class... Arguments>

@@ -1,4 +1,5 @@
-// For kernels bound by memory: elements of any dtype as floats, 16 bytes at a time where pointers allow.
+// For kernels bound by memory, in both rooms that have some: elements of any dtype as floats, 16 bytes at a time where pointers
+// allow.
 #pragma once
 
 #include <type_traits>

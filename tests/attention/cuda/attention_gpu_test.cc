@@ -1,0 +1,50 @@
+// The attention kernels of the cuda backend on a GPU, against the reference: as in the emulator, and longer.
+#include <fmt/core.h>
+#include <gtest/gtest.h>
+
+#include "tests/attention/attention_cases.h"
+#include "tests/support/real_cuda.h"
+#include "tests/support/reference_context.h"
+
+namespace longspan::test {
+namespace {
+
+// As kernels_emulated_test.cc.
+constexpr Rounding kBFloat16Rounding = {.output = 1.0 / 256, .gradient = 2.0 / 256, .lse = 1e-6};
+
+void expect_reference(const Problem& problem, DType dtype, uint64_t seed, const std::vector<int64_t>& cuts) {
+  SCOPED_TRACE(fmt::format("{} {}", describe(problem), name(dtype)));
+  const Context reference = make_context(DType::kFloat64), device = real_cuda_context(dtype);
+  const Inputs inputs = make_inputs(device, problem, dtype, seed);
+  const auto intervals = visible(problem, seed);
+  const Result want = attend(reference, as_double(reference, inputs), intervals, {0, problem.num_keys});
+  expect_near(attend(device, inputs, intervals, cuts), want, 3e-6, dtype == DType::kBFloat16 ? kBFloat16Rounding : Rounding{});
+}
+
+TEST(GpuAttention, EveryKindOfMaskAndHead) {
+  uint64_t seed = 0;
+  for (const int64_t head_dim : {1, 5, 24, 64, 72, 96, 128, 160, 192, 256}) {
+    for (const auto kind : {Problem::Kind::kCausal, Problem::Kind::kDocuments, Problem::Kind::kFull}) {
+      for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+        const Problem problem = {
+            .num_queries = 130, .num_keys = 200, .num_heads = 4, .num_kv_heads = 2, .head_dim = head_dim, .kind = kind};
+        expect_reference(problem, dtype, ++seed, {0, 90, 90, 200});
+        if (HasFailure()) return;
+      }
+    }
+  }
+}
+
+TEST(GpuAttention, LongerThanManyTiles) {
+  for (const int64_t head_dim : {64, 128}) {
+    for (const auto kind : {Problem::Kind::kCausal, Problem::Kind::kDocuments}) {
+      const Problem problem = {
+          .num_queries = 2000, .num_keys = 2000, .num_heads = 2, .num_kv_heads = 1, .head_dim = head_dim, .kind = kind};
+      expect_reference(problem, DType::kBFloat16, 77, {0, 1000, 2000});
+      if (HasFailure()) return;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace longspan::test
