@@ -14,6 +14,9 @@ namespace longspan {
 using DeviceUuid = std::array<uint8_t, 16>;
 using VisibleDevices = std::vector<DeviceUuid>;  // by ordinal
 
+// Those of this process, as CUDA lists them; none in a build without CUDA or where CUDA finds none.
+VisibleDevices visible_devices();
+
 struct DeviceChoice {
   std::vector<int> ordinals;  // by local rank: which of the devices it sees
   bool shared = false;        // some ranks have the same device

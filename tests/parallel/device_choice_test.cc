@@ -95,5 +95,10 @@ TEST(DeviceChoice, RanksLearnFromEachOtherWhatTheySee) {
   });
 }
 
+TEST(DeviceChoice, TheDevicesOfThisProcessAreDifferent) {
+  const VisibleDevices devices = visible_devices();
+  EXPECT_EQ(std::set<DeviceUuid>(devices.begin(), devices.end()).size(), devices.size());
+}
+
 }  // namespace
 }  // namespace longspan::test

@@ -1,4 +1,4 @@
-// The communicator of GPUs over a device that is played by threads: streams of their own, operations that end late, bytes that move.
+// The communicator of GPUs over a device that threads play: streams of their own, operations that end late, bytes that move.
 #include "parallel/comm/nccl/nccl_communicator.h"
 
 #include <atomic>

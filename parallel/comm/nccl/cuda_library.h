@@ -8,10 +8,10 @@
 namespace longspan {
 
 struct NcclOptions {
-  // How many multiprocessors one communicator may take for itself at most; 0: NCCL's choice. NCCL's kernels run on a stream of the
-  // highest priority, so they take the first multiprocessors that become free. A kernel whose blocks come and go frees some all
-  // the time; one that fills the device for its whole length (persistent) must leave this many free itself, or NCCL waits
-  // for its end. Few keep the bandwidth low: 8 to 16 are said to fill NVLink, 2 to 4 a network card.
+  // How many multiprocessors one communicator may take at most; 0: NCCL's choice. NCCL's kernels run on a stream of the
+  // highest priority, so they take the first multiprocessors that become free. A kernel whose blocks come and go frees some
+  // all the time; one that fills the device for its whole length (persistent) must leave this many free itself, or NCCL
+  // waits for its end. Fewer leave more for compute, and carry fewer bytes a second.
   int max_multiprocessors = 0;
 };
 

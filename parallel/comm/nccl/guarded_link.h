@@ -1,6 +1,6 @@
-// GuardedLink: a link that cannot hang its rank. Every wait looks at the operation, at NCCL's asynchronous error and at the clock;
-// on an error, or when the group's timeout has passed, the link is aborted, which ends NCCL's kernels on this device, and
-// CommError names the group, the call and the peers. From then on every call raises.
+// GuardedLink: a link that cannot hang its rank. Every wait looks at the operation, at NCCL's asynchronous error and at the
+// clock; on an error, or when the group's timeout has passed, the link is aborted, which ends NCCL's kernels on this device,
+// and CommError names the group, the call and the peers. From then on every call raises.
 //
 //   connecting -> ready -> (start: adding -> under way -> done)* -> finalized
 //        any of these -> given up, by an error or the clock
