@@ -263,6 +263,14 @@ TEST_F(GuardedLinkTest, ALinkWithSomethingUnderWayIsAborted) {
   EXPECT_EQ(script.log.back(), "destroyed");
 }
 
+TEST_F(GuardedLinkTest, WhatEndedUnseenIsNoReasonToAbort) {
+  auto link = connect();
+  post(*link).reset();
+  link.reset();
+  EXPECT_EQ(script.count("finalize"), 1);
+  EXPECT_EQ(script.count("abort"), 0);
+}
+
 TEST_F(GuardedLinkTest, AnExceptionThatUnwindsAbortsInsteadOfWaitingForThePeers) {
   EXPECT_THROW(
       {

@@ -61,8 +61,7 @@ class ScriptedLink final : public nccl::Link {
   }
   Answer finalize() override {
     note("finalize");
-    if (!script_.finalized.done()) script_.state = script_.finalized;
-    return script_.finalized;
+    return busy_with(script_.finalized);
   }
   void abort() noexcept override {
     EXPECT_FALSE(aborted_) << "a link was aborted twice";
@@ -86,8 +85,13 @@ class ScriptedLink final : public nccl::Link {
   }
   Answer add(const std::string& what) {
     note(what);
-    if (!script_.added.done()) script_.state = script_.added;
-    return script_.added;
+    return busy_with(script_.added);
+  }
+
+  // NCCL is busy with what it has not done at once; what it refuses, it forgets.
+  Answer busy_with(const Answer& answer) {
+    if (!answer.done() && !answer.failed()) script_.state = answer;
+    return answer;
   }
 
   Script& script_;

@@ -75,9 +75,8 @@ void GuardedLink::progress() noexcept {
 
 // Until NCCL has done what it was last asked.
 void GuardedLink::settle(const std::string& call, const std::string& peers) {
-  auto deadline = clock_->now() + timeout_;
+  const auto deadline = clock_->now() + timeout_;
   for (look(call); !link_->state().done(); look(call)) {
-    if (!under_way_.empty() && compute_is_ahead(*under_way_.back())) deadline = clock_->now() + timeout_;
     if (clock_->now() > deadline) give_up(call, silence(peers));
     clock_->rest();
   }
