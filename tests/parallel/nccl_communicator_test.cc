@@ -7,6 +7,7 @@
 #include <set>
 #include <thread>
 
+#include "parallel/comm/device_choice.h"
 #include "parallel/comm/nccl/cuda_library.h"
 #include "parallel/comm/process_mesh.h"
 #include "tests/parallel/comm_support.h"
@@ -287,7 +288,7 @@ TEST(NcclCommunicator, EveryRankLearnsThatThereIsNoId) {
     library->id_error = "no network interface";
     const std::string message = message_of<CommError>([&] { make_nccl_communicator(world, library); });
     if (world.rank() == 0) {
-      EXPECT_EQ(message, "no network interface");
+      EXPECT_EQ(message, "connect in group 'world', rank 0 of 3: no network interface");
     } else {
       EXPECT_TRUE(contains(message, "rank 0 could not make an id")) << message;
       EXPECT_TRUE(contains(message, fmt::format("group 'world', rank {} of 3", world.rank()))) << message;
@@ -304,6 +305,25 @@ TEST(NcclCommunicator, ToOneselfTheSizesAgree) {
     const std::string message = message_of<Error>([&] { (void)rank.group.send_recv(rank.device(), {two, 0, three, 0}); });
     EXPECT_TRUE(contains(message, "sends 8 bytes to itself, but receives 12")) << message;
   });
+}
+
+// NCCL itself, as far as it goes without a GPU: an id, and then an error that names the call and the group.
+TEST(NcclLibrary, WithoutAGpuRanksAreToldSo) {
+  if (!has_nccl() || !visible_devices().empty()) return;
+  std::atomic<int> num_told = 0;
+  const std::string message = message_of<CommError>([&] {
+    run_in_process(2, [&](Communicator& world) {
+      try {
+        make_nccl_communicator(world, make_nccl_library({}));
+      } catch (const CommError&) {
+        ++num_told;
+        throw;
+      }
+    });
+  });
+  EXPECT_EQ(num_told, 2);
+  EXPECT_TRUE(contains(message, "in group 'world', rank")) << message;
+  EXPECT_TRUE(contains(message, "cuda")) << message;
 }
 
 TEST(NcclLibrary, IsThereOrSaysThatItIsNot) {

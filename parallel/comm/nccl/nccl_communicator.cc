@@ -14,6 +14,20 @@ using nccl::Answer;
 using nccl::GuardedLink;
 using nccl::Link;
 
+std::string end_of(const Communicator& group) {
+  return fmt::format("group '{}', rank {} of {}", group.name(), group.rank(), group.size());
+}
+
+// What the library says of a failure, with the group.
+template <class Call>
+auto connecting(const Communicator& group, Call call) {
+  try {
+    return call();
+  } catch (const CommError& error) {
+    throw CommError(fmt::format("connect in {}: {}", end_of(group), error.what()));
+  }
+}
+
 // The id that the group's first rank makes. When it cannot, all ranks learn it now.
 nccl::UniqueId shared_id(Communicator& bootstrap, nccl::Library& library) {
   const Context host(Context::Options{});
@@ -23,7 +37,7 @@ nccl::UniqueId shared_id(Communicator& bootstrap, nccl::Library& library) {
   std::exception_ptr failure;
   if (bootstrap.rank() == 0) {
     try {
-      id = library.new_id();
+      id = connecting(bootstrap, [&] { return library.new_id(); });
       bytes[0] = 1;
       std::memcpy(bytes + 1, id.data(), id.size());
     } catch (...) {
@@ -33,8 +47,7 @@ nccl::UniqueId shared_id(Communicator& bootstrap, nccl::Library& library) {
   bootstrap.broadcast(host.stream(), packet, 0);
   if (failure) std::rethrow_exception(failure);
   if (bytes[0] != 1) {
-    throw CommError(fmt::format("connect in group '{}', rank {} of {}: rank 0 could not make an id for NCCL",
-                                bootstrap.name(), bootstrap.rank(), bootstrap.size()));
+    throw CommError(fmt::format("connect in {}: rank 0 could not make an id for NCCL", end_of(bootstrap)));
   }
   std::memcpy(id.data(), bytes + 1, id.size());
   return id;
@@ -62,9 +75,8 @@ class NcclCommunicator final : public Communicator {
         clock_(std::move(clock)),
         everybody_(fmt::format("some of ranks 0 to {}", size() - 1)) {
     const nccl::UniqueId id = shared_id(bootstrap, *library_);
-    link_ = std::make_shared<GuardedLink>(library_->connect(id, rank(), size(), name()),
-                                          fmt::format("group '{}', rank {} of {}", name(), rank(), size()), timeout(),
-                                          clock_);
+    auto link = connecting(*this, [&] { return library_->connect(id, rank(), size(), name()); });
+    link_ = std::make_shared<GuardedLink>(std::move(link), end_of(*this), timeout(), clock_);
   }
   NcclCommunicator(std::unique_ptr<Communicator> bootstrap, std::shared_ptr<nccl::Library> library,
                    std::shared_ptr<nccl::Clock> clock)
