@@ -1,7 +1,9 @@
 # CUDA is optional: AUTO builds its backend where a CUDA 13 toolkit is found, ON insists on it, OFF leaves it out.
-# LONGSPAN_HAS_CUDA says which it is. Kernels are built for Ampere and Hopper, and as PTX for what comes after.
+# LONGSPAN_HAS_CUDA says which it is, LONGSPAN_HAS_NCCL whether GPUs can also communicate. Kernels are built for Ampere and
+# Hopper, and as PTX for what comes after.
 set(LONGSPAN_CUDA AUTO CACHE STRING "AUTO, ON or OFF: whether to build the CUDA backend")
 set(LONGSPAN_HAS_CUDA OFF)
+set(LONGSPAN_HAS_NCCL OFF)
 if(NOT LONGSPAN_CUDA STREQUAL "OFF")
   include(CheckLanguage)
   check_language(CUDA)
@@ -31,6 +33,12 @@ if(LONGSPAN_HAS_CUDA)
   # Half a gigabyte of cuBLASLt is not loaded by programs that use none of it.
   add_link_options(LINKER:--as-needed)
   message(STATUS "CUDA ${CMAKE_CUDA_COMPILER_VERSION}: the CUDA backend is built")
+  find_package(NCCL 2.27)
+  if(NCCL_FOUND)
+    set(LONGSPAN_HAS_NCCL ON)
+  else()
+    message(STATUS "No NCCL 2.27 or newer: a run on GPUs has one rank")
+  endif()
 else()
   message(STATUS "No CUDA toolkit 13: the CUDA backend is not built")
 endif()

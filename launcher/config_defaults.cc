@@ -231,7 +231,10 @@ void fill_rest(RunConfig& c) {
   LS_DEFAULT(generation, max_tokens, 256);
   LS_DEFAULT(generation, temperature, 0);
   LS_DEFAULT(generation, top_k, 0);
-  LS_DEFAULT(*c.mutable_communication(), timeout_seconds, 300);
+  Communication& communication = *c.mutable_communication();
+  LS_DEFAULT(communication, timeout_seconds, 300);
+  LS_DEFAULT(communication, device_sharing, false);
+  LS_DEFAULT(communication, max_multiprocessors, 0);
 }
 
 #undef LS_DEFAULT

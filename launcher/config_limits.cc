@@ -75,6 +75,7 @@ constexpr NumberLimits kLimits[] = {
     {"generation.temperature", 0, 100},
     {"generation.top_k", 0, 1 << 24},
     {"communication.timeout_seconds", 1, 86400},
+    {"communication.max_multiprocessors", 0, 64},
 };
 
 // A field of a message, with the index of the element where it is repeated (-1 where not).

@@ -31,6 +31,9 @@ class World {
   bool alone() const { return session_ == nullptr; }  // started without an MPI launcher
   const std::string& host_name() const { return host_name_; }
 
+  // Those on this host; just this process where it is alone.
+  Communicator& local_ranks() const { return session_ ? session_->local_ranks() : *alone_; }
+
   // Collective. The largest value of any rank.
   int64_t largest(int64_t value) { return largest_of_ranks(communicator(), value); }
   // Collective. Threads for this rank, so that the ranks of each host use its cores once.
