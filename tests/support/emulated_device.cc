@@ -98,6 +98,10 @@ class EmulatedEvent final : public EventState {
 };
 
 class EmulatedQueue final : public DeviceQueue {
+ public:
+  ~EmulatedQueue() override { state_->finish(state_->given); }
+
+ private:
   void copy(void* to, const void* from, size_t num_bytes) override {
     constexpr int kNotYet = 0xa5;
     const simt::OpenToHost open({to, from});
