@@ -61,7 +61,7 @@ struct OwnTokens {
 }  // namespace
 
 CountedBytes count_tokens(const Context& context, const std::vector<TokenSequence>& sequences) {
-  return CountedBytes(context.memory(), total_tokens(sequences) * sizeof(int32_t), MemoryTag::kWorkspace);
+  return CountedBytes(context.host().memory(), total_tokens(sequences) * sizeof(int32_t), MemoryTag::kWorkspace);
 }
 
 Microbatch make_microbatch(const Context& context, const ModelSpec& model, const ContextShare& share,

@@ -104,7 +104,7 @@ class DeviceStep : public testing::TestWithParam<int> {
 TEST_P(DeviceStep, InFloat32EqualsTheReference) {
   Context device = emulated_device_context(DType::kFloat32), reference = make_context(DType::kFloat64);
   const Step got = one_step(device, spec(), 2), want = one_step(reference, spec(), 2);
-  expect_same(got, want, 1e-4);
+  expect_same(got, want, 1e-5);
   expect_same_weights(got, want, 1e-5);
 }
 

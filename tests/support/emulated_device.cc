@@ -153,7 +153,7 @@ std::shared_ptr<Stream> make_emulated_stream() { return Stream::make_on_device(s
 
 std::shared_ptr<MemoryResource> make_emulated_pinned_memory() { return std::make_shared<PinnedResource>(); }
 
-Context emulated_device_context(DType dtype) {
+Context::Options emulated_device_options(DType dtype) {
   auto kernels = std::make_shared<KernelSet>("cuda in the emulator");
   LS_CUDA::add_kernels(*kernels);
   LS_CUDA::add_attention(*kernels);
@@ -165,7 +165,9 @@ Context emulated_device_context(DType dtype) {
   options.memory = std::make_shared<CachingResource>(std::make_shared<simt::GlobalMemory>(simt::HostAccess::kRefused));
   options.host_memory = std::make_shared<CachingResource>(make_emulated_pinned_memory(), Reuse::kWhenDone);
   options.stream = make_emulated_stream();
-  return Context(options);
+  return options;
 }
+
+Context emulated_device_context(DType dtype) { return Context(emulated_device_options(dtype)); }
 
 }  // namespace longspan::test

@@ -15,5 +15,6 @@ std::shared_ptr<MemoryResource> make_emulated_pinned_memory();
 
 // A context of such a device; float32 or bfloat16.
 Context emulated_device_context(DType dtype);
+Context::Options emulated_device_options(DType dtype);
 
 }  // namespace longspan::test
