@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "parallel/comm/backends.h"
+#include "parallel/data/gradient_reducer.h"
 #include "parallel/pipeline/executor.h"
 #include "tests/support/emulated_device.h"
 #include "tests/support/reference_context.h"
@@ -39,6 +40,38 @@ std::vector<std::pair<std::string, std::vector<double>>> all_of(const Context& c
   std::vector<std::pair<std::string, std::vector<double>>> all;
   for (const auto& p : parameters.all()) all.emplace_back(p->name, values(context.to_host((*p).*which)));
   return all;
+}
+
+// The same two sequences on a ring of two devices.
+Step on_ring(const ModelSpec& spec, LayoutType layout, DType dtype) {
+  Step step;
+  run_in_process(2, [&](Communicator& threads) {
+    const auto ring = make_staging_communicator(threads);
+    Context context = emulated_device_context(dtype);
+    Decoder decoder(spec, *ring, 16);
+    decoder.parameters().materialize(context, ParameterSet::Purpose::kTraining);
+    decoder.parameters().initialize(context, 7, spec.initializer_range);
+    const ContextShare share = {.layout = layout, .num_ranks = 2, .rank = ring->rank()};
+    const Tensor sums = context.host().zeros({2}, DType::kFloat64);  // losses, predicted tokens
+    auto* s = sums.data<double>();
+    for (const uint64_t seed : {3, 4}) {
+      decoder.microbatches().push_back(
+          make_microbatch(context, spec, share, {random_sequence(seed, 41, 3, spec.vocabulary_size)}));
+      s[1] += static_cast<double>(decoder.microbatches().back().num_predicted);
+    }
+    ring->all_reduce(context.host().stream(), sums, ReduceOp::kSum);
+    for (Microbatch& batch : decoder.microbatches()) batch.gradient_scale = 1 / s[1];
+    GradientReducer reducer(*ring, decoder.parameters());
+    execute(context, single_stage_program(2, static_cast<int>(decoder.stage().size())), decoder.stage(),
+            [&] { reducer.reduce(context); });
+    for (const Microbatch& batch : decoder.microbatches()) s[0] += sum_of_losses(context, batch) * batch.gradient_scale;
+    ring->all_reduce(context.host().stream(), sums, ReduceOp::kSum);
+    if (ring->rank() != 0) return;
+    step.loss = s[0];
+    step.norm = gradient_norm(context, decoder.parameters());
+    step.gradients = all_of(context, decoder.parameters(), &Parameter::gradient);
+  });
+  return step;
 }
 
 Step one_step(Context& context, const ModelSpec& spec, int num_steps = 1) {
@@ -111,6 +144,15 @@ TEST_P(DeviceStep, InFloat32EqualsTheReference) {
 INSTANTIATE_TEST_SUITE_P(Families, DeviceStep, testing::Values(0, 1, 2), [](const auto& i) {
   return std::string(i.param == 0 ? "Llama" : i.param == 1 ? "Qwen2" : "Qwen3");
 });
+
+TEST(DeviceRing, OfTwoEqualsOneRankOfTheReference) {
+  Context reference = make_context(DType::kFloat64);
+  const Step want = one_step(reference, small_spec(6));
+  for (const LayoutType layout : {LayoutType::kZigzag, LayoutType::kStriped}) {
+    SCOPED_TRACE(name(layout));
+    expect_same(on_ring(small_spec(6), layout, DType::kFloat32), want, 1e-5);
+  }
+}
 
 TEST(DeviceStepInBFloat16, ByMatrixInstructionsIsNearTheReference) {
   Context device = emulated_device_context(DType::kBFloat16), reference = make_context(DType::kFloat64);
