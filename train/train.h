@@ -15,7 +15,7 @@
 namespace longspan {
 
 struct RankResources {
-  Device device;
+  Device device = {};
   int num_threads = 1;
   CpuLevel cpu_level = detect_cpu_level();  // of the kernels; one that runs here
   int64_t memory_bytes = 0;  // for this rank, at most; 0: not known
