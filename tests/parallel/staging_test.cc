@@ -67,6 +67,15 @@ TEST(Staging, TensorsOfTheHostAndSplitGroups) {
   });
 }
 
+TEST(Staging, WithoutItADeviceIsRefusedByName) {
+  run_in_process(2, [](Communicator& threads) {
+    const Context context = test::emulated_device_context(DType::kFloat32);
+    const Tensor there = context.zeros({3}, DType::kFloat32);
+    const auto message = test::message_of<Error>([&] { threads.all_reduce(context.stream(), there, ReduceOp::kSum); });
+    EXPECT_TRUE(test::contains(message, "the stream of a device")) << message;
+  });
+}
+
 TEST(Self, CopiesWithinADevice) {
   const Context context = test::emulated_device_context(DType::kFloat32);
   const auto alone = make_self_communicator();

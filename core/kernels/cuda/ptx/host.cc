@@ -1,12 +1,14 @@
 #include <cuda_runtime_api.h>
 
+#include "core/base/error.h"
 #include "core/kernels/cuda/ptx/namespace.h"
-#include "core/runtime/cuda/calls.h"
 
 namespace longspan::LS_CUDA {
 
-// Of launch.h, which nvcc compiles: it cannot include what raises errors.
-void expect_success(cudaError_t error, const char* what);
-void expect_success(cudaError_t error, const char* what) { longspan::cuda::expect_call(error, what); }
+void expect_success(cudaError_t error, const char* what);  // launch.h, which nvcc reads; it cannot read what raises errors
+
+void expect_success(cudaError_t error, const char* what) {
+  check(error == cudaSuccess, "{}: {} ({})", what, cudaGetErrorString(error), cudaGetErrorName(error));
+}
 
 }  // namespace longspan::LS_CUDA
