@@ -1,7 +1,6 @@
 #include "model/attention_layer.h"
 
 #include <cmath>
-#include <cstring>
 
 #include "core/kernels/elementwise.h"
 #include "core/kernels/rotary.h"
@@ -87,8 +86,8 @@ Tensor AttentionLayer::continue_from(Context& context, const Tensor& x, const Ro
   const Qkv in = project(context, x, rotary, nullptr);
   const int64_t before = memory.num_tokens, after = before + x.size(0);
   check(after <= memory.k.size(0), "{} tokens do not fit into a memory of {}", after, memory.k.size(0));
-  std::memcpy(memory.k.slice(0, before, after).raw(), in.k.raw(), in.k.num_bytes());
-  std::memcpy(memory.v.slice(0, before, after).raw(), in.v.raw(), in.v.num_bytes());
+  context.copy(in.k, memory.k.slice(0, before, after));
+  context.copy(in.v, memory.v.slice(0, before, after));
   memory.num_tokens = after;
 
   std::vector<IndexInterval> visible;

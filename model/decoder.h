@@ -17,6 +17,7 @@ namespace longspan {
 struct Microbatch {
   Tensor tokens;   // int32 [tokens]
   Tensor targets;  // int32 [tokens]; kNoTarget where nothing is predicted
+  int64_t num_predicted = 0;
   SequenceShard shard;
   double gradient_scale = 0;  // 1 / predicted tokens of the global batch
   Tensor losses;   // [tokens], accumulator; written by forward

@@ -115,14 +115,15 @@ RotaryTable make_rotary_table(const Context& context, const RopeSpec& spec, int6
                               std::span<const int64_t> positions) {
   const DType dtype = context.accumulator_dtype();
   const Shape shape = {static_cast<int64_t>(positions.size()), head_dim / 2};
-  const RotaryTable table = {.cosine = context.empty(shape, dtype), .sine = context.empty(shape, dtype)};
+  const Context& host = context.host();
+  const RotaryTable table = {.cosine = host.empty(shape, dtype), .sine = host.empty(shape, dtype)};
   const auto frequencies = inverse_frequencies(spec, head_dim);
   if (dtype == DType::kFloat64) {
     fill<double>(context, frequencies, attention_factor(spec), positions, table);
   } else {
     fill<float>(context, frequencies, attention_factor(spec), positions, table);
   }
-  return table;
+  return {.cosine = context.to_device(table.cosine), .sine = context.to_device(table.sine)};
 }
 
 }  // namespace longspan

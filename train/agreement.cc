@@ -16,11 +16,12 @@ struct Range {
 };
 
 Range range_over_ranks(const Context& context, Communicator& world, int64_t mine) {
-  const Tensor extremes = context.empty({2}, DType::kInt64, MemoryTag::kWorkspace);
+  const Context& host = context.host();
+  const Tensor extremes = host.empty({2}, DType::kInt64, MemoryTag::kWorkspace);
   auto* e = extremes.data<int64_t>();
   e[0] = -mine;
   e[1] = mine;
-  world.all_reduce(context.stream(), extremes, ReduceOp::kMax);
+  world.all_reduce(host.stream(), extremes, ReduceOp::kMax);
   return {-e[0], e[1]};
 }
 
@@ -66,18 +67,19 @@ void on_rank_zero(const Context& context, Communicator& world, const std::functi
   std::optional<Error> failure;
   if (world.rank() == 0) failure = failure_of(body);
   const std::string message = failure ? failure->what() : "";
-  const Tensor facts = context.zeros({3}, DType::kInt64, MemoryTag::kWorkspace);  // whether it failed, of which kind, message size
+  const Context& host = context.host();
+  const Tensor facts = host.zeros({3}, DType::kInt64, MemoryTag::kWorkspace);  // whether it failed, of which kind, message size
   auto* f = facts.data<int64_t>();
   if (failure) {
     f[0] = 1;
     f[1] = static_cast<int64_t>(failure->kind());
     f[2] = static_cast<int64_t>(message.size());
   }
-  world.broadcast(context.stream(), facts, 0);
+  world.broadcast(host.stream(), facts, 0);
   if (f[0] == 0) return;
-  const Tensor text = context.zeros({f[2] / 8 + 1}, DType::kInt64, MemoryTag::kWorkspace);
+  const Tensor text = host.zeros({f[2] / 8 + 1}, DType::kInt64, MemoryTag::kWorkspace);
   std::memcpy(text.raw(), message.data(), message.size());
-  world.broadcast(context.stream(), text, 0);
+  world.broadcast(host.stream(), text, 0);
   throw Error(static_cast<ErrorKind>(f[1]), {reinterpret_cast<const char*>(text.raw()), static_cast<size_t>(f[2])});
 }
 

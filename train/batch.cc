@@ -36,11 +36,12 @@ struct OwnTokens {
   Tensor tokens, targets;
   HostVector<int64_t> positions;
   size_t num_filled = 0;
+  int64_t num_predicted = 0;
 
-  OwnTokens(const Context& context, int64_t num_tokens)
-      : tokens(context.empty({num_tokens}, DType::kInt32)),
-        targets(context.empty({num_tokens}, DType::kInt32)),
-        positions(context.host_vector<int64_t>()) {
+  OwnTokens(const Context& host, int64_t num_tokens)
+      : tokens(host.empty({num_tokens}, DType::kInt32)),
+        targets(host.empty({num_tokens}, DType::kInt32)),
+        positions(host.host_vector<int64_t>()) {
     positions.reserve(static_cast<size_t>(num_tokens));
   }
 
@@ -53,13 +54,14 @@ struct OwnTokens {
     targets.data<int32_t>()[num_filled] = last ? kNoTarget : sequence.tokens[static_cast<size_t>(place + 1)];
     positions.push_back(place - span.begin);
     ++num_filled;
+    num_predicted += !last;
   }
 };
 
 }  // namespace
 
 CountedBytes count_tokens(const Context& context, const std::vector<TokenSequence>& sequences) {
-  return CountedBytes(context.memory(), total_tokens(sequences) * sizeof(int32_t), MemoryTag::kWorkspace);
+  return CountedBytes(context.host().memory(), total_tokens(sequences) * sizeof(int32_t), MemoryTag::kWorkspace);
 }
 
 Microbatch make_microbatch(const Context& context, const ModelSpec& model, const ContextShare& share,
@@ -70,14 +72,15 @@ Microbatch make_microbatch(const Context& context, const ModelSpec& model, const
   check(layout.total_tokens() == static_cast<int64_t>(total_tokens(sequences)),
         "the sequences of a microbatch differ in length");
   const std::vector<int64_t> begins = document_begins(sequences);
-  OwnTokens own(context, layout.num_tokens(share.rank));
+  OwnTokens own(context.host(), layout.num_tokens(share.rank));
   for (const IndexRange& range : layout.ranges(share.rank)) {
     for (int64_t i = 0; i < range.length; ++i) {
       own.append(sequences[static_cast<size_t>(range[i] / length)], range[i] % length);
     }
   }
-  return {.tokens = own.tokens,
-          .targets = own.targets,
+  return {.tokens = context.to_device(own.tokens),
+          .targets = context.to_device(own.targets),
+          .num_predicted = own.num_predicted,
           .shard = {.rotary = make_rotary_table(context, model.rope, model.head_dim, own.positions),
                     .tiles = TileMap(Masking::kCausal, layout, share.rank, begins,
                                      context.host_vector<int32_t>().get_allocator())},
@@ -85,18 +88,12 @@ Microbatch make_microbatch(const Context& context, const ModelSpec& model, const
           .losses = {}};
 }
 
-int64_t num_predicted(const Microbatch& batch) {
-  const int32_t* targets = batch.targets.data<int32_t>();
-  int64_t n = 0;
-  for (int64_t i = 0; i < batch.targets.size(0); ++i) n += targets[i] != kNoTarget;
-  return n;
-}
-
-double sum_of_losses(const Microbatch& batch) {
+double sum_of_losses(const Context& context, const Microbatch& batch) {
   double sum = 0;
-  const bool doubles = batch.losses.dtype() == DType::kFloat64;
-  for (int64_t i = 0; i < batch.losses.size(0); ++i) {
-    sum += doubles ? batch.losses.data<double>()[i] : static_cast<double>(batch.losses.data<float>()[i]);
+  const Tensor losses = context.to_host(batch.losses);
+  const bool doubles = losses.dtype() == DType::kFloat64;
+  for (int64_t i = 0; i < losses.size(0); ++i) {
+    sum += doubles ? losses.data<double>()[i] : static_cast<double>(losses.data<float>()[i]);
   }
   return sum;
 }
@@ -121,15 +118,16 @@ std::vector<Microbatch> BatchLoader::load(Context& context, int64_t step) const 
   const int64_t rows = num_microbatches_ * spec_.micro_batch_sequences;
   int64_t number = first_sequence(step) + mesh_.coordinate(Axis::kData) * rows;
   std::vector<Microbatch> batches;
-  Tensor predicted = context.zeros({1}, DType::kInt64, MemoryTag::kWorkspace);
+  const Context& host = context.host();
+  Tensor predicted = host.zeros({1}, DType::kInt64, MemoryTag::kWorkspace);
   for (int m = 0; m < num_microbatches_; ++m) {
     std::vector<TokenSequence> sequences;
     for (int64_t s = 0; s < spec_.micro_batch_sequences; ++s) sequences.push_back(dataset_.sequence(number++));
     const CountedBytes counted = count_tokens(context, sequences);
     batches.push_back(make_microbatch(context, spec_.model, share, sequences));
-    *predicted.data<int64_t>() += num_predicted(batches.back());
+    *predicted.data<int64_t>() += batches.back().num_predicted;
   }
-  mesh_.replicas().all_reduce(context.stream(), predicted, ReduceOp::kSum);
+  mesh_.replicas().all_reduce(host.stream(), predicted, ReduceOp::kSum);
   const int64_t total = *predicted.data<int64_t>();
   if (total == 0) raise(ErrorKind::kData, "step {}: every document has one token, so nothing can be predicted", step);
   for (Microbatch& batch : batches) batch.gradient_scale = 1 / static_cast<double>(total);

@@ -62,7 +62,7 @@ std::span<const std::byte> bytes_of(const Tensor& tensor) {
   return {static_cast<const std::byte*>(tensor.raw()), tensor.num_bytes()};
 }
 
-formats::TensorEntry entry_for(const NamedTensor& named, uint64_t offset) {
+formats::TensorEntry entry_for(const NamedTensor& named, uint64_t offset, uint32_t crc) {
   formats::TensorEntry entry;
   entry.set_name(named.name);
   entry.set_dtype(std::string(name(named.tensor.dtype())));
@@ -75,11 +75,25 @@ formats::TensorEntry entry_for(const NamedTensor& named, uint64_t offset) {
   slice.set_file(kTensorFile);
   slice.set_offset(offset);
   slice.set_num_bytes(named.tensor.num_bytes());
-  slice.set_crc32c(crc32c(bytes_of(named.tensor)));
+  slice.set_crc32c(crc);
   return entry;
 }
 
-formats::Manifest manifest_for(const CheckpointFacts& facts, const std::vector<NamedTensor>& tensors) {
+// Tensor by tensor, so that the host holds one of those that are not its own. Returns their checksums.
+std::vector<uint32_t> write_tensors(const std::string& path, const std::vector<NamedTensor>& tensors) {
+  std::vector<uint32_t> checksums;
+  AtomicFile file(path);
+  for (const NamedTensor& named : tensors) {
+    const Tensor of_host = named.context ? named.context->to_host(named.tensor) : named.tensor;
+    file.write(bytes_of(of_host));
+    checksums.push_back(crc32c(bytes_of(of_host)));
+  }
+  file.commit();
+  return checksums;
+}
+
+formats::Manifest manifest_for(const CheckpointFacts& facts, const std::vector<NamedTensor>& tensors,
+                               const std::vector<uint32_t>& checksums) {
   formats::Manifest manifest;
   manifest.set_format_version(kFormatVersion);
   manifest.set_software_version(LONGSPAN_VERSION);
@@ -90,9 +104,9 @@ formats::Manifest manifest_for(const CheckpointFacts& facts, const std::vector<N
   manifest.mutable_data()->set_fingerprint(facts.data_fingerprint);
   manifest.mutable_random()->set_seed(facts.seed);
   uint64_t offset = 0;
-  for (const NamedTensor& named : tensors) {
-    *manifest.add_tensors() = entry_for(named, offset);
-    offset += named.tensor.num_bytes();
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    *manifest.add_tensors() = entry_for(tensors[i], offset, checksums[i]);
+    offset += tensors[i].tensor.num_bytes();
   }
   return manifest;
 }
@@ -217,12 +231,8 @@ std::string save_checkpoint(const std::string& output_directory, const Checkpoin
     fs::create_directories(parent);
     remove_unfinished(parent);
     fs::create_directory(aside);
-    {
-      AtomicFile file(aside + "/" + kTensorFile);
-      for (const NamedTensor& named : tensors) file.write(bytes_of(named.tensor));
-      file.commit();
-    }
-    const std::string manifest = manifest_for(facts, tensors).SerializeAsString();
+    const std::vector<uint32_t> checksums = write_tensors(aside + "/" + kTensorFile, tensors);
+    const std::string manifest = manifest_for(facts, tensors, checksums).SerializeAsString();
     const uint32_t crc = crc32c(std::as_bytes(std::span(manifest)));
     {
       AtomicFile file(aside + "/" + kManifestName);
@@ -269,7 +279,8 @@ CheckpointFacts load_checkpoint(const std::string& folder, const std::vector<Nam
       fail(folder, fmt::format("{} is {} {}, this model has {} {}", named.name, shown(it->dtype()), shape.to_string(),
                                name(named.tensor.dtype()), named.tensor.shape().to_string()));
     }
-    read_slice(folder, *it, named.tensor);
+    const auto read = [&](const Tensor& of_host) { read_slice(folder, *it, of_host); };
+    named.context ? named.context->write_from_host(named.tensor, read) : read(named.tensor);
   }
   const int64_t named_step = step_of(fs::path(folder).filename().string());
   if (manifest.step() != named_step) {

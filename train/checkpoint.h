@@ -9,13 +9,14 @@
 #include <string>
 #include <vector>
 
-#include "core/tensor/tensor.h"
+#include "core/runtime/context.h"
 
 namespace longspan {
 
 struct NamedTensor {
   std::string name;
   Tensor tensor;  // contiguous, float32 or float64
+  const Context* context = nullptr;  // whose memory the tensor is in; null: the host's
 };
 
 struct CheckpointFacts {

@@ -20,12 +20,12 @@ namespace {
 class Sums {
  public:
   Sums(const Context& context, int64_t num_documents)
-      : tensor_(context.zeros({num_documents + 1, 3}, DType::kFloat64, MemoryTag::kWorkspace)) {}
+      : tensor_(context.host().zeros({num_documents + 1, 3}, DType::kFloat64, MemoryTag::kWorkspace)) {}
 
-  // `ranges`: the places in the sequence of what the batch holds.
-  void add(const TokenSequence& sequence, const IndexRanges& ranges, const Microbatch& batch, const Tensor& losses) {
+  // `ranges`: the places in the sequence of what the batch holds. Its targets and losses are the host's.
+  void add(const TokenSequence& sequence, const IndexRanges& ranges, const Tensor& batch_targets, const Tensor& losses) {
     const auto view = tensor_.view<double, 2>();
-    const int32_t* targets = batch.targets.data<int32_t>();
+    const int32_t* targets = batch_targets.data<int32_t>();
     const bool doubles = losses.dtype() == DType::kFloat64;
     int64_t slot = 0;
     for (const IndexRange& range : ranges) {
@@ -74,9 +74,10 @@ EvaluationResult Evaluator::run(Context& context, const Decoder& decoder) const 
     const CountedBytes counted = count_tokens(context, sequences);
     const Microbatch batch = make_microbatch(context, spec_.model, share, sequences);
     const SequenceLayout layout(share.layout, share.num_ranks, static_cast<int64_t>(sequences[0].tokens.size()), 1);
-    sums.add(sequences[0], layout.ranges(share.rank), batch, decoder.losses(context, batch));
+    sums.add(sequences[0], layout.ranges(share.rank), context.to_host(batch.targets),
+             context.to_host(decoder.losses(context, batch)));
   }
-  mesh_.replicas().all_reduce(context.stream(), sums.tensor(), ReduceOp::kSum);
+  mesh_.replicas().all_reduce(context.host().stream(), sums.tensor(), ReduceOp::kSum);
 
   EvaluationResult result;
   DocumentLoss all;

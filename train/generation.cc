@@ -62,9 +62,9 @@ int32_t draw(const std::vector<double>& logits, const GenerationSpec& spec, doub
 }
 
 Tensor as_tensor(const Context& context, std::span<const int32_t> tokens) {
-  Tensor t = context.empty({static_cast<int64_t>(tokens.size())}, DType::kInt32);
+  Tensor t = context.host().empty({static_cast<int64_t>(tokens.size())}, DType::kInt32);
   std::memcpy(t.raw(), tokens.data(), tokens.size_bytes());
-  return t;
+  return context.to_device(t);
 }
 
 }  // namespace
@@ -95,7 +95,7 @@ std::vector<int32_t> generate(const RunSpec& spec, const RankResources& resource
   std::vector<int32_t> tokens;
   while (static_cast<int64_t>(tokens.size()) < spec.generation.max_tokens) {
     if (!tokens.empty()) logits = decoder.continue_from(context, as_tensor(context, {&tokens.back(), 1}), memories);
-    tokens.push_back(draw(as_doubles(logits), spec.generation, random.uniform(tokens.size())));
+    tokens.push_back(draw(as_doubles(context.to_host(logits)), spec.generation, random.uniform(tokens.size())));
     emit(tokens.back());
   }
   return tokens;

@@ -66,11 +66,11 @@ std::optional<CheckpointFacts> load(const RunSpec& spec, const std::vector<Named
 
 }  // namespace
 
-std::vector<NamedTensor> checkpoint_tensors(ParameterSet& parameters, const AdamW* optimizer) {
+std::vector<NamedTensor> checkpoint_tensors(const Context& context, ParameterSet& parameters, const AdamW* optimizer) {
   std::vector<NamedTensor> tensors;
-  for (const auto& p : parameters.all()) tensors.push_back({p->name, p->master});
+  for (const auto& p : parameters.all()) tensors.push_back({p->name, p->master, &context});
   if (optimizer) {
-    optimizer->for_each_state([&](const std::string& name, const Tensor& t) { tensors.push_back({name, t}); });
+    optimizer->for_each_state([&](const std::string& name, const Tensor& t) { tensors.push_back({name, t, &context}); });
   }
   return tensors;
 }
@@ -78,7 +78,8 @@ std::vector<NamedTensor> checkpoint_tensors(ParameterSet& parameters, const Adam
 std::optional<CheckpointFacts> load_newest(Context& context, const RunSpec& spec, Communicator& world,
                                            const std::vector<NamedTensor>& tensors, TrainObserver& observer) {
   std::optional<CheckpointFacts> facts;
-  const Tensor numbers = context.zeros({5}, DType::kInt64, MemoryTag::kWorkspace);
+  const Context& host = context.host();
+  const Tensor numbers = host.zeros({5}, DType::kInt64, MemoryTag::kWorkspace);
   auto* n = numbers.data<int64_t>();
   on_rank_zero(context, world, [&] {
     facts = load(spec, tensors, observer);
@@ -89,7 +90,7 @@ std::optional<CheckpointFacts> load_newest(Context& context, const RunSpec& spec
     n[3] = facts->data_fingerprint;
     n[4] = static_cast<int64_t>(facts->seed);
   });
-  world.broadcast(context.stream(), numbers, 0);
+  world.broadcast(host.stream(), numbers, 0);
   if (n[0] == 0) return std::nullopt;
   broadcast(context, world, tensors);
   if (!facts) {
@@ -118,9 +119,9 @@ void initialize_weights(Context& context, const RunSpec& spec, Communicator& wor
   }
   on_rank_zero(context, world, [&] {
     const HuggingFaceWeights weights(spec.model_folder);
-    for (const auto& p : parameters.all()) weights.read_into(p->name, p->master);
+    for (const auto& p : parameters.all()) context.write_from_host(p->master, [&](const Tensor& t) { weights.read_into(p->name, t); });
   });
-  broadcast(context, world, checkpoint_tensors(parameters, nullptr));
+  broadcast(context, world, checkpoint_tensors(context, parameters, nullptr));
   parameters.refresh_values(context);
 }
 
@@ -128,7 +129,7 @@ int64_t load_for_inference(Context& context, const RunSpec& spec, Communicator& 
                            TrainObserver& observer) {
   RunSpec any = spec;  // resume NONE is about where training begins
   if (any.checkpoint.resume == CheckpointSpec::Resume::kNone) any.checkpoint.resume = CheckpointSpec::Resume::kLatest;
-  const auto facts = load_newest(context, any, world, checkpoint_tensors(parameters, nullptr), observer);
+  const auto facts = load_newest(context, any, world, checkpoint_tensors(context, parameters, nullptr), observer);
   if (facts) {
     parameters.refresh_values(context);
     return facts->step;
@@ -141,9 +142,13 @@ int64_t load_for_inference(Context& context, const RunSpec& spec, Communicator& 
   return 0;
 }
 
-void dump_gradients(const std::string& path, const ParameterSet& parameters) {
+void dump_gradients(const Context& context, const std::string& path, const ParameterSet& parameters) {
   std::vector<SafetensorsEntry> entries;
-  for (const auto& p : parameters.all()) entries.push_back(safetensors_entry(p->name, p->gradient));
+  std::vector<Tensor> gradients;  // the entries refer to them
+  for (const auto& p : parameters.all()) gradients.push_back(context.to_host(p->gradient));
+  for (size_t i = 0; i < gradients.size(); ++i) {
+    entries.push_back(safetensors_entry(parameters.all()[i]->name, gradients[i]));
+  }
   try {
     write_safetensors(path, entries);
   } catch (const Error& error) {

@@ -13,7 +13,8 @@
 namespace longspan {
 
 // The tensors of a checkpoint: master weights and, where there is an optimizer, its moments.
-std::vector<NamedTensor> checkpoint_tensors(ParameterSet& parameters, const AdamW* optimizer);
+// They refer to the context.
+std::vector<NamedTensor> checkpoint_tensors(const Context& context, ParameterSet& parameters, const AdamW* optimizer);
 
 // Fills the tensors from the checkpoint that `resume` asks for and returns its facts; nothing when there is none to resume.
 // An unsound checkpoint is passed over with a note for the next older one; if none is sound, Error(kCheckpoint).
@@ -33,6 +34,6 @@ int64_t load_for_inference(Context& context, const RunSpec& spec, Communicator& 
                            TrainObserver& observer);
 
 // The gradients of all parameters as one safetensors file.
-void dump_gradients(const std::string& path, const ParameterSet& parameters);
+void dump_gradients(const Context& context, const std::string& path, const ParameterSet& parameters);
 
 }  // namespace longspan

@@ -9,6 +9,7 @@
 
 namespace longspan {
 
+class Context;
 class Decoder;
 class ParameterSet;
 
@@ -53,7 +54,7 @@ class TrainObserver {
   // Once, when the weights are there and before the first step. Blocks of the stage may be wrapped, to watch what flows.
   virtual void on_model(Decoder&) {}
   // As the reduction left them: not yet looked at, so they may be anything.
-  virtual void on_gradients(int64_t /*step*/, const ParameterSet&) {}
+  virtual void on_gradients(const Context&, int64_t /*step*/, const ParameterSet&) {}
   virtual void on_step(const StepReport&) {}
   virtual void on_evaluation(const EvaluationReport&) {}
   virtual void on_checkpoint(int64_t /*step*/, const std::string& /*folder*/, double /*seconds*/) {}

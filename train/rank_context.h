@@ -7,7 +7,8 @@
 
 namespace longspan {
 
-std::shared_ptr<const KernelSet> kernels_for(DType compute_dtype, CpuLevel level = detect_cpu_level());
+// Of a device; `level` is a CPU's. Raises Error(kConfiguration) for what this build or this device has not.
+std::shared_ptr<const KernelSet> kernels_for(DType compute_dtype, CpuLevel level = detect_cpu_level(), Device device = {});
 
 class RankContext {
  public:

@@ -28,16 +28,16 @@ void StepMeter::end(StepReport& report) {
 }
 
 void StepMeter::compare_ranks(StepReport& report) {
-  Context& context = rank_.context();
+  const Context& host = rank_.context().host();
   const MemoryStatistics memory = rank_.memory();
   report.peak_memory_bytes = static_cast<int64_t>(memory.peak_bytes);
   std::copy(memory.by_tag_at_peak.begin(), memory.by_tag_at_peak.end(), report.memory_bytes_by_tag.begin());
-  const Tensor extremes = context.empty({3}, DType::kFloat64, MemoryTag::kWorkspace);
+  const Tensor extremes = host.empty({3}, DType::kFloat64, MemoryTag::kWorkspace);
   auto* e = extremes.data<double>();
   e[0] = rank_.tracer().so_far()[TimeCategory::kCompute];  // all of it: nothing is computed after this
   e[1] = -e[0];
   e[2] = static_cast<double>(memory.peak_bytes);
-  mesh_.world().all_reduce(context.stream(), extremes, ReduceOp::kMax);
+  mesh_.world().all_reduce(host.stream(), extremes, ReduceOp::kMax);
   report.compute_seconds_max = e[0];
   report.compute_seconds_min = -e[1];
   report.peak_memory_bytes_max = static_cast<int64_t>(e[2]);

@@ -18,7 +18,8 @@ std::vector<double> converted(const Tensor& t) {
   return values;
 }
 
-std::vector<double> doubles(const Tensor& t) {
+std::vector<double> doubles(const Context& context, const Tensor& tensor) {
+  const Tensor t = context.to_host(tensor);
   switch (t.dtype()) {
     case DType::kFloat64:
       return converted<double>(t);
@@ -70,16 +71,16 @@ class StepRecorder::WatchedBlock final : public StageBlock {
         name_before_(block > 0 ? block_name(block - 1, num_blocks) : "") {}
 
   Tensor forward(Context& context, int microbatch, const Tensor& x, std::any* stash) override {
-    if (name_before_.empty()) recorder_.add_inputs(microbatch);
+    if (name_before_.empty()) recorder_.add_inputs(context, microbatch);
     recorder_.pass_ = {microbatch, name_};
     Tensor y = inner_->forward(context, microbatch, x, stash);
     if (y.defined()) {
-      recorder_.add("output of " + name_, Rows::kTokens, microbatch, y);
+      recorder_.add(context, "output of " + name_, Rows::kTokens, microbatch, y);
       return y;
     }
     const Microbatch& batch = recorder_.decoder_->microbatches().at(static_cast<size_t>(microbatch));
-    recorder_.add("losses", Rows::kTokens, microbatch, batch.losses);
-    recorder_.add_share(name_ + " with the loss", microbatch);
+    recorder_.add(context, "losses", Rows::kTokens, microbatch, batch.losses);
+    recorder_.add_share(context, name_ + " with the loss", microbatch);
     return y;
   }
 
@@ -87,13 +88,13 @@ class StepRecorder::WatchedBlock final : public StageBlock {
     microbatch_of_[&stash] = microbatch;
     recorder_.pass_ = {microbatch, name_ + " in backward"};
     Tensor dx = inner_->backward_input(context, microbatch, dy, stash);
-    if (dx.defined()) recorder_.add("gradient of the output of " + name_before_, Rows::kTokens, microbatch, dx);
+    if (dx.defined()) recorder_.add(context, "gradient of the output of " + name_before_, Rows::kTokens, microbatch, dx);
     return dx;
   }
 
   void backward_weight(Context& context, std::any& stash) override {
     inner_->backward_weight(context, stash);
-    recorder_.add_share(name_, microbatch_of_.at(&stash));
+    recorder_.add_share(context, name_, microbatch_of_.at(&stash));
     microbatch_of_.erase(&stash);
   }
 
@@ -112,7 +113,7 @@ class StepRecorder::WatchedAttention final : public BlockAttention {
  private:
   const BlockAttention& inner() const { return inner_->get<BlockAttention>(); }
   void do_forward(const Context& context, const AttentionBlock& block, const AttentionState& state) const override {
-    recorder_.add_attention(block);
+    recorder_.add_attention(context, block);
     inner().forward(context, block, state);
   }
   void do_delta(const Context& context, const Tensor& output, const Tensor& doutput,
@@ -121,7 +122,7 @@ class StepRecorder::WatchedAttention final : public BlockAttention {
   }
   void do_backward(const Context& context, const AttentionBlock& block,
                    const AttentionGradient& gradient) const override {
-    recorder_.add_attention(block);
+    recorder_.add_attention(context, block);
     inner().backward(context, block, gradient);
   }
 
@@ -169,24 +170,24 @@ void StepRecorder::on_model(Decoder& decoder) {
   }
 }
 
-void StepRecorder::on_gradients(int64_t, const ParameterSet& parameters) {
-  record_.gradients = doubles(parameters.gradients());
+void StepRecorder::on_gradients(const Context& context, int64_t, const ParameterSet& parameters) {
+  record_.gradients = doubles(context, parameters.gradients());
 }
 
 void StepRecorder::on_step(const StepReport& report) { record_.loss = report.loss; }
 
-void StepRecorder::add(std::string name, Rows rows, int microbatch, const Tensor& tensor) {
+void StepRecorder::add(const Context& context, std::string name, Rows rows, int microbatch, const Tensor& tensor) {
   const int64_t width = tensor.rank() < 2 ? 1 : tensor.size(1);
   record_.tensors.push_back(
-      {std::move(name), rows, microbatch, ring_rank_, kOrders * ++order_, width, 0, doubles(tensor)});
+      {std::move(name), rows, microbatch, ring_rank_, kOrders * ++order_, width, 0, doubles(context, tensor)});
 }
 
-void StepRecorder::add_inputs(int microbatch) {
+void StepRecorder::add_inputs(const Context& context, int microbatch) {
   const Microbatch& batch = decoder_->microbatches().at(static_cast<size_t>(microbatch));
-  add("tokens", Rows::kTokens, microbatch, batch.tokens);
-  add("targets", Rows::kTokens, microbatch, batch.targets);
-  add("rotary cosines", Rows::kTokens, microbatch, batch.shard.rotary.cosine);
-  add("rotary sines", Rows::kTokens, microbatch, batch.shard.rotary.sine);
+  add(context, "tokens", Rows::kTokens, microbatch, batch.tokens);
+  add(context, "targets", Rows::kTokens, microbatch, batch.targets);
+  add(context, "rotary cosines", Rows::kTokens, microbatch, batch.shard.rotary.cosine);
+  add(context, "rotary sines", Rows::kTokens, microbatch, batch.shard.rotary.sine);
   record_.tensors.push_back({"scale of the gradients",
                              Rows::kNone,
                              microbatch,
@@ -198,8 +199,8 @@ void StepRecorder::add_inputs(int microbatch) {
 }
 
 // What the gradients have grown by since the last share.
-void StepRecorder::add_share(const std::string& block, int microbatch) {
-  std::vector<double> now = doubles(decoder_->parameters().gradients());
+void StepRecorder::add_share(const Context& context, const std::string& block, int microbatch) {
+  std::vector<double> now = doubles(context, decoder_->parameters().gradients());
   size_t begin = 0, end = now.size();
   while (begin < end && now[begin] == before_[begin]) ++begin;
   while (begin < end && now[end - 1] == before_[end - 1]) --end;
@@ -210,7 +211,7 @@ void StepRecorder::add_share(const std::string& block, int microbatch) {
                              kOrders * ++order_, 1, static_cast<int64_t>(begin), std::move(share)});
 }
 
-void StepRecorder::add_attention(const AttentionBlock& block) {
+void StepRecorder::add_attention(const Context& context, const AttentionBlock& block) {
   const TileMap& tiles = decoder_->microbatches().at(static_cast<size_t>(pass_.microbatch)).shard.tiles;
   int owner = 0;
   while (owner < tiles.num_ranks() && &tiles.keys_of(owner) != block.visible) ++owner;
@@ -221,7 +222,7 @@ void StepRecorder::add_attention(const AttentionBlock& block) {
   const auto add_one = [&](const char* what, const Tensor& tensor) {
     const int64_t width = tensor.size(1) * tensor.size(2);
     record_.tensors.push_back(
-        {what + pass_.of, Rows::kTokens, pass_.microbatch, owner, ++order, width, 0, doubles(tensor)});
+        {what + pass_.of, Rows::kTokens, pass_.microbatch, owner, ++order, width, 0, doubles(context, tensor)});
   };
   if (hop == 0) add_one("queries of ", block.q);
   add_one("keys of ", block.k);

@@ -61,7 +61,7 @@ class StepRecorder final : public TrainObserver {
   std::shared_ptr<const KernelSet> watched(std::shared_ptr<const KernelSet> kernels);
 
   void on_model(Decoder& decoder) override;
-  void on_gradients(int64_t step, const ParameterSet& parameters) override;
+  void on_gradients(const Context& context, int64_t step, const ParameterSet& parameters) override;
   void on_step(const StepReport& report) override;
 
   bool complete() const { return !record_.gradients.empty(); }
@@ -75,10 +75,10 @@ class StepRecorder final : public TrainObserver {
     int microbatch = 0;
     std::string of;  // "model.layers.1 in backward"
   };
-  void add(std::string name, TensorRecord::Rows rows, int microbatch, const Tensor& tensor);
-  void add_inputs(int microbatch);
-  void add_share(const std::string& block, int microbatch);
-  void add_attention(const AttentionBlock& block);
+  void add(const Context& context, std::string name, TensorRecord::Rows rows, int microbatch, const Tensor& tensor);
+  void add_inputs(const Context& context, int microbatch);
+  void add_share(const Context& context, const std::string& block, int microbatch);
+  void add_attention(const Context& context, const AttentionBlock& block);
 
   int ring_rank_;
   Decoder* decoder_ = nullptr;

@@ -41,16 +41,16 @@ void TraceRecorder::note(const std::string& text) {
 }
 
 ClockReading TraceRecorder::read_clock() {
-  return read_reference_clock(rank_.context(), world_, [this] { return rank_.tracer().now_ns(); });
+  return read_reference_clock(rank_.context().host(), world_, [this] { return rank_.tracer().now_ns(); });
 }
 
 void TraceRecorder::before(int64_t step) {
   if (step != first_) return;
   clock_before_ = read_clock();
-  Context& context = rank_.context();
-  const Tensor origin = context.empty({1}, DType::kInt64, MemoryTag::kWorkspace);
+  const Context& host = rank_.context().host();
+  const Tensor origin = host.empty({1}, DType::kInt64, MemoryTag::kWorkspace);
   *origin.data<int64_t>() = rank_.tracer().now_ns();
-  world_.broadcast(context.stream(), origin, 0);
+  world_.broadcast(host.stream(), origin, 0);
   origin_ns_ = *origin.data<int64_t>();
   rank_.tracer().start_recording(capacity_);
   recording_ = true;
@@ -67,7 +67,7 @@ void TraceRecorder::write(int64_t last_step) {
   const std::string path = fmt::format("{}/steps_{:08}_to_{:08}.json", folder(), first_, last_step);
   const size_t num_lost = rank_.tracer().num_lost();
   const std::string failure = write_trace_file(
-      rank_.context(), world_, path,
+      rank_.context().host(), world_, path,
       trace_objects({.rank = world_.rank(), .events = events, .num_lost = num_lost}, clock, origin_ns_));
   if (!failure.empty()) return note(fmt::format("there is no trace: {}", failure));
   note(fmt::format("trace of steps {} to {}: {} (open it at ui.perfetto.dev)", first_, last_step, path));

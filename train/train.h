@@ -15,11 +15,15 @@
 namespace longspan {
 
 struct RankResources {
+  Device device = {};
   int num_threads = 1;
   CpuLevel cpu_level = detect_cpu_level();  // of the kernels; one that runs here
   int64_t memory_bytes = 0;  // for this rank, at most; 0: not known
-  std::shared_ptr<MemoryResource> memory = nullptr;  // default: a caching resource over the host's memory
+  std::shared_ptr<MemoryResource> memory = nullptr;  // default: a caching resource over the device's memory
   std::shared_ptr<const KernelSet> kernels = nullptr;  // default: those of the precision; tests plant errors in them
+  // Of a device that is not the CPU (core/runtime/context.h); default: CUDA's own.
+  std::shared_ptr<Stream> stream = nullptr;
+  std::shared_ptr<MemoryResource> host_memory = nullptr;
 };
 
 enum class TrainOutcome {

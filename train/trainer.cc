@@ -61,7 +61,7 @@ void Trainer::resume() {
             spec_.checkpoint.resume_step, folders.front().path);
     }
   });
-  auto tensors = checkpoint_tensors(decoder_.parameters(), optimizer_.get());
+  auto tensors = checkpoint_tensors(rank_.context(), decoder_.parameters(), optimizer_.get());
   const auto facts = load_newest(rank_.context(), spec_, world_, tensors, observer_);
   if (!facts) {
     initialize_weights(rank_.context(), spec_, world_, decoder_.parameters());
@@ -133,7 +133,7 @@ void Trainer::compute_gradients(int64_t step) {
     decoder_.parameters().zero_gradients(context);
   }
   execute(context, program_, decoder_.stage(), [&] { reducer_.reduce(context); });
-  observer_.on_gradients(step, decoder_.parameters());
+  observer_.on_gradients(context, step, decoder_.parameters());
 }
 
 void Trainer::agree(const std::function<bool()>& stop_requested, StepResult& result) {
@@ -142,12 +142,13 @@ void Trainer::agree(const std::function<bool()>& stop_requested, StepResult& res
   StepReport& report = result.report;
   report.grad_norm = gradient_norm(context, decoder_.parameters());
   // Losses; ranks asked to stop; ranks whose norm is not finite, which may be one alone where memory or a network errs.
-  const Tensor sums = context.zeros({3}, DType::kFloat64, MemoryTag::kWorkspace);
+  const Context& host = context.host();
+  const Tensor sums = host.zeros({3}, DType::kFloat64, MemoryTag::kWorkspace);
   auto* s = sums.data<double>();
-  for (const Microbatch& batch : decoder_.microbatches()) s[0] += sum_of_losses(batch) * batch.gradient_scale;
+  for (const Microbatch& batch : decoder_.microbatches()) s[0] += sum_of_losses(context, batch) * batch.gradient_scale;
   s[1] = stop_requested() ? 1 : 0;
   s[2] = std::isfinite(report.grad_norm) ? 0 : 1;
-  mesh_.replicas().all_reduce(context.stream(), sums, ReduceOp::kSum);
+  mesh_.replicas().all_reduce(host.stream(), sums, ReduceOp::kSum);
   decoder_.microbatches().clear();
   report.loss = s[0];
   result.stop = s[1] > 0;
@@ -159,7 +160,7 @@ void Trainer::update(StepReport& report) {
   const TraceRange range(context.tracer(), TimeCategory::kCompute, "optimizer");
   report.learning_rate = learning_rate(spec_.optimizer, report.step, spec_.num_steps);
   const bool dumps = report.step == 1 && world_.rank() == 0 && !spec_.dump_gradients.empty();
-  if (dumps) dump_gradients(spec_.dump_gradients, decoder_.parameters());
+  if (dumps) dump_gradients(context, spec_.dump_gradients, decoder_.parameters());
   optimizer_->step(context, report.step, report.learning_rate, report.grad_norm);
 }
 
@@ -174,13 +175,12 @@ void Trainer::save(int64_t step) {
                                    .seed = spec_.seed,
                                    .model = to_string(spec_.model),
                                    .configuration = spec_.resolved_configuration};
-    const std::string folder =
-        save_checkpoint(spec_.output_directory, facts, checkpoint_tensors(decoder_.parameters(), optimizer_.get()),
-                        spec_.checkpoint.keep);
+    const auto tensors = checkpoint_tensors(rank_.context(), decoder_.parameters(), optimizer_.get());
+    const std::string folder = save_checkpoint(spec_.output_directory, facts, tensors, spec_.checkpoint.keep);
     observer_.on_checkpoint(step, folder, seconds_since(begin));
   }
   saved_step_ = step;
-  world_.barrier(rank_.context().stream());
+  world_.barrier(rank_.context().host().stream());
 }
 
 void Trainer::evaluate(int64_t step) {

@@ -70,6 +70,8 @@ void add_reference_attention(KernelSet& kernels);
 // float32 and bfloat16, tiled and vectorised; at the best level this machine runs, or at one of its others.
 void add_cpu_attention(KernelSet& kernels);
 void add_cpu_attention(KernelSet& kernels, CpuLevel level);
+// float32 and bfloat16 on GPUs; raises Error(kConfiguration) where this build has none.
+void add_cuda_attention(KernelSet& kernels);
 // Bytes of workspace that grow with the tokens in a call of backward there, such as packed copies; what each thread has is less.
 int64_t cpu_attention_workspace_bytes(DType dtype, CpuLevel level, const AttentionBlockShape& shape);
 

@@ -12,10 +12,12 @@ namespace {
 // Each parameter begins on a cache line.
 int64_t padded(int64_t num_elements) { return (num_elements + 15) / 16 * 16; }
 
+// Writes to `values`, which are of the host.
 template <class T>
-void fill(const Context& context, const Parameter& parameter, uint64_t seed, double standard_deviation) {
+void fill(const Context& context, const Parameter& parameter, uint64_t seed, double standard_deviation,
+          const Tensor& values) {
   const RandomStream random(seed, parameter.name);
-  T* data = parameter.master.data<T>();
+  T* data = values.data<T>();
   parallel_for(context, parameter.shape.num_elements(), 4096, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       switch (parameter.initialization) {
@@ -73,11 +75,13 @@ void ParameterSet::materialize(const Context& context, Purpose purpose) {
 
 void ParameterSet::initialize(const Context& context, uint64_t seed, double standard_deviation) {
   for (const auto& p : parameters_) {
-    if (p->master.dtype() == DType::kFloat64) {
-      fill<double>(context, *p, seed, standard_deviation);
-    } else {
-      fill<float>(context, *p, seed, standard_deviation);
-    }
+    context.write_from_host(p->master, [&](const Tensor& values) {
+      if (values.dtype() == DType::kFloat64) {
+        fill<double>(context, *p, seed, standard_deviation, values);
+      } else {
+        fill<float>(context, *p, seed, standard_deviation, values);
+      }
+    });
   }
   refresh_values(context);
 }

@@ -6,10 +6,22 @@
 
 namespace longspan {
 
-Context::Context(Options options) : options_(std::move(options)), stream_(Stream::make_inline()) {
+Context::Context(Options options)
+    : options_(std::move(options)), stream_(options_.stream ? options_.stream : Stream::make_inline()) {
   check(options_.num_threads >= 1, "a context needs at least one thread, not {}", options_.num_threads);
+  const bool on_host = options_.device.type == DeviceType::kCpu;
+  check(stream_->on_device() != on_host, "the context's stream is not of its device");
+  check(on_host || (options_.memory && options_.host_memory), "a context of a device needs its memory and the host's");
   if (!options_.memory) options_.memory = std::make_shared<HostResource>();
   stream_->trace_with(options_.tracer);
+  if (on_host) return;
+  Options host = {.device = {},
+                  .compute_dtype = options_.compute_dtype,
+                  .num_threads = options_.num_threads,
+                  .memory = std::make_shared<OnStreamResource>(options_.host_memory, stream_),
+                  .kernels = nullptr,
+                  .tracer = options_.tracer};
+  host_ = std::make_shared<const Context>(std::move(host));
 }
 
 Tensor Context::empty(const Shape& shape, DType dtype, MemoryTag tag) const {
@@ -31,10 +43,41 @@ Tensor Context::zeros(const Shape& shape, DType dtype, MemoryTag tag) const {
 void Context::clear(const Tensor& contiguous) const {
   constexpr int64_t kBytesPerThread = 65536;  // worth waking one for
   check(contiguous.layout().is_contiguous(), "a tensor of shape {} is not contiguous", contiguous.shape().to_string());
+  if (stream_->on_device()) return stream_->clear(contiguous.raw(), contiguous.num_bytes());
   auto* bytes = static_cast<uint8_t*>(contiguous.raw());
   parallel_for(*this, static_cast<int64_t>(contiguous.num_bytes()), kBytesPerThread, [&](int64_t begin, int64_t end) {
     std::memset(bytes + begin, 0, static_cast<size_t>(end - begin));  // all-zero bits are 0 in every dtype
   });
+}
+
+void Context::copy(const Tensor& from, const Tensor& to) const {
+  expect_shape(to, from.shape(), "the copy");
+  expect_dtype(to, from.dtype(), "the copy");
+  check(from.layout().is_contiguous() && to.layout().is_contiguous(), "a tensor of shape {} is not contiguous",
+        from.shape().to_string());
+  stream_->copy(to.raw(), from.raw(), from.num_bytes());
+}
+
+Tensor Context::to_host(const Tensor& tensor) const {
+  if (!host_) return tensor;
+  Tensor copied = host_->empty(tensor.shape(), tensor.dtype(), MemoryTag::kWorkspace);
+  copy(tensor, copied);
+  stream_->synchronize();
+  return copied;
+}
+
+Tensor Context::to_device(const Tensor& of_host, MemoryTag tag) const {
+  if (!host_) return of_host;
+  Tensor copied = empty(of_host.shape(), of_host.dtype(), tag);
+  copy(of_host, copied);
+  return copied;
+}
+
+void Context::write_from_host(const Tensor& tensor, const std::function<void(const Tensor&)>& write) const {
+  if (!host_) return write(tensor);
+  const Tensor written = host_->empty(tensor.shape(), tensor.dtype(), MemoryTag::kWorkspace);
+  write(written);
+  copy(written, tensor);
 }
 
 Context::ProgressGuard::ProgressGuard(Context& context, std::function<void()> hook)

@@ -24,6 +24,10 @@ class Context {
     std::shared_ptr<MemoryResource> memory;      // default: HostResource
     std::shared_ptr<const KernelSet> kernels;    // needed before the first kernel
     std::shared_ptr<Tracer> tracer = nullptr;    // null: nothing is measured
+    // Of a device that is not the CPU, which needs both: its compute stream, and memory of the host that it copies from
+    // and to.
+    std::shared_ptr<Stream> stream = nullptr;
+    std::shared_ptr<MemoryResource> host_memory = nullptr;
   };
   explicit Context(Options options);
 
@@ -46,10 +50,23 @@ class Context {
   // To zeros, on this context's threads; raises unless the tensor is contiguous.
   void clear(const Tensor& contiguous) const;
 
-  // An empty vector of the context's memory, for large tables.
+  // The host's side: a context without kernels whose tensors the program itself reads and writes, and sends as control
+  // messages. On a CPU it is this context.
+  const Context& host() const { return host_ ? *host_ : *this; }
+  // In the stream's order; either may be the host's, as DeviceQueue::copy says. Contiguous, of one shape and dtype.
+  void copy(const Tensor& from, const Tensor& to) const;
+  // A contiguous tensor's elements for the host to read: on a CPU the tensor itself, else a copy; returns when it is there.
+  Tensor to_host(const Tensor& tensor) const;
+  // What the host wrote, and writes no more, for kernels to read: on a CPU the tensor itself, else a copy.
+  Tensor to_device(const Tensor& of_host, MemoryTag tag = MemoryTag::kActivations) const;
+  // write(t) with a tensor of the host that becomes this contiguous one, which the host has not written before: on a CPU the
+  // tensor itself.
+  void write_from_host(const Tensor& tensor, const std::function<void(const Tensor& t)>& write) const;
+
+  // An empty vector of the host's memory, for large tables.
   template <class T>
   HostVector<T> host_vector(MemoryTag tag = MemoryTag::kActivations) const {
-    return HostVector<T>(ResourceAllocator<T>(options_.memory, tag));
+    return HostVector<T>(ResourceAllocator<T>(host().memory(), tag));
   }
 
   // Long kernels call `progress()` between tiles, on the rank's own thread: MPI moves bytes only inside its calls.
@@ -73,6 +90,7 @@ class Context {
  private:
   Options options_;
   std::shared_ptr<Stream> stream_;
+  std::shared_ptr<const Context> host_;  // null on a CPU
   std::function<void()> progress_;
   bool muted_ = false;
 };

@@ -5,7 +5,7 @@
 
 namespace longspan {
 
-enum class DeviceType : uint8_t { kCpu };
+enum class DeviceType : uint8_t { kCpu, kCuda };
 
 struct Device {
   DeviceType type = DeviceType::kCpu;

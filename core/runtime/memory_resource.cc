@@ -6,7 +6,6 @@
 #include <cstdlib>
 
 #include "core/base/error.h"
-#include "core/runtime/stream.h"
 
 namespace longspan {
 
@@ -16,13 +15,6 @@ constexpr size_t kAlignment = 64;
 constexpr size_t kHugePage = size_t{2} << 20;
 
 size_t round_up(size_t n, size_t to) { return (n + to - 1) / to * to; }
-
-// Steps of an eighth of a power of two: little is wasted, and sizes that differ by a token share a block.
-size_t cache_class(size_t num_bytes) {
-  size_t step = kAlignment;
-  while (step * 16 < num_bytes) step *= 2;
-  return round_up(std::max<size_t>(num_bytes, 1), step);
-}
 
 }  // namespace
 
@@ -45,52 +37,6 @@ void* HostResource::do_allocate(size_t num_bytes, Stream&, MemoryTag tag) {
 }
 
 void HostResource::do_deallocate(void* pointer, size_t, Stream&, MemoryTag) noexcept { std::free(pointer); }
-
-CachingResource::CachingResource(std::shared_ptr<MemoryResource> upstream)
-    : upstream_(std::move(upstream)), stream_(Stream::make_inline()) {}
-
-CachingResource::~CachingResource() { release(); }
-
-size_t CachingResource::cached_bytes() const {
-  std::lock_guard lock(mutex_);
-  return cached_bytes_;
-}
-
-void* CachingResource::do_allocate(size_t num_bytes, Stream& stream, MemoryTag tag) {
-  const size_t size = cache_class(num_bytes);
-  {
-    std::lock_guard lock(mutex_);
-    if (auto it = free_.find(size); it != free_.end() && !it->second.empty()) {
-      void* block = it->second.back();
-      it->second.pop_back();
-      cached_bytes_ -= size;
-      return block;
-    }
-  }
-  try {
-    return upstream_->allocate(size, stream, tag);
-  } catch (const Error&) {
-    if (cached_bytes() == 0) throw;
-    release();
-    return upstream_->allocate(size, stream, tag);
-  }
-}
-
-void CachingResource::release() {
-  std::lock_guard lock(mutex_);
-  for (auto& [size, blocks] : free_) {
-    for (void* block : blocks) upstream_->deallocate(block, size, *stream_, MemoryTag::kWorkspace);
-  }
-  free_.clear();
-  cached_bytes_ = 0;
-}
-
-void CachingResource::do_deallocate(void* pointer, size_t num_bytes, Stream&, MemoryTag) noexcept {
-  const size_t size = cache_class(num_bytes);
-  std::lock_guard lock(mutex_);
-  free_[size].push_back(pointer);
-  cached_bytes_ += size;
-}
 
 MemoryStatistics StatisticsResource::statistics() const {
   std::lock_guard lock(mutex_);

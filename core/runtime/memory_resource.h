@@ -11,9 +11,9 @@
 #include <string_view>
 #include <vector>
 
-namespace longspan {
+#include "core/runtime/stream.h"
 
-class Stream;
+namespace longspan {
 
 // What an allocation is for; statistics are kept apart for each.
 enum class MemoryTag : uint8_t {
@@ -71,25 +71,61 @@ class HostResource final : public MemoryResource {
   void do_deallocate(void* pointer, size_t num_bytes, Stream& stream, MemoryTag tag) noexcept override;
 };
 
-// Keeps freed blocks for the next allocation of about that size, so that a step does not fault its pages in again. Gives them
-// all back when the upstream has no more, and tries once again. A limit belongs below it, a count above.
+// When a block that was freed may be given away again.
+enum class Reuse {
+  // To the stream it was freed on: at once, as that does its work in order. To another: once that work is done.
+  kInStreamOrder,
+  // Once the stream's work is done: for memory of the host that a device reads or writes.
+  kWhenDone
+};
+
+// Keeps freed blocks for the next allocation of about that size, so that a step does not fault its pages in again, or
+// wait for a device. Gives them all back when the upstream has no more, and tries once again. A limit belongs below it, a
+// count above.
 class CachingResource final : public MemoryResource {
  public:
-  explicit CachingResource(std::shared_ptr<MemoryResource> upstream);
+  explicit CachingResource(std::shared_ptr<MemoryResource> upstream, Reuse reuse = Reuse::kInStreamOrder);
   ~CachingResource() override;
   size_t cached_bytes() const;
 
  private:
+  struct Block {
+    void* pointer = nullptr;
+    uint64_t stream = 0;  // that it was freed on
+    Event freed;
+  };
   void* do_allocate(size_t num_bytes, Stream& stream, MemoryTag tag) override;
   void do_deallocate(void* pointer, size_t num_bytes, Stream& stream, MemoryTag tag) noexcept override;
 
-  void release();
+  void* take(size_t size, const Stream& stream);
+  void release() noexcept;
 
   std::shared_ptr<MemoryResource> upstream_;
+  Reuse reuse_;
   std::shared_ptr<Stream> stream_;  // for giving blocks back at the end
   mutable std::mutex mutex_;
-  std::map<size_t, std::vector<void*>> free_;  // by rounded size
+  std::map<size_t, std::vector<Block>> free_;  // by rounded size
   size_t cached_bytes_ = 0;
+};
+
+// Does all on one stream, whatever the caller's: for memory of the host that this stream's device reads and writes.
+class OnStreamResource final : public MemoryResource {
+ public:
+  OnStreamResource(std::shared_ptr<MemoryResource> upstream, std::shared_ptr<Stream> stream)
+      : upstream_(std::move(upstream)), stream_(std::move(stream)) {}
+  void count(size_t num_bytes, MemoryTag tag) noexcept override { upstream_->count(num_bytes, tag); }
+  void uncount(size_t num_bytes, MemoryTag tag) noexcept override { upstream_->uncount(num_bytes, tag); }
+
+ private:
+  void* do_allocate(size_t num_bytes, Stream&, MemoryTag tag) override {
+    return upstream_->allocate(num_bytes, *stream_, tag);
+  }
+  void do_deallocate(void* pointer, size_t num_bytes, Stream&, MemoryTag tag) noexcept override {
+    upstream_->deallocate(pointer, num_bytes, *stream_, tag);
+  }
+
+  std::shared_ptr<MemoryResource> upstream_;
+  std::shared_ptr<Stream> stream_;
 };
 
 struct MemoryStatistics {

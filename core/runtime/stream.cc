@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <cstring>
 #include <deque>
 #include <exception>
 #include <mutex>
@@ -13,26 +14,35 @@ namespace longspan {
 
 namespace {
 constexpr std::chrono::minutes kLongestWait{30};
-}
 
-struct Event::State {
-  std::mutex mutex;
-  std::condition_variable changed;
-  bool done = false;
+// Of a threaded stream.
+class HostEvent final : public EventState {
+ public:
+  bool done() const override {
+    std::lock_guard lock(mutex_);
+    return done_;
+  }
+  bool wait(std::chrono::milliseconds timeout) const override {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, timeout, [&] { return done_; });
+  }
+  void reach() {
+    std::lock_guard lock(mutex_);
+    done_ = true;
+    changed_.notify_all();
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  mutable std::condition_variable changed_;
+  bool done_ = false;
 };
 
-bool Event::done() const {
-  if (!state_) return true;
-  std::lock_guard lock(state_->mutex);
-  return state_->done;
-}
+}  // namespace
 
 void Event::wait(std::chrono::milliseconds timeout) const {
-  if (!state_) return;
-  std::unique_lock lock(state_->mutex);
-  if (!state_->changed.wait_for(lock, timeout, [&] { return state_->done; })) {
-    raise(ErrorKind::kResource, "an event was not reached within {} ms", timeout.count());
-  }
+  if (!state_ || state_->wait(timeout)) return;
+  raise(ErrorKind::kResource, "an event was not reached within {} ms", timeout.count());
 }
 
 struct Stream::Worker {
@@ -71,7 +81,10 @@ struct Stream::Worker {
   }
 };
 
-Stream::Stream() = default;
+Stream::Stream() {
+  static std::atomic<uint64_t> num_streams{0};
+  id_ = ++num_streams;
+}
 
 std::shared_ptr<Stream> Stream::make_inline() { return std::shared_ptr<Stream>(new Stream()); }
 
@@ -79,6 +92,12 @@ std::shared_ptr<Stream> Stream::make_threaded() {
   std::shared_ptr<Stream> stream(new Stream());
   stream->worker_ = std::make_unique<Worker>();
   stream->worker_->thread = std::thread([w = stream->worker_.get()] { w->loop(); });
+  return stream;
+}
+
+std::shared_ptr<Stream> Stream::make_on_device(std::unique_ptr<DeviceQueue> queue) {
+  std::shared_ptr<Stream> stream(new Stream());
+  stream->queue_ = std::move(queue);
   return stream;
 }
 
@@ -93,6 +112,7 @@ Stream::~Stream() {
 }
 
 void Stream::run(std::function<void()> work) {
+  check(!queue_, "work of the host was given to a device's stream");
   if (!worker_) {
     work();
     return;
@@ -103,23 +123,37 @@ void Stream::run(std::function<void()> work) {
   worker_->changed.notify_all();
 }
 
+void Stream::copy(void* to, const void* from, size_t num_bytes) {
+  if (num_bytes == 0) return;
+  if (queue_) return queue_->copy(to, from, num_bytes);
+  run([=] { std::memcpy(to, from, num_bytes); });
+}
+
+void Stream::clear(void* to, size_t num_bytes) {
+  if (num_bytes == 0) return;
+  if (queue_) return queue_->clear(to, num_bytes);
+  run([=] { std::memset(to, 0, num_bytes); });
+}
+
 Event Stream::record() {
   Event event;
-  if (!worker_) return event;
-  event.state_ = std::make_shared<Event::State>();
-  run([state = event.state_] {
-    std::lock_guard lock(state->mutex);
-    state->done = true;
-    state->changed.notify_all();
-  });
+  if (queue_) {
+    event.state_ = queue_->record();
+  } else if (worker_) {
+    const auto state = std::make_shared<HostEvent>();
+    event.state_ = state;
+    run([state] { state->reach(); });
+  }
   return event;
 }
 
 void Stream::wait_for(const Event& event) {
-  run([event] { event.wait(kLongestWait); });
+  if (!queue_) return run([event] { event.wait(kLongestWait); });
+  if (event.state_ && !queue_->wait_for(*event.state_)) event.wait(kLongestWait);
 }
 
 void Stream::synchronize() {
+  if (queue_) return queue_->synchronize();
   if (!worker_) return;
   std::unique_lock lock(worker_->mutex);
   const bool idle = worker_->changed.wait_for(lock, kLongestWait, [&] { return worker_->queue.empty() && !worker_->busy; });

@@ -2,14 +2,15 @@
 //
 // A CPU compute stream is inline: `run` returns when the work is done, on the calling thread. A threaded stream has a
 // thread of its own, for copies and files; an exception of its work is rethrown by `wait`, `synchronize` or the next
-// `run`. Overlap is two streams and an event, nothing else.
+// `run`. A device's stream takes copies and kernels, which are done later. Overlap is two streams and an event, nothing else.
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <functional>
 #include <memory>
 
-struct CUstream_st;
+#include "core/runtime/device_queue.h"
 
 namespace longspan {
 
@@ -18,30 +19,36 @@ class Tracer;
 class Event {
  public:
   Event() = default;  // already done
-  bool done() const;
+  bool done() const { return !state_ || state_->done(); }
   // Blocks until the point is reached; raises Error(kResource) after `timeout`.
   void wait(std::chrono::milliseconds timeout) const;
 
  private:
   friend class Stream;
-  struct State;
-  std::shared_ptr<State> state_;
+  std::shared_ptr<const EventState> state_;
 };
 
 class Stream {
  public:
   static std::shared_ptr<Stream> make_inline();
   static std::shared_ptr<Stream> make_threaded();
+  static std::shared_ptr<Stream> make_on_device(std::unique_ptr<DeviceQueue> queue);
   ~Stream();  // finishes what was given to it
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
 
-  void run(std::function<void()> work);
+  void run(std::function<void()> work);  // of the host; raises on a device's stream
+  // As DeviceQueue says; where both are memory of the host, any stream copies.
+  void copy(void* to, const void* from, size_t num_bytes);
+  void clear(void* to, size_t num_bytes);
   Event record();
   void wait_for(const Event& event);  // later work of this stream starts after `event`
   void synchronize();                 // blocks until all work is done
+
+  bool on_device() const { return queue_ != nullptr; }
+  uint64_t id() const { return id_; }  // of no other stream of this process, ever
   // CUDA's own stream (cudaStream_t); null for streams of the host.
-  CUstream_st* native() const { return nullptr; }
+  CUstream_st* native() const { return queue_ ? queue_->native() : nullptr; }
 
   // What measures those who give this stream work; none at first. Communicators find it here.
   void trace_with(std::shared_ptr<Tracer> tracer) { tracer_ = std::move(tracer); }
@@ -50,7 +57,9 @@ class Stream {
  private:
   Stream();
   struct Worker;
-  std::unique_ptr<Worker> worker_;  // absent: inline
+  std::unique_ptr<Worker> worker_;  // of a threaded one
+  std::unique_ptr<DeviceQueue> queue_;  // of a device's
+  uint64_t id_;
   std::shared_ptr<Tracer> tracer_;
 };
 

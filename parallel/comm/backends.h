@@ -15,6 +15,10 @@ constexpr std::chrono::milliseconds kDefaultTimeout{300'000};
 // A group of one.
 std::unique_ptr<Communicator> make_self_communicator();
 
+// Tensors of a device, where the call's stream is a device's, over `inner`, which takes the host's: for devices without a way of
+// their own to each other. Tensors of the host go as they are. `inner` must outlive it.
+std::unique_ptr<Communicator> make_staging_communicator(Communicator& inner);
+
 // Ranks as threads of one process: runs body(communicator) on `size` threads and returns when all have returned. An
 // exception on one rank poisons the group: its peers raise CommError in their next or current call. The first exception
 // thrown, not one caused by the poison, is rethrown. A rank that returns while a peer still waits for it is such a failure.

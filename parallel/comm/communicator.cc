@@ -65,6 +65,11 @@ Communicator::Communicator(int rank, int size, std::string name, std::chrono::mi
   check(0 <= rank && rank < size, "rank {} does not exist in group '{}' of {}", rank, name_, size);
 }
 
+void Communicator::finish_on_host(Stream& stream) const {
+  check(!stream.on_device(), "group '{}' moves tensors of the host, and was called with the stream of a device", name_);
+  stream.synchronize();
+}
+
 void Communicator::all_reduce(Stream& stream, const Tensor& data, ReduceOp op) {
   check_tensor(*this, "all_reduce", "data", data);
   check(data.dtype() == DType::kFloat64 || data.dtype() == DType::kFloat32 || data.dtype() == DType::kInt64,

@@ -81,6 +81,9 @@ class Communicator {
 
  protected:
   Communicator(int rank, int size, std::string name, std::chrono::milliseconds timeout);
+  // For backends of the host, which read and write tensors themselves: finishes what the stream was given. Raises for a
+  // device's stream, as its tensors are out of their reach.
+  void finish_on_host(Stream& stream) const;
 
  private:
   virtual void do_all_reduce(Stream&, const Tensor& data, ReduceOp op) = 0;

@@ -94,7 +94,7 @@ class InProcessCommunicator final : public Communicator {
 
  private:
   void do_all_reduce(Stream& stream, const Tensor& data, ReduceOp op) override {
-    stream.synchronize();
+    finish_on_host(stream);
     const std::vector<Message> inputs = exchange("all_reduce", copy_of(data));
     for (int r = 0; r < size(); ++r) {
       expect_message(*this, r, inputs[static_cast<size_t>(r)], "all_reduce", data.num_bytes());
@@ -115,7 +115,7 @@ class InProcessCommunicator final : public Communicator {
   }
 
   void do_broadcast(Stream& stream, const Tensor& data, int root) override {
-    stream.synchronize();
+    finish_on_host(stream);
     if (rank() == root) {
       const Payload payload = copy_of(data);
       for (int to = 0; to < size(); ++to) {
@@ -130,7 +130,7 @@ class InProcessCommunicator final : public Communicator {
   }
 
   void do_all_gather(Stream& stream, const Tensor& input, const Tensor& output) override {
-    stream.synchronize();
+    finish_on_host(stream);
     const std::vector<Message> inputs = exchange("all_gather", copy_of(input));
     for (int r = 0; r < size(); ++r) {
       expect_message(*this, r, inputs[static_cast<size_t>(r)], "all_gather", input.num_bytes());
@@ -139,14 +139,14 @@ class InProcessCommunicator final : public Communicator {
   }
 
   Work do_send_recv(Stream& stream, const SendRecv& message) override {
-    stream.synchronize();
+    finish_on_host(stream);
     mail_->send(Channel::kPointToPoint, rank(), message.to, {"send_recv", copy_of(message.send)});
     const Receive receive = mail_->post_receive(Channel::kPointToPoint, message.from, rank());
     return Work(std::make_shared<Arrival>(*this, mail_, receive, message));
   }
 
   void do_barrier(Stream& stream) override {
-    stream.synchronize();
+    finish_on_host(stream);
     exchange("barrier", copy_of(nullptr, 0));
   }
 

@@ -5,7 +5,8 @@
 
 namespace longspan::test {
 
-// A context whose tensors lie in emulated device memory.
+// A context whose tensors lie in emulated device memory that the host may touch, too: for tests of single kernels. A device as
+// it is: emulated_device.h.
 Context emulated_cuda_context(DType dtype);
 
 }  // namespace longspan::test

@@ -2,10 +2,11 @@
 
 #include <algorithm>
 #include <limits>
+#include <span>
+#include <tuple>
 
 #include "attention/kernels/block_attention.h"
 #include "attention/kernels/cuda/kernels.h"
-#include "core/kernels/cuda/ptx/transfer.h"
 
 namespace longspan::LS_CUDA {
 
@@ -37,23 +38,17 @@ std::vector<QueryRange> seers(const KeyIntervals& visible) {
 
 std::shared_ptr<const DeviceIntervals> upload(const Context& context, const KeyIntervals& visible) {
   const std::vector<QueryRange> key_tiles = seers(visible);
-  const size_t num_queries = visible.begin().size();
-  std::vector<int32_t> table;
-  const auto append = [&](const void* data, size_t num_bytes) {
-    table.resize((table.size() + 3) / 4 * 4);  // 16 bytes
-    const size_t place = table.size();
-    const auto* words = static_cast<const int32_t*>(data);
-    table.insert(table.end(), words, words + num_bytes / sizeof(int32_t));
-    return place;
-  };
-  const size_t begin = append(visible.begin().data(), num_queries * sizeof(int32_t));
-  const size_t end = append(visible.end().data(), num_queries * sizeof(int32_t));
-  const size_t query_tiles = append(visible.tiles().data(), visible.tiles().size_bytes());
-  const size_t keys = append(key_tiles.data(), key_tiles.size() * sizeof(QueryRange));
+  const std::span<const std::byte> parts[] = {std::as_bytes(visible.begin()), std::as_bytes(visible.end()),
+                                              std::as_bytes(visible.tiles()), std::as_bytes(std::span(key_tiles))};
+  constexpr size_t kWords = 4;  // a part begins at 16 bytes
+  size_t places[5] = {};
+  for (size_t i = 0; i < 4; ++i) places[i + 1] = places[i] + (parts[i].size() + 4 * kWords - 1) / (4 * kWords) * kWords;
+  const Tensor table = context.host().empty({static_cast<int64_t>(places[4])}, DType::kInt32, MemoryTag::kWorkspace);
+  for (size_t i = 0; i < 4; ++i) std::copy(parts[i].begin(), parts[i].end(), static_cast<std::byte*>(table.raw()) + 4 * places[i]);
   auto device = std::make_shared<DeviceIntervals>();
-  device->table = context.empty({static_cast<int64_t>(table.size())}, DType::kInt32, MemoryTag::kWorkspace);
-  auto* words = device->table.data<int32_t>();
-  copy_to_device(context.stream().native(), words, table.data(), table.size() * sizeof(int32_t));
+  device->table = context.to_device(table, MemoryTag::kWorkspace);
+  const auto* words = device->table.data<int32_t>();
+  const auto [begin, end, query_tiles, keys] = std::tuple(places[0], places[1], places[2], places[3]);
   device->intervals = {words + begin, words + end, reinterpret_cast<const TileInterval*>(words + query_tiles),
                        reinterpret_cast<const QueryRange*>(words + keys)};
   return device;

@@ -5,7 +5,6 @@
 
 #include "core/kernels/activation.h"
 #include "core/kernels/cuda/kernels.h"
-#include "core/kernels/cuda/ptx/transfer.h"
 #include "core/kernels/elementwise.h"
 #include "core/kernels/embedding.h"
 #include "core/kernels/loss.h"

@@ -2,7 +2,6 @@
 
 #include <cmath>
 #include <numeric>
-#include <vector>
 
 namespace longspan::LS_CUDA {
 
@@ -36,9 +35,8 @@ class CudaOptimizer final : public OptimizerKernels {
     expect_cuda_dtype<OptimizerKernels>(x.dtype());
     const Tensor parts = context.empty({sum_of_squares_parts(x.num_elements())}, DType::kFloat64, MemoryTag::kWorkspace);
     launch_sum_of_squares(context.stream().native(), x.dtype(), x.num_elements(), x.raw(), parts.data<double>());
-    std::vector<double> sums(static_cast<size_t>(parts.num_elements()));
-    copy_to_host(context.stream().native(), sums.data(), parts.raw(), parts.num_bytes());
-    return std::accumulate(sums.begin(), sums.end(), 0.0);
+    const Tensor sums = context.to_host(parts);
+    return std::accumulate(sums.data<double>(), sums.data<double>() + sums.num_elements(), 0.0);
   }
 };
 

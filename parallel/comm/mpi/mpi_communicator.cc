@@ -79,7 +79,7 @@ class MpiCommunicator final : public Communicator {
 
  private:
   void do_all_reduce(Stream& stream, const Tensor& data, ReduceOp op) override {
-    stream.synchronize();
+    finish_on_host(stream);
     const MaxOperation largest(data.dtype());
     const size_t element_bytes = size_bytes(data.dtype());
     // Nonblocking collectives of Open MPI follow a schedule that size and group determine: results repeat to the bit.
@@ -94,7 +94,7 @@ class MpiCommunicator final : public Communicator {
   }
 
   void do_broadcast(Stream& stream, const Tensor& data, int root) override {
-    stream.synchronize();
+    finish_on_host(stream);
     for_each_piece(data, 1, [&](std::byte* piece, int num_bytes) {
       MpiTransfer transfer(transfers_, *this, "broadcast");
       transfer.collective({data}, [&](MPI_Request* request) {
@@ -105,7 +105,7 @@ class MpiCommunicator final : public Communicator {
   }
 
   void do_all_gather(Stream& stream, const Tensor& input, const Tensor& output) override {
-    stream.synchronize();
+    finish_on_host(stream);
     if (input.num_bytes() > transfers_->piece_bytes()) {
       // Pieces of an all_gather would not lie one after another in the output.
       const Tensor own = output.select(0, rank());
@@ -122,7 +122,7 @@ class MpiCommunicator final : public Communicator {
   }
 
   Work do_send_recv(Stream& stream, const SendRecv& message) override {
-    stream.synchronize();
+    finish_on_host(stream);
     // Open MPI 4.1 says nothing when a rank sends itself a short message that is longer than what it receives.
     check(message.to != rank() || message.from != rank() || message.send.num_bytes() == message.receive.num_bytes(),
           "rank {} of group '{}' sends {} bytes to itself, but receives {}", rank(), name(), message.send.num_bytes(),
@@ -134,7 +134,7 @@ class MpiCommunicator final : public Communicator {
   }
 
   void do_barrier(Stream& stream) override {
-    stream.synchronize();
+    finish_on_host(stream);
     meet("barrier");
   }
 

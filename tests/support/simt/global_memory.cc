@@ -2,6 +2,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <map>
@@ -9,6 +10,7 @@
 #include <unordered_map>
 
 #include "core/base/error.h"
+#include "tests/support/simt/host_access.h"
 #include "tests/support/simt/mutation.h"
 #include "tests/support/simt/scheduler.h"
 
@@ -37,6 +39,8 @@ struct Allocation {
   size_t num_bytes = 0;
   std::byte* mapping = nullptr;
   size_t mapped_bytes = 0;
+  HostAccess host = HostAccess::kAllowed;
+  int num_open = 0;  // launches and copies that touch it now; with none, and no access of the host, it is inaccessible
   std::vector<GlobalWord> words;  // made at the first checked access
 };
 
@@ -60,9 +64,31 @@ struct LaunchState {
   std::unordered_map<uintptr_t, Published> published;  // by the address of an atomic
   uintptr_t first = 1, last = 0;                       // of the allocation that was looked up last
   Allocation* allocation = nullptr;
+  std::vector<Allocation*> open;  // by this launch
 };
 thread_local LaunchState launch_state;
 std::atomic<uint64_t> num_launches{0};  // of the process, so that no launch takes another's accesses for its own
+
+void protect(const Allocation& allocation, int protection) {
+  if (mprotect(allocation.mapping, allocation.mapped_bytes - kPage, protection) != 0)
+    raise(ErrorKind::kResource, "emulated device memory of {} bytes cannot be opened or closed", allocation.num_bytes);
+}
+
+// With the mutex held.
+void open(Allocation& allocation) {
+  if (allocation.host == HostAccess::kRefused && allocation.num_open++ == 0) protect(allocation, PROT_READ | PROT_WRITE);
+}
+void close(Allocation& allocation) {
+  if (allocation.host == HostAccess::kRefused && --allocation.num_open == 0) protect(allocation, PROT_NONE);
+}
+
+// Null where the bytes are not in one allocation.
+Allocation* containing(uintptr_t address, size_t num_bytes) {
+  auto it = memory().allocations.upper_bound(address);
+  if (it == memory().allocations.begin()) return nullptr;
+  --it;
+  return address + num_bytes > it->first + it->second.num_bytes ? nullptr : &it->second;
+}
 
 Allocation* find(uintptr_t address, size_t num_bytes) {
   LaunchState& state = launch_state;
@@ -74,7 +100,12 @@ Allocation* find(uintptr_t address, size_t num_bytes) {
   if (address + num_bytes > it->first + it->second.num_bytes) return nullptr;
   state.first = it->first;
   state.last = it->first + it->second.num_bytes;
-  return state.allocation = &it->second;
+  state.allocation = &it->second;
+  if (std::find(state.open.begin(), state.open.end(), state.allocation) == state.open.end()) {
+    open(*state.allocation);
+    state.open.push_back(state.allocation);
+  }
+  return state.allocation;
 }
 
 Allocation& expect_inside(const void* pointer, size_t num_bytes, size_t alignment) {
@@ -160,7 +191,7 @@ void touch_atomically(const void* address, size_t num_bytes, Access access, Orde
 
 }  // namespace
 
-void* allocate_global(size_t num_bytes) {
+void* allocate_global(size_t num_bytes, HostAccess host) {
   // Ends at the guard page; what is not a multiple of 16 leaves less than that before it.
   const size_t rounded = (num_bytes + 15) / 16 * 16, pages = (rounded + kPage - 1) / kPage * kPage + kPage;
   void* mapping = mmap(nullptr, pages + kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -175,7 +206,33 @@ void* allocate_global(size_t num_bytes) {
   allocation.num_bytes = num_bytes;
   allocation.mapping = first;
   allocation.mapped_bytes = pages + kPage;
+  allocation.host = host;
+  if (host == HostAccess::kRefused) {
+    name_refused_accesses();
+    protect(allocation, PROT_NONE);
+  }
   return pointer;
+}
+
+bool is_global(const void* address) {
+  const std::lock_guard lock(memory().mutex);
+  return containing(reinterpret_cast<uintptr_t>(address), 1) != nullptr;
+}
+
+OpenToHost::OpenToHost(std::initializer_list<const void*> addresses) {
+  const std::lock_guard lock(memory().mutex);
+  for (const void* address : addresses) {
+    const auto place = reinterpret_cast<uintptr_t>(address);
+    Allocation* allocation = containing(place, 1);
+    if (!allocation) continue;
+    open(*allocation);
+    opened_.push_back(place);
+  }
+}
+
+OpenToHost::~OpenToHost() {
+  const std::lock_guard lock(memory().mutex);
+  for (const uintptr_t place : opened_) close(*containing(place, 1));
 }
 
 void free_global(void* pointer) {
@@ -185,7 +242,7 @@ void free_global(void* pointer) {
   memory().allocations.erase(it);
 }
 
-void* GlobalMemory::do_allocate(size_t num_bytes, Stream&, MemoryTag) { return allocate_global(num_bytes); }
+void* GlobalMemory::do_allocate(size_t num_bytes, Stream&, MemoryTag) { return allocate_global(num_bytes, host_); }
 void GlobalMemory::do_deallocate(void* pointer, size_t, Stream&, MemoryTag) noexcept { free_global(pointer); }
 
 GlobalAccesses::GlobalAccesses(bool check_races) {
@@ -193,7 +250,13 @@ GlobalAccesses::GlobalAccesses(bool check_races) {
   launch_state.check_races = check_races;
   launch_state.launch = ++num_launches;
 }
-GlobalAccesses::~GlobalAccesses() { launch_state = LaunchState{}; }
+GlobalAccesses::~GlobalAccesses() {
+  {
+    const std::lock_guard lock(memory().mutex);
+    for (Allocation* allocation : launch_state.open) close(*allocation);
+  }
+  launch_state = LaunchState{};
+}
 
 void expect_global(const void* address, size_t num_bytes, size_t alignment) {
   expect_inside(address, num_bytes, alignment);

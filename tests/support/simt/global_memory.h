@@ -6,21 +6,46 @@
 #pragma once
 
 #include <cstddef>
+#include <initializer_list>
 #include <memory>
+#include <vector>
 
 #include "core/runtime/memory_resource.h"
 #include "tests/support/simt/machine.h"
 
 namespace longspan::simt {
 
+// Whether the host may touch it, as no host may touch a device's memory. Refused, it ends the process with a message that says
+// so (host_access.h).
+enum class HostAccess { kAllowed, kRefused };
+
 // What it gives is filled with bytes 0xff: NaN in float and bfloat16.
 class GlobalMemory final : public MemoryResource {
+ public:
+  explicit GlobalMemory(HostAccess host = HostAccess::kAllowed) : host_(host) {}
+
  private:
+  HostAccess host_;
   void* do_allocate(size_t num_bytes, Stream& stream, MemoryTag tag) override;
   void do_deallocate(void* pointer, size_t num_bytes, Stream& stream, MemoryTag tag) noexcept override;
 };
-void* allocate_global(size_t num_bytes);
+void* allocate_global(size_t num_bytes, HostAccess host = HostAccess::kAllowed);
 void free_global(void* pointer);
+
+bool is_global(const void* address);
+
+// While it lives, the host may touch the allocations that these addresses are in: for what a device does and the emulator does
+// on the host. Addresses elsewhere are ignored.
+class OpenToHost {
+ public:
+  explicit OpenToHost(std::initializer_list<const void*> addresses);
+  ~OpenToHost();
+  OpenToHost(const OpenToHost&) = delete;
+  OpenToHost& operator=(const OpenToHost&) = delete;
+
+ private:
+  std::vector<uintptr_t> opened_;
+};
 
 // While it lives, accesses are remembered; those of an earlier launch are forgotten.
 class GlobalAccesses {

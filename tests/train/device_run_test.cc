@@ -1,0 +1,117 @@
+// Whole runs with every tensor in memory that the host cannot touch: an emulated device. Their losses are those of the CPU, to
+// the rounding of float32; they stop, resume, evaluate and generate as runs on a CPU do.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "core/kernels/backends.h"
+#include "parallel/comm/backends.h"
+#include "tests/support/emulated_device.h"
+#include "tests/support/folder.h"
+#include "train/checkpoint.h"
+#include "train/train.h"
+
+namespace longspan::test {
+namespace {
+
+constexpr double kTolerance = 1e-5;
+
+RankResources emulated_device() {
+  const Context::Options options = emulated_device_options(DType::kFloat32);
+  RankResources resources;
+  resources.device = options.device;
+  resources.memory = options.memory;
+  resources.kernels = options.kernels;
+  resources.stream = options.stream;
+  resources.host_memory = options.host_memory;
+  return resources;
+}
+
+RunSpec tiny_run(const Folder& folder, const std::string& output) {
+  RunSpec spec;
+  spec.output_directory = folder / output;
+  spec.model.hidden_size = 16;
+  spec.model.num_layers = 1;
+  spec.model.num_heads = 2;
+  spec.model.num_kv_heads = 1;
+  spec.model.head_dim = 8;
+  spec.model.mlp_size = 24;
+  spec.data.sources = {{.files = {folder.write("text", "the quick brown fox jumps over the lazy dog, and so on and on")}}};
+  spec.data.sequence_length = 19;
+  spec.global_batch_sequences = 2;
+  spec.optimizer.learning_rate = 1e-2;
+  spec.num_steps = 4;
+  spec.tensorboard = RunSpec::TensorBoard::kOff;
+  return spec;
+}
+
+struct Collect final : TrainObserver {
+  void on_step(const StepReport& r) override { losses.push_back(r.loss); }
+  void on_evaluation(const EvaluationReport& r) override { evaluations.push_back(r.loss); }
+  std::vector<double> losses, evaluations;
+};
+
+Collect run(const RunSpec& spec, const RankResources& resources, size_t stop_after = 0) {
+  Collect collect;
+  const auto alone = make_self_communicator();
+  train(spec, *alone, resources, collect, [&] { return stop_after > 0 && collect.losses.size() + 1 >= stop_after; });
+  return collect;
+}
+
+void expect_near(const std::vector<double>& got, const std::vector<double>& want) {
+  ASSERT_EQ(got.size(), want.size());
+  for (size_t i = 0; i < want.size(); ++i) EXPECT_NEAR(got[i], want[i], kTolerance * want[i]) << "number " << i;
+}
+
+TEST(DeviceRun, LearnsAndEvaluatesAsOnACpu) {
+  const Folder folder;
+  RunSpec spec = tiny_run(folder, "device");
+  spec.evaluation.data = spec.data;
+  spec.evaluation.interval_steps = 2;
+  spec.dump_gradients = folder / "gradients.safetensors";
+  const Collect device = run(spec, emulated_device());
+  const std::string dumped = read_file(spec.dump_gradients);
+  spec.output_directory = folder / "cpu";
+  const Collect cpu = run(spec, {});
+  ASSERT_EQ(cpu.losses.size(), 4u);
+  expect_near(device.losses, cpu.losses);
+  ASSERT_EQ(cpu.evaluations.size(), 2u);
+  expect_near(device.evaluations, cpu.evaluations);
+  EXPECT_EQ(dumped.size(), read_file(spec.dump_gradients).size());
+}
+
+TEST(DeviceRun, StoppedAndResumedIsTheSameRunThereAndOnACpu) {
+  const Folder folder;
+  const Collect whole = run(tiny_run(folder, "whole"), emulated_device());
+  const RunSpec spec = tiny_run(folder, "stopped");
+  Collect first = run(spec, emulated_device(), 2);
+  ASSERT_EQ(first.losses.size(), 2u);
+  const RunSpec moved = tiny_run(folder, "moved");
+  std::filesystem::copy(spec.output_directory, moved.output_directory, std::filesystem::copy_options::recursive);
+  const Collect there = run(spec, emulated_device()), here = run(moved, {});
+  ASSERT_EQ(there.losses.size(), 2u);
+  EXPECT_EQ(there.losses, std::vector<double>(whole.losses.begin() + 2, whole.losses.end()));
+  expect_near(here.losses, there.losses);
+}
+
+TEST(DeviceRun, GeneratesWhatACpuDoes) {
+  const Folder folder;
+  RunSpec spec = tiny_run(folder, "device");
+  run(spec, emulated_device());
+  spec.generation.prompt = "the quick";
+  spec.generation.max_tokens = 5;
+  spec.generation.temperature = 0;
+  const auto ignore = [](int32_t) {};
+  EXPECT_EQ(generate(spec, emulated_device(), ignore), generate(spec, {}, ignore));
+}
+
+TEST(DeviceRun, IsRefusedInABuildWithoutCuda) {
+  if (has_cuda()) GTEST_SKIP() << "this build has it";
+  const Folder folder;
+  RankResources resources;
+  resources.device.type = DeviceType::kCuda;
+  EXPECT_THROW(run(tiny_run(folder, "refused"), resources), Error);
+}
+
+}  // namespace
+}  // namespace longspan::test
