@@ -113,7 +113,7 @@ __global__ void __launch_bounds__(kWarps * kWarpSize) backward_keys_kernel(Backw
   constexpr int kQueries = kQueriesOfStep<kWidth>, kStepBytes = kQueries * kWidth * 2;
   const auto q = [&](int step) { return Tile{v.base + kTileBytes<kWidth> + step % 2 * 2 * kStepBytes}; };
   const auto dy = [&](int step) { return Tile{q(step).base + kStepBytes}; };
-  const uint32_t facts = q(0).base + 4 * kStepBytes;  // [kQueries]
+  const auto facts = [&](int step) { return q(0).base + 4 * kStepBytes + step % 2 * kQueries * 16; };  // [kQueries]
   // One sequence of steps over the heads of the group and their tiles of queries.
   const int begin = seers.begin / kQueries, tiles = (seers.end + kQueries - 1) / kQueries - begin, steps = group * tiles;
   const auto load_queries = [&](int step) {
@@ -128,17 +128,16 @@ __global__ void __launch_bounds__(kWarps * kWarpSize) backward_keys_kernel(Backw
   float dk[kWidth / 8][4] = {}, dv[kWidth / 8][4] = {};
   for (int step = 0; step < steps; ++step) {
     const int head = kv_head * group + step / tiles, tile = (begin + step % tiles) * kQueries;
-    wait_copies<0>();
-    sync_block();
     for (int i = thread_index(); i < kQueries; i += num_threads()) {
       const KeyRange keys = keys_of(a.visible, tile + i, s.num_queries);
       const int64_t place = static_cast<int64_t>(head) * s.num_queries + tile + i;
       QueryFacts fact{keys.begin, keys.end, kMinusInfinity, 0.0f};
       if (!keys.empty()) fact = {keys.begin, keys.end, load_global(a.lse + place) * kLog2E, load_global(a.delta + place)};
       if (fact.lse == kMinusInfinity) fact = {0, 0, 0.0f, 0.0f};
-      store_shared(facts + 16 * i, Vector<float, 4>{bits_to_float(fact.begin), bits_to_float(fact.end), fact.lse, fact.delta});
+      store_shared(facts(step) + 16 * i, Vector<float, 4>{bits_to_float(fact.begin), bits_to_float(fact.end), fact.lse, fact.delta});
     }
-    sync_block();
+    wait_copies<0>();
+    sync_block();  // this step's queries are there, and nobody works on those before any more
     if (step + 1 < steps) load_queries(step + 1);
     float weights[kQueries / 8][4] = {}, gradients[kQueries / 8][4] = {};
     multiply_rows_by_rows<kQueries>(weights, k, row0, q(step));
@@ -147,7 +146,7 @@ __global__ void __launch_bounds__(kWarps * kWarpSize) backward_keys_kernel(Backw
     for (int t = 0; t < kQueries / 8; ++t) {
 #pragma unroll
       for (int column = 0; column < 2; ++column) {
-        const auto fact = load_shared<Vector<float, 4>>(facts + 16 * sum_column(t, column));
+        const auto fact = load_shared<Vector<float, 4>>(facts(step) + 16 * sum_column(t, column));
         const KeyRange keys{float_to_bits(fact[0]), float_to_bits(fact[1])};
 #pragma unroll
         for (int i = column; i < 4; i += 2) {
@@ -175,7 +174,7 @@ void launch_backward(NativeStream stream, const BackwardArguments& a) {
     shape.shared_bytes = static_cast<unsigned>(shared_bytes);
     return shape;
   };
-  constexpr int kFactBytes = kQueriesOfStep<kWidth> * static_cast<int>(sizeof(QueryFacts));
+  constexpr int kFactBytes = 2 * kQueriesOfStep<kWidth> * static_cast<int>(sizeof(QueryFacts));
   constexpr int kQueriesBytes = 4 * kQueriesOfStep<kWidth> * kWidth * 2;
   launch(stream, backward_queries_kernel<kWidth>,
          shape_for(a.shape.num_queries, a.shape.num_heads, 6 * kTileBytes<kWidth>), a);
