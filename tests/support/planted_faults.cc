@@ -31,8 +31,8 @@ void report(const std::string& fault, const std::string& what) {
 
 }  // namespace
 
-void expect_noticed(const std::string& fault, const KernelRun& run) {
-  for (uint64_t seed = 1; seed <= kNumSeeds; ++seed) {
+void expect_noticed(const std::string& fault, const KernelRun& run, uint64_t num_seeds) {
+  for (uint64_t seed = 1; seed <= num_seeds; ++seed) {
     const std::string what = noticed(run, seed);
     if (seed == 1) report(fault, what);
     EXPECT_NE(what, "") << fault << ": not noticed under seed " << seed;

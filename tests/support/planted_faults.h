@@ -2,6 +2,7 @@
 // emulator, which ends the launch, or by numbers that are not what they should be.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <vector>
@@ -12,7 +13,7 @@ namespace longspan::test {
 using KernelRun = std::function<std::string()>;
 
 // Fails the test where this run, which has a fault, seems right.
-void expect_noticed(const std::string& fault, const KernelRun& run);
+void expect_noticed(const std::string& fault, const KernelRun& run, uint64_t num_seeds = 3);
 
 // An instruction that can be left out without notice, and why it is there all the same.
 struct Equivalent {
