@@ -83,7 +83,7 @@ __global__ void __launch_bounds__(kWarps * kWarpSize) backward_queries_kernel(Ba
       for (int i = 0; i < 4; ++i) {
         const bool sees = keys[i / 2].holds(tile * kColumns + sum_column(t, i));
         const float p = sees ? probability(scores[t][i], s.scale * kLog2E, lse[i / 2]) : 0.0f;
-        gradients[t][i] = p * (gradients[t][i] - delta[i / 2]) * s.scale;
+        gradients[t][i] = sees ? p * (gradients[t][i] - delta[i / 2]) * s.scale : 0.0f;
       }
     }
     multiply_weights_by_rows<kColumns>(sums, gradients, k(tile));
@@ -152,7 +152,7 @@ __global__ void __launch_bounds__(kWarps * kWarpSize) backward_keys_kernel(Backw
         for (int i = column; i < 4; i += 2) {
           const bool sees = keys.holds(first + row0 + sum_row(i));
           weights[t][i] = sees ? probability(weights[t][i], s.scale * kLog2E, fact[2]) : 0.0f;
-          gradients[t][i] = weights[t][i] * (gradients[t][i] - fact[3]) * s.scale;
+          gradients[t][i] = sees ? weights[t][i] * (gradients[t][i] - fact[3]) * s.scale : 0.0f;  // a key may be no number
         }
       }
     }
