@@ -128,12 +128,21 @@ double largest_lse_error(const std::vector<double>& got, const std::vector<doubl
   return largest;
 }
 
+std::string difference(const Result& got, const Result& want, double tolerance, const Rounding& rounding) {
+  std::string all;
+  const auto expect_less = [&](const char* part, double error, double allowed) {
+    if (!(error < allowed)) all += fmt::format("{}: an error of {} is not less than {}\n", part, error, allowed);
+  };
+  expect_less("O", relative_error(got.output, want.output), tolerance + rounding.output);
+  expect_less("LSE", largest_lse_error(got.lse, want.lse), tolerance + rounding.lse);
+  expect_less("dQ", relative_error(got.dq, want.dq), tolerance + rounding.gradient);
+  expect_less("dK", relative_error(got.dk, want.dk), tolerance + rounding.gradient);
+  expect_less("dV", relative_error(got.dv, want.dv), tolerance + rounding.output);
+  return all;
+}
+
 void expect_near(const Result& got, const Result& want, double tolerance, const Rounding& rounding) {
-  EXPECT_LT(relative_error(got.output, want.output), tolerance + rounding.output);
-  EXPECT_LT(largest_lse_error(got.lse, want.lse), tolerance + rounding.lse);
-  EXPECT_LT(relative_error(got.dq, want.dq), tolerance + rounding.gradient);
-  EXPECT_LT(relative_error(got.dk, want.dk), tolerance + rounding.gradient);
-  EXPECT_LT(relative_error(got.dv, want.dv), tolerance + rounding.output);
+  EXPECT_EQ(difference(got, want, tolerance, rounding), "");
 }
 
 }  // namespace longspan::test

@@ -39,7 +39,9 @@ Result attend(const Context& context, const Inputs& inputs, const std::vector<In
 // Relative where numbers are large; infinite where one is not finite and the other differs.
 double largest_lse_error(const std::vector<double>& got, const std::vector<double>& want);
 
-// Fails the test where any part of `got` is further than `tolerance` and rounding from `want`.
+// Names the parts of `got` that are further than `tolerance` and rounding from `want`; empty where none is.
+std::string difference(const Result& got, const Result& want, double tolerance, const Rounding& rounding = {});
+// Fails the test where one is.
 void expect_near(const Result& got, const Result& want, double tolerance, const Rounding& rounding = {});
 
 }  // namespace longspan::test

@@ -17,6 +17,9 @@ namespace longspan::test {
 struct Rounding {
   double output = 0, gradient = 0, lse = 0;
 };
+constexpr Rounding rounding_with(double exponential) {
+  return {.output = 1.0 / 256, .gradient = 2.0 / 256, .lse = 4 * exponential};
+}
 Rounding rounding_in_tiles();
 
 struct ContextMaker {
@@ -25,12 +28,14 @@ struct ContextMaker {
   Rounding bfloat16 = {};      // of results in bfloat16, beside the reference on the same inputs
   bool in_tiles = false;       // bfloat16 on tiles
   bool only_bfloat16 = false;  // float runs on kernels that another maker has
+  bool slow = false;           // thousands of times: tests make their problems smaller
 
   Rounding rounding(DType dtype) const { return dtype == DType::kBFloat16 ? bfloat16 : Rounding{}; }
 };
 inline void PrintTo(const ContextMaker& maker, std::ostream* out) { *out << maker.name; }
 
-// The vectorised kernels at every level this machine runs, and what only tests have.
+// What a program tests. cpu_makers.cc: the vectorised kernels at every level this machine runs, and what only tests have;
+// cuda/emulated_maker.cc: the cuda backend in the emulator.
 const std::vector<ContextMaker>& context_makers();
 
 // With attention alone.

@@ -19,6 +19,8 @@ using test::values;
 class KernelsTest : public testing::TestWithParam<ContextMaker> {
  protected:
   Context context(DType dtype, int num_threads = 1) const { return GetParam().make(dtype, num_threads); }
+  // As many of anything as there is time for.
+  int64_t up_to(int64_t many, int64_t few) const { return GetParam().slow ? few : many; }
 };
 
 constexpr DType kDTypes[] = {DType::kFloat32, DType::kBFloat16};
@@ -46,9 +48,9 @@ TEST_P(KernelsTest, RandomProblems) {
   uint64_t n = 0;
   const auto draw = [&](int64_t bound) { return static_cast<int64_t>(random.below(n++, static_cast<uint64_t>(bound))); };
   for (uint64_t seed = 0; seed < 24; ++seed) {
-    const int64_t num_kv_heads = 1 + draw(3);
+    const int64_t num_kv_heads = 1 + draw(up_to(3, 1));
     const Problem p = {.num_queries = 1 + draw(110),
-                       .num_keys = 1 + draw(170),
+                       .num_keys = 1 + draw(up_to(170, 110)),
                        .num_heads = num_kv_heads * (1 + draw(3)),
                        .num_kv_heads = num_kv_heads,
                        .head_dim = kHeadDims[draw(std::size(kHeadDims))],
@@ -87,14 +89,15 @@ TEST_P(KernelsTest, NeighboursThatSeeOtherKeys) {
 // take, and a score of 0, as of keys that are not there, would be infinitely likely beside these.
 TEST_P(KernelsTest, ScoresFarBelowZeroAtTheEndsOfPieces) {
   const Context reference = test::make_context(DType::kFloat64);
-  const Problem p = {.num_queries = 2048, .num_keys = 2048, .num_heads = 1, .num_kv_heads = 1, .head_dim = 16};
+  const int64_t n = up_to(2048, 200);
+  const Problem p = {.num_queries = n, .num_keys = n, .num_heads = 1, .num_kv_heads = 1, .head_dim = 16};
   for (const DType dtype : kDTypes) {
     const test::Inputs t = test::make_inputs(context(dtype), p, dtype, 3);
     for (int64_t i = 0; i < p.num_queries; ++i) set(t.q, i, 0, 0, 4);
     for (int64_t j = 0; j < p.num_keys; ++j) set(t.k, j, 0, 0, -100);
-    const std::vector<IndexInterval> intervals(2048, {100, 2048});
-    test::Result want = attend(reference, test::as_double(reference, t), intervals, {0, 2048});
-    test::Result got = attend(context(dtype), t, intervals, {0, 2048});
+    const std::vector<IndexInterval> intervals(static_cast<size_t>(n), {100, n});
+    test::Result want = attend(reference, test::as_double(reference, t), intervals, {0, n});
+    test::Result got = attend(context(dtype), t, intervals, {0, n});
     for (size_t i = 0; i < want.dq.size(); i += 16) {
       EXPECT_TRUE(std::isfinite(got.dq[i]));
       got.dq[i] = want.dq[i] = 0;  // the sum of ds times -100: nothing but rounding
@@ -142,8 +145,9 @@ TEST_P(KernelsTest, LogitsThatGrowFallOrStandOut) {
 
 TEST_P(KernelsTest, AnyNumberOfThreadsGivesTheSameBits) {
   using Kind = Problem::Kind;
-  for (const Problem& p : {Problem{300, 1700, 4, 2, 16}, Problem{1100, 1100, 1, 1, 32, Kind::kWindow},
-                           Problem{1090, 1090, 2, 1, 8, Kind::kDocuments}, Problem{64, 64, 2, 2, 64, Kind::kFull}}) {
+  const int64_t n = up_to(1100, 110);
+  for (const Problem& p : {Problem{n / 4 + 25, n + up_to(600, 60), 4, 2, 16}, Problem{n, n, 1, 1, 32, Kind::kWindow},
+                           Problem{n - 10, n - 10, 2, 1, 8, Kind::kDocuments}, Problem{64, 64, 2, 2, 64, Kind::kFull}}) {
     SCOPED_TRACE(test::describe(p));
     for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
       const test::Inputs t = test::make_inputs(context(dtype), p, dtype, 5);
@@ -159,8 +163,8 @@ TEST_P(KernelsTest, AnyNumberOfThreadsGivesTheSameBits) {
 // As many chunks as a long shard makes, still against the reference.
 TEST_P(KernelsTest, BackwardInManyChunks) {
   const Context reference = test::make_context(DType::kFloat64);
-  const Problem p = {.num_queries = 1600, .num_keys = 1100, .num_heads = 2, .num_kv_heads = 1, .head_dim = 4,
-                     .kind = Problem::Kind::kScattered};
+  const Problem p = {.num_queries = up_to(1600, 160), .num_keys = up_to(1100, 110), .num_heads = 2, .num_kv_heads = 1,
+                     .head_dim = 4, .kind = Problem::Kind::kScattered};
   const auto intervals = test::visible(p, 2);
   for (const DType dtype : kDTypes) {
     const test::Inputs t = test::make_inputs(context(dtype), p, dtype, 2);

@@ -354,17 +354,21 @@ std::string bytes(const Tensor& tensor) {
   return all;
 }
 
-void expect_close(const Tensor& got, const Tensor& want, double tolerance, const std::string& what) {
+std::string difference(const Tensor& got, const Tensor& want, double tolerance) {
   const std::vector<double> g = values(got), w = values(want);
-  ASSERT_EQ(g.size(), w.size()) << what;
+  if (g.size() != w.size()) return fmt::format("{} elements, not {}", g.size(), w.size());
   double squares = 0;
   for (const double value : w) squares += value * value;
   const double rms = w.empty() ? 0 : std::sqrt(squares / static_cast<double>(w.size()));
   for (size_t i = 0; i < g.size(); ++i) {
     const double allowed = tolerance * std::abs(w[i]) + 2e-6 * rms;
-    ASSERT_LE(std::abs(g[i] - w[i]), allowed)
-        << what << ": element " << i << " is " << g[i] << ", not " << w[i];
+    if (!(std::abs(g[i] - w[i]) <= allowed)) return fmt::format("element {} is {}, not {}", i, g[i], w[i]);
   }
+  return {};
+}
+
+void expect_close(const Tensor& got, const Tensor& want, double tolerance, const std::string& what) {
+  EXPECT_EQ(difference(got, want, tolerance), "") << what;
 }
 
 double tolerance(DType dtype) {

@@ -62,7 +62,9 @@ std::string parameter_name(const testing::TestParamInfo<DTypeAndLevel>& info);
 // The elements as double, whatever the dtype and layout.
 std::vector<double> values(const Tensor& tensor);
 std::string bytes(const Tensor& tensor);
-// Raises a test failure unless each element is the reference's, to `tolerance` of itself and of the rms.
+// Empty where each element is the reference's, to `tolerance` of itself and 2e-6 of the rms; else the first that is not.
+std::string difference(const Tensor& got, const Tensor& want, double tolerance);
+// Raises a test failure where there is one.
 void expect_close(const Tensor& got, const Tensor& want, double tolerance, const std::string& what);
 // Room for the rounding of the dtype and for fp32 sums.
 double tolerance(DType dtype);

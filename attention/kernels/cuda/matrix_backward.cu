@@ -12,6 +12,10 @@ static_assert(kRows % kTile == 0 && kColumns % kTile == 0);
 
 template <int kWidth>
 constexpr int kTileBytes = 64 * kWidth * 2;
+// What a block of keys meets at a time: wide heads leave no registers for the scores of more.
+template <int kWidth>
+constexpr int kQueriesOfStep = kWidth <= 64 ? 64 : 32;
+static_assert(kQueriesOfStep<64> % kTile == 0 && kQueriesOfStep<128> % kTile == 0);
 
 LS_DEVICE float probability(float product, float scale, float lse) { return exp2_approximate(product * scale - lse); }
 
@@ -79,7 +83,7 @@ __global__ void __launch_bounds__(kWarps * kWarpSize) backward_queries_kernel(Ba
       for (int i = 0; i < 4; ++i) {
         const bool sees = keys[i / 2].holds(tile * kColumns + sum_column(t, i));
         const float p = sees ? probability(scores[t][i], s.scale * kLog2E, lse[i / 2]) : 0.0f;
-        gradients[t][i] = p * (gradients[t][i] - delta[i / 2]) * s.scale;
+        gradients[t][i] = sees ? p * (gradients[t][i] - delta[i / 2]) * s.scale : 0.0f;
       }
     }
     multiply_weights_by_rows<kColumns>(sums, gradients, k(tile));
@@ -106,15 +110,16 @@ __global__ void __launch_bounds__(kWarps * kWarpSize) backward_keys_kernel(Backw
   }
   if (seers.begin >= seers.end) return;
   const Tile k{shared_base()}, v{k.base + kTileBytes<kWidth>};
-  const auto q = [&](int step) { return Tile{v.base + (1 + 2 * (step % 2)) * kTileBytes<kWidth>}; };
-  const auto dy = [&](int step) { return Tile{q(step).base + kTileBytes<kWidth>}; };
-  const uint32_t facts = v.base + 5 * kTileBytes<kWidth>;  // [kColumns]
+  constexpr int kQueries = kQueriesOfStep<kWidth>, kStepBytes = kQueries * kWidth * 2;
+  const auto q = [&](int step) { return Tile{v.base + kTileBytes<kWidth> + step % 2 * 2 * kStepBytes}; };
+  const auto dy = [&](int step) { return Tile{q(step).base + kStepBytes}; };
+  const auto facts = [&](int step) { return q(0).base + 4 * kStepBytes + step % 2 * kQueries * 16; };  // [kQueries]
   // One sequence of steps over the heads of the group and their tiles of queries.
-  const int begin = seers.begin / kColumns, tiles = (seers.end + kColumns - 1) / kColumns - begin, steps = group * tiles;
+  const int begin = seers.begin / kQueries, tiles = (seers.end + kQueries - 1) / kQueries - begin, steps = group * tiles;
   const auto load_queries = [&](int step) {
-    const int head = kv_head * group + step / tiles, tile = (begin + step % tiles) * kColumns;
-    q(step).template load<kColumns>(a.q, head, tile, 0, s.num_queries, s.head_dim);
-    dy(step).template load<kColumns>(a.doutput, head, tile, 0, s.num_queries, s.head_dim);
+    const int head = kv_head * group + step / tiles, tile = (begin + step % tiles) * kQueries;
+    q(step).template load<kQueries>(a.q, head, tile, 0, s.num_queries, s.head_dim);
+    dy(step).template load<kQueries>(a.doutput, head, tile, 0, s.num_queries, s.head_dim);
     commit_copies();
   };
   k.template load<kRows>(a.k, kv_head, first, 0, s.num_keys, s.head_dim);
@@ -122,38 +127,37 @@ __global__ void __launch_bounds__(kWarps * kWarpSize) backward_keys_kernel(Backw
   load_queries(0);
   float dk[kWidth / 8][4] = {}, dv[kWidth / 8][4] = {};
   for (int step = 0; step < steps; ++step) {
-    const int head = kv_head * group + step / tiles, tile = (begin + step % tiles) * kColumns;
-    wait_copies<0>();
-    sync_block();
-    for (int i = thread_index(); i < kColumns; i += num_threads()) {
+    const int head = kv_head * group + step / tiles, tile = (begin + step % tiles) * kQueries;
+    for (int i = thread_index(); i < kQueries; i += num_threads()) {
       const KeyRange keys = keys_of(a.visible, tile + i, s.num_queries);
       const int64_t place = static_cast<int64_t>(head) * s.num_queries + tile + i;
       QueryFacts fact{keys.begin, keys.end, kMinusInfinity, 0.0f};
       if (!keys.empty()) fact = {keys.begin, keys.end, load_global(a.lse + place) * kLog2E, load_global(a.delta + place)};
       if (fact.lse == kMinusInfinity) fact = {0, 0, 0.0f, 0.0f};
-      store_shared(facts + 16 * i, Vector<float, 4>{bits_to_float(fact.begin), bits_to_float(fact.end), fact.lse, fact.delta});
+      store_shared(facts(step) + 16 * i, Vector<float, 4>{bits_to_float(fact.begin), bits_to_float(fact.end), fact.lse, fact.delta});
     }
-    sync_block();
+    wait_copies<0>();
+    sync_block();  // this step's queries are there, and nobody works on those before any more
     if (step + 1 < steps) load_queries(step + 1);
-    float weights[kColumns / 8][4] = {}, gradients[kColumns / 8][4] = {};
-    multiply_rows_by_rows<kColumns>(weights, k, row0, q(step));
-    multiply_rows_by_rows<kColumns>(gradients, v, row0, dy(step));
+    float weights[kQueries / 8][4] = {}, gradients[kQueries / 8][4] = {};
+    multiply_rows_by_rows<kQueries>(weights, k, row0, q(step));
+    multiply_rows_by_rows<kQueries>(gradients, v, row0, dy(step));
 #pragma unroll
-    for (int t = 0; t < kColumns / 8; ++t) {
+    for (int t = 0; t < kQueries / 8; ++t) {
 #pragma unroll
       for (int column = 0; column < 2; ++column) {
-        const auto fact = load_shared<Vector<float, 4>>(facts + 16 * sum_column(t, column));
+        const auto fact = load_shared<Vector<float, 4>>(facts(step) + 16 * sum_column(t, column));
         const KeyRange keys{float_to_bits(fact[0]), float_to_bits(fact[1])};
 #pragma unroll
         for (int i = column; i < 4; i += 2) {
           const bool sees = keys.holds(first + row0 + sum_row(i));
           weights[t][i] = sees ? probability(weights[t][i], s.scale * kLog2E, fact[2]) : 0.0f;
-          gradients[t][i] = weights[t][i] * (gradients[t][i] - fact[3]) * s.scale;
+          gradients[t][i] = sees ? weights[t][i] * (gradients[t][i] - fact[3]) * s.scale : 0.0f;  // a key may be no number
         }
       }
     }
-    multiply_weights_by_rows<kColumns>(dv, weights, dy(step));
-    multiply_weights_by_rows<kColumns>(dk, gradients, q(step));
+    multiply_weights_by_rows<kQueries>(dv, weights, dy(step));
+    multiply_weights_by_rows<kQueries>(dk, gradients, q(step));
   }
   const auto beyond = [&](int, int token) { return token >= s.num_keys; };
   add_rows<kWidth>(a.dk, dk, first + row0, kv_head, s.num_kv_heads, s.head_dim, beyond);
@@ -162,16 +166,20 @@ __global__ void __launch_bounds__(kWarps * kWarpSize) backward_keys_kernel(Backw
 
 template <int kWidth>
 void launch_backward(NativeStream stream, const BackwardArguments& a) {
-  const auto shape_for = [&](int rows, int heads) {
+  const auto shape_for = [&](int rows, int heads, int shared_bytes) {
     LaunchShape shape;
     shape.grid[0] = static_cast<unsigned>((rows + kRows - 1) / kRows);
     shape.grid[1] = static_cast<unsigned>(heads);
     shape.threads = kWarps * kWarpSize;
-    shape.shared_bytes = 6 * kTileBytes<kWidth> + kColumns * sizeof(QueryFacts);
+    shape.shared_bytes = static_cast<unsigned>(shared_bytes);
     return shape;
   };
-  launch(stream, backward_queries_kernel<kWidth>, shape_for(a.shape.num_queries, a.shape.num_heads), a);
-  launch(stream, backward_keys_kernel<kWidth>, shape_for(a.shape.num_keys, a.shape.num_kv_heads), a);
+  constexpr int kFactBytes = 2 * kQueriesOfStep<kWidth> * static_cast<int>(sizeof(QueryFacts));
+  constexpr int kQueriesBytes = 4 * kQueriesOfStep<kWidth> * kWidth * 2;
+  launch(stream, backward_queries_kernel<kWidth>,
+         shape_for(a.shape.num_queries, a.shape.num_heads, 6 * kTileBytes<kWidth>), a);
+  launch(stream, backward_keys_kernel<kWidth>,
+         shape_for(a.shape.num_keys, a.shape.num_kv_heads, 2 * kTileBytes<kWidth> + kQueriesBytes + kFactBytes), a);
 }
 
 }  // namespace

@@ -104,10 +104,11 @@ __global__ void __launch_bounds__(kWarps * kWarpSize) forward_kernel(ForwardArgu
     for (int r = 0; r < kRowsOfWarp; ++r) {
       const int key = tile + lane;
       const bool sees = key >= mine[r].begin && key < mine[r].end;
+      if (ballot(kAllLanes, sees) == 0) continue;
       const float score = sees ? dot(q, row0 + r, k, lane, d) * s.scale * kLog2E : kMinusInfinity;
       const float largest = maximum(max_over_warp(score), most[r]);
-      if (largest == kMinusInfinity) continue;
-      const float factor = exp2_approximate(most[r] - largest), p = exp2_approximate(score - largest);
+      const float base = largest == kMinusInfinity ? 0.0f : largest;  // where scores are not numbers, p is to show it
+      const float factor = exp2_approximate(most[r] - base), p = exp2_approximate(score - base);
       most[r] = largest;
       total[r] = total[r] * factor + sum_over_warp(p);
 #pragma unroll

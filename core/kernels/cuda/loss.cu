@@ -28,14 +28,14 @@ __global__ void cross_entropy_kernel(CrossEntropyArguments a) {
       for (int j = 0; j < w; ++j) sum += exp2_approximate((values[j] - most) * kLog2E);
     });
     const float row_most = max_over_block(most);
-    const float row_sum = sum_over_block(sum * exp2_approximate((most - row_most) * kLog2E));
+    // Before the barriers of the sum, beyond which another thread may overwrite it.
     const float at_target = counts ? load_global(logits + target) : 0.0f;
+    const float row_sum = sum_over_block(sum * exp2_approximate((most - row_most) * kLog2E));
     if (thread_index() == 0) {
       const float loss = counts ? log2_approximate(row_sum) * kLn2 + (row_most - at_target) : 0.0f;
       store_global(a.losses + t, loss);
     }
     if constexpr (kGradient) {
-      sync_block();  // the target's logit has been read by all
       const float scale = counts ? a.gradient_scale / row_sum : 0.0f;
       T* const gradients = static_cast<T*>(a.dlogits) + t * a.vocabulary;
       for_each_piece_of_row<kWidth>(a.vocabulary, [&]<int w>(int64_t i, Width<w>) {

@@ -67,9 +67,16 @@ TEST(EmulatedAttention, Float32) {
   expect_reference({.num_queries = 70, .num_keys = 100, .num_heads = 2, .num_kv_heads = 1, .head_dim = 64}, DType::kFloat32, 2, {0, 100});
 }
 
-TEST(EmulatedAttention, OneQueryAndOneKey) {
-  for (const DType dtype : {DType::kFloat32, DType::kBFloat16})
-    expect_reference({.num_queries = 1, .num_keys = 1, .num_heads = 1, .num_kv_heads = 1, .head_dim = 64}, dtype, 3, {0, 1});
+TEST(EmulatedAttention, PlainBFloat16) {
+  expect_reference({.num_queries = 40, .num_keys = 70, .num_heads = 2, .num_kv_heads = 1, .head_dim = 20}, DType::kBFloat16, 2, {0, 70});
+}
+
+// Of one key dq and dk are 0, and there is nothing to compare; accuracy_test.cc holds them to the size of their terms.
+TEST(EmulatedAttention, OneQueryAndTwoKeys) {
+  for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+    expect_reference({.num_queries = 1, .num_keys = 2, .num_heads = 1, .num_kv_heads = 1, .head_dim = 64, .kind = Problem::Kind::kFull},
+                     dtype, 3, {0, 2});
+  }
 }
 
 }  // namespace

@@ -26,7 +26,19 @@ class Clock {
   }
   uint32_t operator[](size_t entry) const { return entry < own_.size() ? own_[entry] : 0; }
   void advance(size_t entry) { ++own_[entry]; }
-  void reach(size_t entry, uint32_t value) { own_[entry] = std::max(own_[entry], value); }
+  void reach(size_t entry, uint32_t value) {
+    if (own_.size() <= entry) own_.resize(entry + 1);
+    own_[entry] = std::max(own_[entry], value);
+  }
+  // The first entry of which `others` is further than this knows; its end: none.
+  size_t first_unknown(const std::vector<uint32_t>& others) const {
+    bool behind = false;
+    const size_t both = std::min(own_.size(), others.size());
+    for (size_t i = 0; i < both; ++i) behind |= others[i] > own_[i];
+    size_t i = behind ? 0 : both;
+    while (i < others.size() && others[i] <= (*this)[i]) ++i;
+    return i;
+  }
 
   void join(const Clock& other) {  // of the same block
     join(own_, other.own_);

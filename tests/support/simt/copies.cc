@@ -110,9 +110,23 @@ void load_into(Block& block, const Box& box, uint32_t to, uint32_t mbarrier) {
   }
 }
 
+void finish(AsyncCopy& copy) {
+  if (copy.done) return;
+  copy.done = true;
+  Block& block = *copy.thread->block;
+  std::byte* to = block.shared + copy.offset;
+  if (copy.zeros) std::memset(to, 0, kPiece);
+  if (copy.source_bytes) std::memcpy(to, copy.from, copy.source_bytes);
+  Granule& granule = block.granules[copy.offset / kGranuleBytes];
+  granule.copies_in = 0;
+  granule.dirty_by = copy.thread->id;
+  copy.thread->dirty.push_back(copy.offset / kGranuleBytes);
+}
+
 }  // namespace
 
 void copy_async(uint32_t to, const void* from, uint32_t source_bytes, int line) {
+  const bool zeros = source_bytes == kPiece || !LS_DROPPED("zeros of cp.async", line);
   begin_instruction("cp.async", line);
   if (source_bytes > 0) {
     if (reinterpret_cast<uintptr_t>(from) % kPiece) fault("cp.async from {}, which is not aligned to {}", from, kPiece);
@@ -124,22 +138,13 @@ void copy_async(uint32_t to, const void* from, uint32_t source_bytes, int line) 
   const uint32_t g = granule_of(to);
   block.granules[g].copies_in = 1;
   std::memset(place, static_cast<int>(kPoison), kPiece);
-  auto done = std::make_shared<bool>(false);
-  const auto copy = [=, &block, &thread] {
-    if (*done) return;
-    *done = true;
-    std::memset(place, 0, kPiece);
-    if (source_bytes) std::memcpy(place, from, source_bytes);
-    block.granules[g].copies_in = 0;
-    block.granules[g].dirty_by = thread.id;
-    thread.dirty.push_back(g);
-  };
-  thread.open_copies.copies.push_back(copy);
-  thread.open_copies.offsets.push_back(to - kSharedBase);
-  happen_later(copy);
+  AsyncCopy& copy = block.async_copies.emplace_back(AsyncCopy{&thread, from, to - kSharedBase, source_bytes, zeros, false});
+  thread.open_copies.push_back(&copy);
+  happen_later([&copy] { finish(copy); });
 }
 
 void commit_copies(int line) {
+  if (LS_DROPPED("cp.async.commit_group", line)) return;
   begin_instruction("cp.async.commit_group", line);
   current->copy_groups.push_back(std::move(current->open_copies));
   current->open_copies = {};
@@ -150,10 +155,10 @@ void wait_copies(int groups_left, int line) {
   begin_instruction("cp.async.wait_group", line);
   auto& groups = current->copy_groups;
   while (groups.size() > static_cast<size_t>(groups_left)) {
-    for (const auto& copy : groups.front().copies) copy();
-    for (const uint32_t offset : groups.front().offsets)
-      note_thread_access(*current->block, *current, offset, kPiece, SharedUse::kWrite);
-    groups.pop_front();
+    for (AsyncCopy* copy : groups.front()) finish(*copy);
+    for (const AsyncCopy* copy : groups.front())
+      note_thread_access(*current->block, *current, copy->offset, kPiece, SharedUse::kWrite);
+    groups.erase(groups.begin());
   }
 }
 
@@ -244,7 +249,7 @@ void wait_bulk(int groups_left, int line) {
   auto& groups = current->bulk_groups;
   while (groups.size() > static_cast<size_t>(groups_left)) {
     while (*groups.front() > 0) block_on(Waiting::kForBulkCopies);
-    groups.pop_front();
+    groups.erase(groups.begin());
   }
 }
 

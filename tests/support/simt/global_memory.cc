@@ -31,7 +31,8 @@ struct GlobalWord {
   uint64_t launch = 0;
   Toucher writer;
   bool atomic_write = false;
-  std::vector<Toucher> readers;  // other than atomic ones
+  Toucher reader;  // other than atomic ones, as those below
+  std::vector<Toucher> readers;  // that are not ordered with each other
   std::vector<Toucher> atomic_readers;
 };
 
@@ -42,6 +43,7 @@ struct Allocation {
   HostAccess host = HostAccess::kAllowed;
   int num_open = 0;  // launches and copies that touch it now; with none, and no access of the host, it is inaccessible
   std::vector<GlobalWord> words;  // made at the first checked access
+  size_t unit = 0;                // bytes of one: the smallest that was accessed
 };
 
 // All emulated launches of a process see one memory; ranks as threads may launch at the same time.
@@ -149,23 +151,44 @@ void check_word(GlobalWord& word, uintptr_t address, Access access, bool atomic)
   const char* what = write ? (atomic ? "atomic write" : "write") : (atomic ? "atomic read" : "read");
   if (!(atomic && word.atomic_write)) expect_known(thread, word.writer, what, "write", address);
   if (write) {
+    expect_known(thread, word.reader, what, "read", address);
     for (const Toucher& reader : word.readers) expect_known(thread, reader, what, "read", address);
     if (!atomic)
       for (const Toucher& reader : word.atomic_readers) expect_known(thread, reader, what, "atomic read", address);
   }
   const Toucher me{thread.block->id, thread.id, thread.clock[thread.id]};
-  if (!write) return remember(atomic ? word.atomic_readers : word.readers, me);
+  if (!write && atomic) return remember(word.atomic_readers, me);
+  if (!write && word.readers.empty() && knows(thread, word.reader)) {  // of reads that are ordered the last says it all
+    word.reader = me;
+    return;
+  }
+  if (!write) {
+    if (word.readers.empty()) word.readers.push_back(word.reader);
+    return remember(word.readers, me);
+  }
   word.writer = me;
   word.atomic_write = atomic;
   if (atomic) return;
+  word.reader = Toucher{};
   word.readers.clear();
   word.atomic_readers.clear();
 }
 
+// Shadows for no more than num_bytes each, a power of two.
+void expect_unit(Allocation& allocation, size_t num_bytes) {
+  const size_t unit = std::max<size_t>(num_bytes, kWordBytes), last = allocation.unit;
+  if (last != 0 && last <= unit) return;
+  std::vector<GlobalWord> words((allocation.num_bytes + unit - 1) / unit);
+  for (size_t w = 0; last != 0 && w < words.size(); ++w) words[w] = allocation.words[w * unit / last];
+  allocation.words = std::move(words);
+  allocation.unit = unit;
+}
+
 void check_words(Allocation& allocation, uintptr_t address, size_t num_bytes, Access access, bool atomic) {
-  if (allocation.words.empty()) allocation.words.resize((allocation.num_bytes + kWordBytes - 1) / kWordBytes);
-  for (size_t w = (address - launch_state.first) / kWordBytes; w * kWordBytes < address - launch_state.first + num_bytes; ++w)
-    check_word(allocation.words[w], launch_state.first + w * kWordBytes, access, atomic);
+  expect_unit(allocation, num_bytes);
+  const size_t offset = address - launch_state.first, unit = allocation.unit;
+  for (size_t w = offset / unit; w * unit < offset + num_bytes; ++w)
+    check_word(allocation.words[w], launch_state.first + w * unit, access, atomic);
 }
 
 void publish(Published& published, const Clock& clock) { published.clocks[current->block->id].join(clock); }
@@ -293,16 +316,6 @@ void fence_global(int line) {
   thread.seen.clear();
   thread.fence = thread.clock;
   thread.clock.advance(thread.id);
-}
-
-void allocate_shared(Block& block, unsigned num_bytes) {
-  block.shared_bytes = num_bytes;
-  block.shared = static_cast<std::byte*>(allocate_global(num_bytes > 0 ? num_bytes : 16));
-}
-
-void free_shared(Block& block) noexcept {
-  if (block.shared) free_global(block.shared);
-  block.shared = nullptr;
 }
 
 }  // namespace longspan::simt

@@ -67,7 +67,4 @@ void fence_global(int line);  // __threadfence
 // For asynchronous copies, which check their bounds when they are issued.
 void expect_global(const void* address, size_t num_bytes, size_t alignment);
 
-void allocate_shared(Block& block, unsigned num_bytes);
-void free_shared(Block& block) noexcept;
-
 }  // namespace longspan::simt

@@ -42,13 +42,18 @@ enum class Waiting : uint8_t {
 };
 
 struct Block;
+struct Thread;
 struct Warp;
 
-// cp.async of one thread that belong together.
-struct CopyGroup {
-  std::vector<std::function<void()>> copies;
-  std::vector<uint32_t> offsets;
+// One cp.async.
+struct AsyncCopy {
+  Thread* thread;
+  const void* from;
+  uint32_t offset, source_bytes;  // where to in shared memory, from kSharedBase on
+  bool zeros;  // what is not read is filled
+  bool done;
 };
+using CopyGroup = std::vector<AsyncCopy*>;  // of one thread, that belong together
 
 struct Thread {
   void* stack = nullptr;  // where it was left
@@ -65,9 +70,9 @@ struct Thread {
   Clock fence, seen;  // of __threadfence: what relaxed atomics after it publish, what those before it saw
   std::vector<uint32_t> dirty;  // granules it wrote and has not fenced for asynchronous reads
   CopyGroup open_copies;
-  std::deque<CopyGroup> copy_groups;
+  std::vector<CopyGroup> copy_groups;
   std::shared_ptr<int> open_bulk;  // stores under way
-  std::deque<std::shared_ptr<int>> bulk_groups;
+  std::vector<std::shared_ptr<int>> bulk_groups;
 };
 
 // An instruction that the lanes of a mask execute together.
@@ -92,11 +97,13 @@ struct Granule {
   uint32_t dirty_by = kNobody;  // who wrote it without a fence for asynchronous reads
   uint32_t copied_by = kNobody, copied_at = 0;  // entry of the clock (an mbarrier's) after which the last copy is there
   std::vector<std::pair<uint32_t, uint64_t>> warpgroup_reads;  // (warpgroup, number of its last wgmma that reads here)
+  uint32_t unit = kGranuleBytes / kWordBytes;  // words that were always touched together; the first stands for all
 };
 
+// Who touched it. Of reads that are ordered the last says it all (Flanagan and Freund 2009); others are kept by thread.
 struct Word {
-  uint32_t writer = kNobody, written_at = 0;
-  std::vector<std::pair<uint32_t, uint32_t>> readers;  // (thread, its clock)
+  uint32_t writer = kNobody, written_at = 0, reader = kNobody, read_at = 0;
+  int32_t unordered_reads = -1;  // of Block
 };
 
 struct NamedBarrier {
@@ -162,10 +169,14 @@ struct Block {
   Dim3 index;
   int rank = 0;  // in its cluster
   std::shared_ptr<Cluster> cluster;
+  std::vector<std::byte> shared_memory;
   std::byte* shared = nullptr;
   uint32_t shared_bytes = 0;
   std::vector<Granule> granules;
   std::vector<Word> words;
+  std::vector<std::vector<uint32_t>> unordered_reads;  // by thread: its clock, or 0
+  std::vector<int32_t> free_unordered_reads;
+  std::deque<AsyncCopy> async_copies;
   uint32_t num_threads = 0, num_mbarriers = 0;
   std::vector<std::unique_ptr<Thread>> threads;
   std::vector<std::unique_ptr<Warp>> warps;

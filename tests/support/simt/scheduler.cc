@@ -22,6 +22,7 @@ class Launch;
 thread_local Launch* active = nullptr;
 thread_local Options chosen;
 thread_local RunStatistics statistics;
+thread_local FiberStacks stacks{kStackBytes};  // of one launch after the other
 
 class Launch {
  public:
@@ -38,9 +39,6 @@ class Launch {
     order_.resize(uint64_t{shape.grid[0]} * shape.grid[1] * shape.grid[2] / shape.cluster);
     std::iota(order_.begin(), order_.end(), 0);
     for (size_t i = order_.size(); i > 1; --i) std::swap(order_[i - 1], order_[random() % i]);
-  }
-  ~Launch() {
-    for (const auto& block : blocks_) free_shared(*block);
   }
 
   void run();
@@ -67,7 +65,6 @@ class Launch {
   void check_exit(Thread& thread);
 
   const std::function<void()>& body_;
-  FiberStacks stacks_{kStackBytes};
   void* scheduler_ = nullptr;
   bool failed_ = false;
   std::string message_;
@@ -119,7 +116,7 @@ void Launch::check_exit(Thread& thread) {
     fail("a block exits while copies into or out of its shared memory are under way");
   if (thread.open_bulk || !thread.bulk_groups.empty())
     fail("exit with a bulk copy that was not waited for: " + describe(thread));
-  if (!thread.open_copies.copies.empty() || !thread.copy_groups.empty())
+  if (!thread.open_copies.empty() || !thread.copy_groups.empty())
     fail("exit with a cp.async that was not waited for: " + describe(thread));
 }
 
@@ -143,15 +140,17 @@ void Launch::start_thread(Block& block, unsigned id) {
   thread.lane = static_cast<int>(id % kWarpSize);
   thread.block = &block;
   thread.warp = block.warps[id / kWarpSize].get();
-  if (chosen.check_races) thread.clock.start(shape_.threads + kMaxMbarriers, id);
+  if (chosen.check_races) thread.clock.start(shape_.threads, id);
   thread.warp->threads[thread.lane] = &thread;
   thread.warp->ready |= 1u << thread.lane;
   thread.warp->live |= 1u << thread.lane;
-  thread.stack = stacks_.start(&Launch::enter_thread);
+  thread.stack = stacks.start(&Launch::enter_thread);
 }
 
 void Launch::start_block(Block& block) {
-  allocate_shared(block, shape_.shared_bytes);
+  block.shared_memory.assign(shape_.shared_bytes, std::byte{0xff});
+  block.shared = block.shared_memory.data();
+  block.shared_bytes = shape_.shared_bytes;
   block.granules.resize(shape_.shared_bytes / kGranuleBytes + 2);
   if (chosen.check_races) block.words.resize(block.granules.size() * (kGranuleBytes / kWordBytes));
   block.num_threads = shape_.threads;
@@ -170,7 +169,7 @@ void Launch::start_block(Block& block) {
 }
 
 void Launch::start_wave() {
-  stacks_.recycle();
+  stacks.recycle();
   const unsigned clusters_x = shape_.grid[0] / shape_.cluster;
   for (int k = 0; k < chosen.coresident && next_ < order_.size(); ++k, ++next_) {
     const uint64_t id = order_[next_];
@@ -196,7 +195,6 @@ void Launch::end_wave() {
     for (const Warpgroup& group : block->warpgroups)
       for (const auto& product : group.products)
         if (!product->retired) fail("a block exits with a wgmma that was not waited for");
-    free_shared(*block);
   }
   blocks_.clear();
   warps_.clear();

@@ -37,30 +37,84 @@ void expect_after_asynchronous(const Block& block, const Thread& thread, uint32_
             address_of(granule), warpgroup);
 }
 
-void expect_after_threads(const Thread& thread, const Word& word, uint32_t address, bool write, const char* what) {
+void expect_after_threads(const Block& block, const Thread& thread, const Word& word, uint32_t address, bool write,
+                          const char* what) {
   if (word.writer != kNobody && word.writer != thread.id && thread.clock[word.writer] < word.written_at)
     fault("race: {} of shared address {:#x} not ordered after the write by thread {}", what, address, word.writer);
   if (!write) return;
-  for (const auto& [reader, at] : word.readers)
-    if (reader != thread.id && thread.clock[reader] < at)
-      fault("race: {} of shared address {:#x} not ordered after the read by thread {}", what, address, reader);
+  size_t unknown = block.num_threads;
+  if (word.unordered_reads >= 0)
+    unknown = thread.clock.first_unknown(block.unordered_reads[static_cast<size_t>(word.unordered_reads)]);
+  else if (word.reader != kNobody && word.reader != thread.id && thread.clock[word.reader] < word.read_at)
+    unknown = word.reader;
+  if (unknown != block.num_threads)
+    fault("race: {} of shared address {:#x} not ordered after the read by thread {}", what, address, unknown);
 }
 
-void remember(Word& word, const Thread& thread, bool write) {
+void forget(Block& block, Word& word) {
+  if (word.unordered_reads >= 0) block.free_unordered_reads.push_back(word.unordered_reads);
+  word = Word{};
+}
+
+int32_t new_unordered_reads(Block& block) {
+  if (block.free_unordered_reads.empty()) {
+    block.unordered_reads.emplace_back();
+    return static_cast<int32_t>(block.unordered_reads.size() - 1);
+  }
+  const int32_t place = block.free_unordered_reads.back();
+  block.free_unordered_reads.pop_back();
+  return place;
+}
+
+void remember(Block& block, Word& word, const Thread& thread, bool write) {
   const uint32_t now = thread.clock[thread.id];
   if (write) {
+    forget(block, word);
     word.writer = thread.id;
     word.written_at = now;
-    word.readers.clear();
     return;
   }
-  for (auto& [reader, at] : word.readers) {
-    if (reader == thread.id) {
-      at = now;
+  if (word.unordered_reads < 0) {
+    if (word.reader == kNobody || word.reader == thread.id || thread.clock[word.reader] >= word.read_at) {
+      word.reader = thread.id;
+      word.read_at = now;
       return;
     }
+    word.unordered_reads = new_unordered_reads(block);
+    auto& reads = block.unordered_reads[static_cast<size_t>(word.unordered_reads)];
+    reads.assign(block.num_threads, 0);
+    reads[word.reader] = word.read_at;
   }
-  word.readers.emplace_back(thread.id, now);
+  block.unordered_reads[static_cast<size_t>(word.unordered_reads)][thread.id] = now;
+}
+
+// Until no more than `unit` words of the granule have one shadow.
+void split(Block& block, uint32_t g, uint32_t unit) {
+  uint32_t& kept = block.granules[g].unit;
+  for (; kept > unit; kept /= 2) {
+    for (uint32_t w = g * kWordsOfGranule; w < (g + 1) * kWordsOfGranule; w += kept) {
+      Word& half = block.words[w + kept / 2];
+      half = block.words[w];
+      if (half.unordered_reads < 0) continue;
+      half.unordered_reads = new_unordered_reads(block);
+      block.unordered_reads[static_cast<size_t>(half.unordered_reads)] =
+          block.unordered_reads[static_cast<size_t>(block.words[w].unordered_reads)];
+    }
+  }
+}
+
+// Calls visit(word, its address) for each shadow of [begin, end), bytes of one granule.
+template <class Visit>
+void for_each_word(Block& block, uint32_t begin, uint32_t end, Visit visit) {
+  const uint32_t g = begin / kGranuleBytes, both = begin | (end - begin);
+  split(block, g, std::max(1u, (both & -both) / kWordBytes));
+  for (uint32_t w = begin / kWordBytes; w * kWordBytes < end; w += block.granules[g].unit)
+    visit(block.words[w], w * kWordBytes + kSharedBase);
+}
+
+void forget_granule(Block& block, uint32_t g) {
+  for_each_word(block, g * kGranuleBytes, (g + 1) * kGranuleBytes, [&](Word& word, uint32_t) { forget(block, word); });
+  block.granules[g].unit = kWordsOfGranule;
 }
 
 void check_granules(Block& block, uint32_t offset, uint32_t num_bytes, SharedUse use) {
@@ -92,9 +146,17 @@ void note_thread_access(Block& block, Thread& thread, uint32_t offset, uint32_t 
       fault("race: read of shared address {:#x} not ordered after the copy into it", address_of(g));
     }
   }
-  for (uint32_t w = offset / kWordBytes; w <= (offset + num_bytes - 1) / kWordBytes; ++w) {
-    expect_after_threads(thread, block.words[w], w * kWordBytes + kSharedBase, write, what);
-    remember(block.words[w], thread, write);
+  for (uint32_t begin = offset; begin < offset + num_bytes;) {
+    const uint32_t end = std::min(offset + num_bytes, (begin / kGranuleBytes + 1) * kGranuleBytes);
+    for_each_word(block, begin, end, [&](Word& word, uint32_t address) {
+      expect_after_threads(block, thread, word, address, write, what);
+      if (!write || end - begin < kGranuleBytes) remember(block, word, thread, write);
+    });
+    if (write && end - begin == kGranuleBytes) {
+      forget_granule(block, begin / kGranuleBytes);
+      remember(block, block.words[begin / kWordBytes], thread, true);
+    }
+    begin = end;
   }
 }
 
@@ -102,10 +164,10 @@ void note_copy_in(Block& block, Thread& thread, uint32_t granule, uint32_t clock
   if (!options().check_races) return;
   if (&block == thread.block) {
     expect_after_asynchronous(block, thread, granule, "copy");
-    for (uint32_t w = granule * kWordsOfGranule; w < (granule + 1) * kWordsOfGranule; ++w) {
-      expect_after_threads(thread, block.words[w], w * kWordBytes + kSharedBase, true, "copy");
-      block.words[w] = Word{};
-    }
+    for_each_word(block, granule * kGranuleBytes, (granule + 1) * kGranuleBytes, [&](const Word& word, uint32_t address) {
+      expect_after_threads(block, thread, word, address, true, "copy");
+    });
+    forget_granule(block, granule);
   }
   Granule& written = block.granules[granule];
   written.copied_by = clock_entry;
@@ -123,12 +185,11 @@ void expect_readable_by_warpgroup(Block& block, const Warp& warp, uint32_t granu
   if (read.copied_by != kNobody && !known(read.copied_by, read.copied_at))
     fault("race: wgmma reads {} at shared address {:#x} without having waited for the copy into it", operand,
           address_of(granule));
-  for (uint32_t w = granule * kWordsOfGranule; w < (granule + 1) * kWordsOfGranule; ++w) {
-    const Word& word = block.words[w];
+  for_each_word(block, granule * kGranuleBytes, (granule + 1) * kGranuleBytes, [&](const Word& word, uint32_t) {
     if (word.writer != kNobody && !known(word.writer, word.written_at))
       fault("race: wgmma reads {} at shared address {:#x} not ordered after the write by thread {}", operand,
             address_of(granule), word.writer);
-  }
+  });
 }
 
 std::byte* shared_bytes(uint32_t address, uint32_t num_bytes, SharedUse use) {
