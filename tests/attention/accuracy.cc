@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <iostream>
 
 #include "tests/support/reference_context.h"
@@ -41,6 +42,16 @@ Inputs rounded(const Context& context, const Inputs& inputs) {
     return y;
   };
   return {round(inputs.q), round(inputs.k), round(inputs.v), round(inputs.dy)};
+}
+
+// Into memory of the context's own.
+Inputs copied(const Context& context, const Inputs& inputs) {
+  const auto copy = [&](const Tensor& x) {
+    const Tensor y = context.empty(x.shape(), x.dtype());
+    std::memcpy(y.raw(), x.raw(), x.num_bytes());
+    return y;
+  };
+  return {copy(inputs.q), copy(inputs.k), copy(inputs.v), copy(inputs.dy)};
 }
 
 // Numbers that have to be the same, as of rows that see nothing, are left out; infinite if they are not.
@@ -121,9 +132,10 @@ void AccuracyTable::expect_accurate(const AccuracyCase& one, uint64_t seed) {
       if (is_float && maker.only_bfloat16) continue;
       const Context context = maker.make(dtype, 1);
       const std::string level = fmt::format("{} {}", maker.name, name(dtype));
+      const Inputs inputs = copied(context, is_float ? fine : coarse);
       for (const auto& cuts : {whole, pieces}) {
         if (!(cuts.size() > 2 ? one.pieces : one.whole)) continue;
-        const Result got = attend(context, is_float ? fine : coarse, intervals, cuts,
+        const Result got = attend(context, inputs, intervals, cuts,
                                   {.begun = 0, .output = Backward::Output::kInComputeDtype});
         for_each_part(
             [&](const char* part, const auto& g, const auto& want, const auto& spread, const auto& float_spread,
