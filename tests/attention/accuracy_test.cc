@@ -24,36 +24,14 @@ const Parts kQueriesAndKeys = {"dQ", "dK"};
 // Where all scores are small, LSE is the logarithm of the number of keys.
 const Parts kLogSumExp = {"LSE"};
 
-// Where the kernels are so slow that a part of the cases must do.
-bool is_slow() { return test::context_makers().front().slow; }
-
-// Over one key no gradient reaches scores; over two, what reaches one leaves the other.
-Parts of_length(int64_t n) { return n <= 2 ? kQueriesAndKeys : Parts{}; }
-
-TEST(Accuracy, OfEveryLengthTo257) {
-  AccuracyTable table;
-  for (int64_t n = 1; n <= 257; ++n) {
-    if (is_slow() && n > 3 && n % 64 > 1) continue;
-    const int64_t num_heads = std::max<int64_t>(2, 512 / n / 2 * 2);  // a few short rows say little
-    table.expect_accurate({.name = fmt::format("{}", n),
-                           .problem = {n, n, num_heads, num_heads / 2, 8, n % 2 ? Kind::kCausal : Kind::kFull},
-                           .whole = n / 2 % 2 == 0,
-                           .pieces = n / 2 % 2 == 1,
-                           .cancels = of_length(n)},
-                          static_cast<uint64_t>(n));
-  }
-  table.conclude("lengths 1 to 257");
-}
-
 TEST(Accuracy, OfEveryHeadSize) {
-  if (is_slow()) GTEST_SKIP() << "takes too long there";
   AccuracyTable table;
   for (const int64_t head_dim : {1, 16, 64, 80, 128}) {
     for (const int64_t n : {1, 2, 17, 64, 131, 257}) {
       const int64_t num_heads = std::max<int64_t>(1, 4096 / n / head_dim);
       table.expect_accurate({.name = fmt::format("{} x {}", n, head_dim),
                              .problem = {n, n, num_heads, num_heads, head_dim},
-                             .cancels = of_length(n)},
+                             .cancels = test::parts_that_cancel(n)},
                             1);
     }
     table.expect_accurate({fmt::format("307 x {}", head_dim), {307, 307, 1, 1, head_dim}}, 2);
@@ -62,7 +40,6 @@ TEST(Accuracy, OfEveryHeadSize) {
 }
 
 TEST(Accuracy, OfEveryMaskAndGrouping) {
-  if (is_slow()) GTEST_SKIP() << "takes too long there";
   AccuracyTable table;
   const char* names[] = {"causal", "full", "documents", "window", "scattered"};
   for (const Kind kind : {Kind::kCausal, Kind::kFull, Kind::kDocuments, Kind::kWindow, Kind::kScattered}) {
@@ -114,7 +91,6 @@ void tiny_gradients(const Inputs& t) {
 }
 
 TEST(Accuracy, OfAdversarialInputs) {
-  if (is_slow()) GTEST_SKIP() << "takes too long there";
   AccuracyTable table;
   struct Shape {
     const char* title;
@@ -174,7 +150,6 @@ TEST(Accuracy, OfWeightsTimesTheirKeysFactors) {
 // All p of a query are close to one number, which may be where rounding is coarsest, or off by the same: just above a power of
 // two, or above that over a constant that a kernel could multiply p with.
 TEST(Accuracy, OfEvenWeights) {
-  if (is_slow()) GTEST_SKIP() << "takes too long there";
   AccuracyTable table;
   uint64_t seed = 1;
   for (const Kind kind : {Kind::kCausal, Kind::kFull}) {
