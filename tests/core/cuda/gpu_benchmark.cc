@@ -6,37 +6,17 @@
 #include <algorithm>
 #include <cmath>
 
-#include "attention/kernels/cuda/block_attention.h"
+#include "attention/kernels/block_attention.h"
 #include "core/kernels/backends.h"
 #include "core/kernels/cuda/ptx/success.h"
 #include "core/kernels/linear_algebra.h"
+#include "core/runtime/cuda.h"
 
 namespace longspan::test {
 
 using cuda::expect_success;
 
 namespace {
-
-class DeviceMemory final : public MemoryResource {
-  void* do_allocate(size_t num_bytes, Stream& stream, MemoryTag) override {
-    void* pointer = nullptr;
-    expect_success(cudaMallocAsync(&pointer, std::max<size_t>(num_bytes, 1), stream.native()), "device memory");
-    return pointer;
-  }
-  void do_deallocate(void* pointer, size_t, Stream& stream, MemoryTag) noexcept override {
-    cudaFreeAsync(pointer, stream.native());
-  }
-};
-
-// Freed memory is kept, so that workspaces cost nothing.
-void keep_freed_memory() {
-  int device = 0;
-  cudaMemPool_t pool = nullptr;
-  uint64_t all = UINT64_MAX;
-  expect_success(cudaGetDevice(&device), "the current GPU");
-  expect_success(cudaDeviceGetDefaultMemPool(&pool, device), "its memory");
-  expect_success(cudaMemPoolSetAttribute(pool, cudaMemPoolAttrReleaseThreshold, &all), "its memory");
-}
 
 // Returns when it is there, and all that was given to the GPU before is done.
 void copy_and_wait(void* to, const void* from, size_t num_bytes) {
@@ -77,11 +57,14 @@ void bench_products(DType dtype, int64_t size) {
 Context device_context(DType dtype) {
   auto kernels = std::make_shared<KernelSet>("cuda");
   add_cuda_kernels(*kernels);
-  cuda::add_attention(*kernels);
+  add_cuda_attention(*kernels);
   Context::Options options;
+  options.device = {DeviceType::kCuda, 0};
   options.compute_dtype = dtype;
   options.kernels = kernels;
-  options.memory = std::make_shared<DeviceMemory>();
+  options.memory = std::make_shared<CachingResource>(make_cuda_memory(0));
+  options.host_memory = std::make_shared<CachingResource>(make_pinned_memory(), Reuse::kWhenDone);
+  options.stream = make_cuda_stream(0);
   return Context(options);
 }
 
@@ -141,7 +124,6 @@ int main() {
   try {
     cudaDeviceProp gpu{};
     cuda::expect_success(cudaGetDeviceProperties(&gpu, 0), "the GPU");
-    keep_freed_memory();
     const double copy = copy_rate();
     fmt::print("{}, {} multiprocessors; a copy reads and writes {:.0f} GB/s\n", gpu.name, gpu.multiProcessorCount, copy * 1e-9);
     bench_products(DType::kBFloat16, 8192);
