@@ -170,9 +170,6 @@ void check_generation(const RunConfig& c, ConfigProblems& problems) {
 }  // namespace
 
 void check_support(const RunConfig& c, ConfigProblems& problems) {
-  if (c.device() == RunConfig::CUDA) {
-    problems.add("device", "CUDA: this build has no CUDA; use CPU or AUTO");
-  }
   if (c.data().format() == Data::LLMC) {
     problems.add("data.format", "LLMC does not exist yet; this program reads TEXT, TOKENS_U16, TOKENS_U32 and MEGATRON");
   }
