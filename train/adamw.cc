@@ -36,10 +36,11 @@ void AdamW::step(const Context& context, int64_t step, double learning_rate, dou
   parameters_.pack_values(context);
 }
 
-void AdamW::for_each_state(const std::function<void(const std::string&, const Tensor&)>& visit) const {
+void AdamW::for_each_state(const VisitState& visit) const {
   for (size_t i = 0; i < moments_.size(); ++i) {
-    visit(parameters_.all()[i]->name + ".first_moment", moments_[i].first);
-    visit(parameters_.all()[i]->name + ".second_moment", moments_[i].second);
+    const Parameter& p = *parameters_.all()[i];
+    visit(p.name + ".first_moment", moments_[i].first, p.box);
+    visit(p.name + ".second_moment", moments_[i].second, p.box);
   }
 }
 

@@ -19,8 +19,9 @@ class AdamW {
   // One update; `step` counts from 1. Gradients are scaled by gradient_clip / norm where the norm is above it.
   void step(const Context& context, int64_t step, double learning_rate, double gradient_norm);
 
-  // Visits what a checkpoint must hold: name, tensor.
-  void for_each_state(const std::function<void(const std::string& name, const Tensor& tensor)>& visit) const;
+  // Visits what a checkpoint must hold: name, tensor, what it is of the whole.
+  using VisitState = std::function<void(const std::string& name, const Tensor& tensor, const Box& box)>;
+  void for_each_state(const VisitState& visit) const;
 
  private:
   struct Moments {

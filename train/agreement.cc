@@ -1,6 +1,6 @@
 #include "train/agreement.h"
 
-#include <cstring>
+#include <algorithm>
 #include <filesystem>
 #include <new>
 #include <optional>
@@ -41,6 +41,17 @@ std::optional<Error> failure_of(const std::function<void()>& body) {
   return std::nullopt;
 }
 
+std::string broadcast_text(const Context& context, Communicator& world, const std::string& text, int root) {
+  const Context& host = context.host();
+  const Tensor size = host.zeros({1}, DType::kInt64, MemoryTag::kWorkspace);
+  *size.data<int64_t>() = static_cast<int64_t>(text.size());
+  world.broadcast(host.stream(), size, root);
+  const Tensor bytes = host.zeros({*size.data<int64_t>()}, DType::kUInt8, MemoryTag::kWorkspace);
+  if (world.rank() == root) std::copy(text.begin(), text.end(), bytes.data<uint8_t>());
+  if (bytes.num_elements() > 0) world.broadcast(host.stream(), bytes, root);
+  return {bytes.data<uint8_t>(), bytes.data<uint8_t>() + bytes.num_elements()};
+}
+
 }  // namespace
 
 void agree_on_configuration(const Context& context, Communicator& world, const RunSpec& spec) {
@@ -63,24 +74,49 @@ void agree_on_data(const Context& context, Communicator& world, const Dataset& d
         range.smallest, range.largest, mine, world.rank(), field);
 }
 
+void on_every_rank(const Context& context, Communicator& world, const std::function<void()>& body) {
+  const std::optional<Error> failure = failure_of(body);
+  const auto speaker = static_cast<int>(range_over_ranks(context, world, failure ? world.rank() : world.size()).smallest);
+  if (speaker == world.size()) return;
+  const bool speaks = world.rank() == speaker;
+  // Rank 0 speaks for all in most cases; whoever else does says so.
+  const std::string own = speaks ? (speaker > 0 ? fmt::format("rank {}: ", speaker) : "") + failure->what() : "";
+  const std::string text = broadcast_text(context, world, own, speaker);
+  const Tensor kind = context.host().zeros({1}, DType::kInt64, MemoryTag::kWorkspace);
+  if (speaks) *kind.data<int64_t>() = static_cast<int64_t>(failure->kind());
+  world.broadcast(context.host().stream(), kind, speaker);
+  throw Error(static_cast<ErrorKind>(*kind.data<int64_t>()), text);
+}
+
 void on_rank_zero(const Context& context, Communicator& world, const std::function<void()>& body) {
-  std::optional<Error> failure;
-  if (world.rank() == 0) failure = failure_of(body);
-  const std::string message = failure ? failure->what() : "";
+  on_every_rank(context, world, [&] {
+    if (world.rank() == 0) body();
+  });
+}
+
+std::string text_of_rank_zero(const Context& context, Communicator& world, const std::string& text) {
+  return broadcast_text(context, world, text, 0);
+}
+
+std::vector<std::string> texts_of_ranks(const Context& context, Communicator& world, const std::string& text) {
   const Context& host = context.host();
-  const Tensor facts = host.zeros({3}, DType::kInt64, MemoryTag::kWorkspace);  // whether it failed, of which kind, message size
-  auto* f = facts.data<int64_t>();
-  if (failure) {
-    f[0] = 1;
-    f[1] = static_cast<int64_t>(failure->kind());
-    f[2] = static_cast<int64_t>(message.size());
+  const Tensor own = host.empty({1}, DType::kInt64, MemoryTag::kWorkspace);
+  const Tensor sizes = host.empty({world.size(), 1}, DType::kInt64, MemoryTag::kWorkspace);
+  *own.data<int64_t>() = static_cast<int64_t>(text.size());
+  world.all_gather(host.stream(), own, sizes);
+  const int64_t* size_of = sizes.data<int64_t>();
+  const int64_t longest = *std::max_element(size_of, size_of + world.size());
+  std::vector<std::string> texts(static_cast<size_t>(world.size()));
+  if (longest == 0) return texts;
+  const Tensor padded = host.zeros({longest}, DType::kUInt8, MemoryTag::kWorkspace);
+  const Tensor all = host.empty({world.size(), longest}, DType::kUInt8, MemoryTag::kWorkspace);
+  std::copy(text.begin(), text.end(), padded.data<uint8_t>());
+  world.all_gather(host.stream(), padded, all);
+  for (size_t rank = 0; rank < texts.size(); ++rank) {
+    const uint8_t* begin = all.data<uint8_t>() + static_cast<int64_t>(rank) * longest;
+    texts[rank].assign(begin, begin + size_of[rank]);
   }
-  world.broadcast(host.stream(), facts, 0);
-  if (f[0] == 0) return;
-  const Tensor text = host.zeros({f[2] / 8 + 1}, DType::kInt64, MemoryTag::kWorkspace);
-  std::memcpy(text.raw(), message.data(), message.size());
-  world.broadcast(host.stream(), text, 0);
-  throw Error(static_cast<ErrorKind>(f[1]), {reinterpret_cast<const char*>(text.raw()), static_cast<size_t>(f[2])});
+  return texts;
 }
 
 void refuse_not_finite(const RunSpec& spec, const StepReport& report) {

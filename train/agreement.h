@@ -4,6 +4,8 @@
 #pragma once
 
 #include <functional>
+#include <string>
+#include <vector>
 
 #include "core/runtime/context.h"
 #include "parallel/comm/communicator.h"
@@ -18,9 +20,16 @@ void agree_on_configuration(const Context& context, Communicator& world, const R
 // `field` is where the data are named, for the message.
 void agree_on_data(const Context& context, Communicator& world, const Dataset& data, const char* field);
 
-// Collective: runs `body`, which must not communicate, on rank 0 alone. What it raises there every rank raises as an Error of
-// one kind in the same words, instead of waiting for a rank that is gone.
+// Collective: runs `body`, which must not communicate, on every rank, or on rank 0 alone. What it raises on one of them (of
+// several, the lowest, which is named) every rank raises as an Error of one kind in the same words, instead of waiting for a rank
+// that is gone.
+void on_every_rank(const Context& context, Communicator& world, const std::function<void()>& body);
 void on_rank_zero(const Context& context, Communicator& world, const std::function<void()>& body);
+
+// Collective: rank 0's text.
+std::string text_of_rank_zero(const Context& context, Communicator& world, const std::string& text);
+// Collective: the texts of all ranks, in their order, on each.
+std::vector<std::string> texts_of_ranks(const Context& context, Communicator& world, const std::string& text);
 
 // Raises Error(kNumerical) about a step whose loss, or whose gradient norm on some rank, is not finite. Called by all ranks, or
 // those that are left alone would wait for the others.

@@ -3,38 +3,21 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <sstream>
+#include <map>
 
+#include "train/checkpoint_format.h"
 #include "train/formats/atomic_file.h"
 #include "train/formats/crc32c.h"
 #include "train/formats/manifest.pb.h"
-#include "train/formats/mapped_file.h"
 
 namespace longspan {
+
+using namespace checkpoint_format;
 
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr int kFormatVersion = 1;
-constexpr char kManifestName[] = "manifest.pb";
-constexpr char kTensorFile[] = "tensors_00000.bin";
-constexpr size_t kMostManifestBytes = size_t{64} << 20;  // some 150 for each tensor
-constexpr int64_t kMostSequences = int64_t{1} << 40;
-
-std::string folder_name(int64_t step) { return fmt::format("step_{:08}", step); }
-
-// The step of a finished checkpoint's folder name, or -1.
-int64_t step_of(const std::string& name) {
-  constexpr std::string_view kPrefix = "step_";
-  if (name.size() < kPrefix.size() + 8 || name.compare(0, kPrefix.size(), kPrefix) != 0) return -1;
-  const std::string digits = name.substr(kPrefix.size());
-  if (digits.size() > 18 || digits.find_first_not_of("0123456789") != std::string::npos) return -1;
-  return std::stoll(digits);
-}
 
 void set_aside(const std::string& path) {
   std::error_code ignored;
@@ -42,60 +25,74 @@ void set_aside(const std::string& path) {
   fs::rename(path, path + ".superseded", ignored);
 }
 
-[[noreturn]] void fail(const std::string& path, const std::string& why) {
-  raise(ErrorKind::kCheckpoint, "checkpoint {}: {}", path, why);
-}
-
-// What "name value name value ..." says and `other` does not.
-std::string only_in(const std::string& text, const std::string& other) {
-  std::istringstream words(text);
-  std::string found;
-  for (std::string name, value; words >> name >> value;) {
-    if ((" " + other + " ").find(fmt::format(" {} {} ", name, value)) != std::string::npos) continue;
-    found += fmt::format("{}{} {}", found.empty() ? "" : ", ", name, value);
-  }
-  return found.empty() ? "nothing else" : found;
-}
-
 std::span<const std::byte> bytes_of(const Tensor& tensor) {
   check(tensor.layout().is_contiguous(), "a checkpoint takes contiguous tensors");
   return {static_cast<const std::byte*>(tensor.raw()), tensor.num_bytes()};
 }
 
-formats::TensorEntry entry_for(const NamedTensor& named, uint64_t offset, uint32_t crc) {
+formats::TensorEntry entry_for(const NamedTensor& named, const std::string& file, uint64_t offset, uint32_t crc) {
+  const Box box = box_of(named);
+  check(box.num_elements() == named.tensor.num_elements(), "{}, {}, has {} elements", named.name, box.to_string(),
+        named.tensor.num_elements());
   formats::TensorEntry entry;
   entry.set_name(named.name);
   entry.set_dtype(std::string(name(named.tensor.dtype())));
   formats::TensorSlice& slice = *entry.add_slices();
-  for (int d = 0; d < named.tensor.rank(); ++d) {
-    entry.add_shape(named.tensor.size(d));
-    slice.add_begin(0);
-    slice.add_extent(named.tensor.size(d));
+  for (int d = 0; d < box.whole.rank(); ++d) {
+    entry.add_shape(box.whole[d]);
+    slice.add_begin(box.begin[d]);
+    slice.add_extent(box.extent[d]);
   }
-  slice.set_file(kTensorFile);
+  slice.set_file(file);
   slice.set_offset(offset);
   slice.set_num_bytes(named.tensor.num_bytes());
   slice.set_crc32c(crc);
   return entry;
 }
 
-// Tensor by tensor, so that the host holds one of those that are not its own. Returns their checksums.
-std::vector<uint32_t> write_tensors(const std::string& path, const std::vector<NamedTensor>& tensors) {
-  std::vector<uint32_t> checksums;
-  AtomicFile file(path);
-  for (const NamedTensor& named : tensors) {
-    const Tensor of_host = named.context ? named.context->to_host(named.tensor) : named.tensor;
-    file.write(bytes_of(of_host));
-    checksums.push_back(crc32c(bytes_of(of_host)));
+// Each element of the tensor once, in boxes that do not overlap.
+void expect_covered(const formats::TensorEntry& entry) {
+  Shape whole;
+  for (const int64_t size : entry.shape()) whole.append(size);
+  std::vector<Box> boxes;
+  int64_t num_elements = 0;
+  for (const formats::TensorSlice& slice : entry.slices()) {
+    Box box = Box::all_of(whole);
+    for (int d = 0; d < whole.rank(); ++d) {
+      box.begin[d] = slice.begin(d);
+      box.extent[d] = slice.extent(d);
+    }
+    num_elements += box.num_elements();
+    for (const Box& other : boxes) {
+      check(!overlap(box, other), "two ranks write {} and {} of {}", box.to_string(), other.to_string(), entry.name());
+    }
+    boxes.push_back(box);
   }
-  file.commit();
-  return checksums;
+  check(num_elements == whole.num_elements(), "the ranks write {} of the {} elements of {}", num_elements,
+        whole.num_elements(), entry.name());
 }
 
-formats::Manifest manifest_for(const CheckpointFacts& facts, const std::vector<NamedTensor>& tensors,
-                               const std::vector<uint32_t>& checksums) {
+// Slices of one tensor together, tensors in the order in which they first appear.
+void merge(const std::vector<std::string>& parts, formats::Manifest& manifest) {
+  std::map<std::string, int> index_of;
+  for (const std::string& part : parts) {
+    formats::Manifest of_part;
+    check(of_part.ParseFromString(part), "a part of a checkpoint has {} bytes that are no manifest", part.size());
+    for (formats::TensorEntry& entry : *of_part.mutable_tensors()) {
+      const auto [at, added] = index_of.try_emplace(entry.name(), manifest.tensors_size());
+      if (added) {
+        manifest.add_tensors()->Swap(&entry);
+      } else {
+        manifest.mutable_tensors(at->second)->mutable_slices()->MergeFrom(entry.slices());
+      }
+    }
+  }
+  for (const formats::TensorEntry& entry : manifest.tensors()) expect_covered(entry);
+}
+
+formats::Manifest manifest_of(const CheckpointFacts& facts) {
   formats::Manifest manifest;
-  manifest.set_format_version(kFormatVersion);
+  manifest.set_format_version(kVersion);
   manifest.set_software_version(LONGSPAN_VERSION);
   manifest.set_step(facts.step);
   manifest.set_configuration(facts.configuration);
@@ -103,83 +100,7 @@ formats::Manifest manifest_for(const CheckpointFacts& facts, const std::vector<N
   manifest.mutable_data()->set_next_sequence(facts.next_sequence);
   manifest.mutable_data()->set_fingerprint(facts.data_fingerprint);
   manifest.mutable_random()->set_seed(facts.seed);
-  uint64_t offset = 0;
-  for (size_t i = 0; i < tensors.size(); ++i) {
-    *manifest.add_tensors() = entry_for(tensors[i], offset, checksums[i]);
-    offset += tensors[i].tensor.num_bytes();
-  }
   return manifest;
-}
-
-formats::Manifest read_manifest(const std::string& folder) {
-  const std::string path = folder + "/" + kManifestName;
-  const MappedFile file(path, ErrorKind::kCheckpoint);
-  if (file.size_bytes() < 4 || file.size_bytes() > kMostManifestBytes) {
-    fail(path, fmt::format("{} bytes are no manifest; it has from 4 to {}", file.size_bytes(), kMostManifestBytes));
-  }
-  uint32_t stored = 0;
-  std::memcpy(&stored, file.bytes().data(), 4);
-  const auto message = file.bytes().subspan(4);
-  const uint32_t computed = crc32c(message);
-  if (stored != computed) fail(path, fmt::format("its checksum is {:08x}, its bytes give {:08x}", stored, computed));
-  formats::Manifest manifest;
-  if (!manifest.ParseFromArray(message.data(), static_cast<int>(message.size()))) fail(path, "it cannot be parsed");
-  if (manifest.format_version() != kFormatVersion) {
-    fail(path, fmt::format("its format version is {}, this program reads {}", manifest.format_version(), kFormatVersion));
-  }
-  return manifest;
-}
-
-CheckpointFacts facts_of(const formats::Manifest& manifest) {
-  return {.step = manifest.step(),
-          .next_sequence = manifest.data().next_sequence(),
-          .data_fingerprint = manifest.data().fingerprint(),
-          .seed = manifest.random().seed(),
-          .model = manifest.model(),
-          .configuration = manifest.configuration()};
-}
-
-// Opening a pipe would wait for its writer.
-uint64_t regular_file_bytes(const std::string& path) {
-  std::error_code error;
-  const fs::file_status status = fs::status(path, error);
-  if (error) fail(path, error.message());
-  if (!fs::is_regular_file(status)) fail(path, "it is a folder, a pipe or a device, not a regular file");
-  const uint64_t num_bytes = fs::file_size(path, error);
-  if (error) fail(path, error.message());
-  return num_bytes;
-}
-
-bool is_name_in_folder(const std::string& name) {
-  return !name.empty() && name != "." && !name.starts_with("..") && name.find('/') == std::string::npos &&
-         std::none_of(name.begin(), name.end(), [](char c) { return static_cast<unsigned char>(c) < ' '; });
-}
-
-// `entry` has the name, the shape and the dtype of the tensor.
-void read_slice(const std::string& folder, const formats::TensorEntry& entry, const Tensor& tensor) {
-  if (entry.slices_size() != 1) fail(folder, fmt::format("{} is in {} slices, not 1", entry.name(), entry.slices_size()));
-  const formats::TensorSlice& slice = entry.slices(0);
-  if (!is_name_in_folder(slice.file())) {
-    fail(folder, fmt::format("{} names '{}', which is no file of this folder", entry.name(), shown(slice.file())));
-  }
-  if (slice.num_bytes() != tensor.num_bytes()) {
-    fail(folder, fmt::format("{} has {} bytes, not {}", entry.name(), slice.num_bytes(), tensor.num_bytes()));
-  }
-  const std::string path = folder + "/" + slice.file();
-  const uint64_t end = regular_file_bytes(path);
-  if (slice.offset() > end || slice.num_bytes() > end - slice.offset()) {
-    fail(path, fmt::format("{} has {} bytes at {}, but the file ends at {}", entry.name(), slice.num_bytes(), slice.offset(),
-                           end));
-  }
-  std::ifstream file(path, std::ios::binary);
-  file.seekg(static_cast<std::streamoff>(slice.offset()));
-  if (!file.read(static_cast<char*>(tensor.raw()), static_cast<std::streamsize>(slice.num_bytes()))) {
-    fail(path, fmt::format("{} bytes of {} at {} cannot be read", slice.num_bytes(), entry.name(), slice.offset()));
-  }
-  const uint32_t computed = crc32c(bytes_of(tensor));
-  if (computed != slice.crc32c()) {
-    fail(path, fmt::format("the checksum of {} is {:08x}, its bytes give {:08x}", entry.name(), slice.crc32c(), computed));
-  }
 }
 
 // After the checkpoint of `step` is safe. What cannot be removed or renamed is no reason to stop.
@@ -203,7 +124,25 @@ void remove_unfinished(const std::string& parent) {
   }
 }
 
+template <class Body>
+auto with_errors_of(const std::string& path, const Body& body) {
+  try {
+    return body();
+  } catch (const fs::filesystem_error& e) {
+    fail(path, e.what());
+  }
+}
+
 }  // namespace
+
+// The step of a finished checkpoint's folder name, or -1.
+int64_t checkpoint_format::step_of(const std::string& name) {
+  constexpr std::string_view kPrefix = "step_";
+  if (name.size() < kPrefix.size() + 8 || name.compare(0, kPrefix.size(), kPrefix) != 0) return -1;
+  const std::string digits = name.substr(kPrefix.size());
+  if (digits.size() > 18 || digits.find_first_not_of("0123456789") != std::string::npos) return -1;
+  return std::stoll(digits);
+}
 
 std::vector<CheckpointFolder> list_checkpoints(const std::string& output_directory) {
   std::vector<CheckpointFolder> folders;
@@ -222,75 +161,74 @@ std::vector<CheckpointFolder> list_checkpoints(const std::string& output_directo
   return folders;
 }
 
-std::string save_checkpoint(const std::string& output_directory, const CheckpointFacts& facts,
-                            const std::vector<NamedTensor>& tensors, int64_t keep) {
+std::string checkpoint_path(const std::string& output_directory, int64_t step) {
+  return fmt::format("{}/checkpoints/step_{:08}", output_directory, step);
+}
+
+std::string begin_checkpoint(const std::string& output_directory, int64_t step) {
   const std::string parent = output_directory + "/checkpoints";
-  const std::string final_path = parent + "/" + folder_name(facts.step);
-  const std::string aside = fmt::format("{}.tmp-{}", final_path, getpid());
-  try {
+  const std::string unfinished = fmt::format("{}.tmp-{}", checkpoint_path(output_directory, step), getpid());
+  return with_errors_of(unfinished, [&] {
     fs::create_directories(parent);
     remove_unfinished(parent);
-    fs::create_directory(aside);
-    const std::vector<uint32_t> checksums = write_tensors(aside + "/" + kTensorFile, tensors);
-    const std::string manifest = manifest_for(facts, tensors, checksums).SerializeAsString();
-    const uint32_t crc = crc32c(std::as_bytes(std::span(manifest)));
-    {
-      AtomicFile file(aside + "/" + kManifestName);
-      file.write(std::as_bytes(std::span(&crc, 1)));
-      file.write(std::as_bytes(std::span(manifest)));
-      file.commit();
-    }
-    fsync_directory(aside);
-    if (fs::exists(final_path)) set_aside(final_path);  // an unsound one, or the run would have resumed from it
-    fs::rename(aside, final_path);
-    fsync_directory(parent);
-  } catch (const fs::filesystem_error& e) {
-    std::error_code ignored;
-    fs::remove_all(aside, ignored);
-    fail(final_path, e.what());
-  } catch (...) {
-    std::error_code ignored;
-    fs::remove_all(aside, ignored);
-    throw;
+    fs::create_directory(unfinished);
+    return unfinished;
+  });
+}
+
+// Tensor by tensor, so that the host holds one of those that are not its own.
+std::string write_part(const std::string& unfinished, int part, const std::vector<NamedTensor>& tensors) {
+  formats::Manifest entries;
+  if (tensors.empty()) return entries.SerializeAsString();
+  const std::string file_name = fmt::format("tensors_{:05}.bin", part);
+  AtomicFile file(unfinished + "/" + file_name);
+  uint64_t offset = 0;
+  for (const NamedTensor& named : tensors) {
+    const Tensor of_host = named.context ? named.context->to_host(named.tensor) : named.tensor;
+    file.write(bytes_of(of_host));
+    *entries.add_tensors() = entry_for(named, file_name, offset, crc32c(bytes_of(of_host)));
+    offset += named.tensor.num_bytes();
   }
+  file.commit();
+  return entries.SerializeAsString();
+}
+
+std::string finish_checkpoint(const std::string& unfinished, const std::string& output_directory, const CheckpointFacts& facts,
+                              const std::vector<std::string>& parts, int64_t keep) {
+  const std::string parent = output_directory + "/checkpoints";
+  const std::string final_path = checkpoint_path(output_directory, facts.step);
+  formats::Manifest manifest = manifest_of(facts);
+  merge(parts, manifest);
+  const std::string text = manifest.SerializeAsString();
+  const uint32_t crc = crc32c(std::as_bytes(std::span(text)));
+  with_errors_of(final_path, [&] {
+    AtomicFile file(unfinished + "/" + kManifestName);
+    file.write(std::as_bytes(std::span(&crc, 1)));
+    file.write(std::as_bytes(std::span(text)));
+    file.commit();
+    fsync_directory(unfinished);
+    if (fs::exists(final_path)) set_aside(final_path);  // an unsound one, or the run would have resumed from it
+    fs::rename(unfinished, final_path);
+    fsync_directory(parent);
+  });
   tidy(output_directory, facts.step, keep);
   return final_path;
 }
 
-std::string stored_configuration(const std::string& folder) { return read_manifest(folder).configuration(); }
+void discard_checkpoint(const std::string& unfinished) noexcept {
+  std::error_code ignored;
+  fs::remove_all(unfinished, ignored);
+}
 
-CheckpointFacts load_checkpoint(const std::string& folder, const std::vector<NamedTensor>& tensors,
-                                const std::string& model) {
-  const formats::Manifest manifest = read_manifest(folder);
-  if (manifest.model() != model) {
-    fail(folder, fmt::format("its model has {}, this one {}: leave the model as it was, or name another output_directory",
-                             shown(only_in(manifest.model(), model), 1000), only_in(model, manifest.model())));
+std::string save_checkpoint(const std::string& output_directory, const CheckpointFacts& facts,
+                            const std::vector<NamedTensor>& tensors, int64_t keep) {
+  const std::string unfinished = begin_checkpoint(output_directory, facts.step);
+  try {
+    return finish_checkpoint(unfinished, output_directory, facts, {write_part(unfinished, 0, tensors)}, keep);
+  } catch (...) {
+    discard_checkpoint(unfinished);
+    throw;
   }
-  for (const NamedTensor& named : tensors) {
-    const auto it = std::find_if(manifest.tensors().begin(), manifest.tensors().end(),
-                                 [&](const auto& entry) { return entry.name() == named.name; });
-    if (it == manifest.tensors().end()) fail(folder, fmt::format("it has no tensor {}", named.name));
-    Shape shape;
-    for (const int64_t size : it->shape()) {
-      if (shape.rank() == kMaxRank) fail(folder, fmt::format("{} has more than {} dims", named.name, kMaxRank));
-      shape.append(size);
-    }
-    if (!(shape == named.tensor.shape()) || it->dtype() != name(named.tensor.dtype())) {
-      fail(folder, fmt::format("{} is {} {}, this model has {} {}", named.name, shown(it->dtype()), shape.to_string(),
-                               name(named.tensor.dtype()), named.tensor.shape().to_string()));
-    }
-    const auto read = [&](const Tensor& of_host) { read_slice(folder, *it, of_host); };
-    named.context ? named.context->write_from_host(named.tensor, read) : read(named.tensor);
-  }
-  const int64_t named_step = step_of(fs::path(folder).filename().string());
-  if (manifest.step() != named_step) {
-    fail(folder, fmt::format("its manifest says step {}, its name {}", manifest.step(), named_step));
-  }
-  const int64_t next = manifest.data().next_sequence();
-  if (next < 0 || next > kMostSequences) {
-    fail(folder, fmt::format("its next sequence is {}; possible are 0 to {}", next, kMostSequences));
-  }
-  return facts_of(manifest);
 }
 
 }  // namespace longspan

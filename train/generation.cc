@@ -76,11 +76,12 @@ std::vector<int32_t> generate(const RunSpec& spec, const RankResources& resource
   Context& context = rank.context();
   const auto alone = make_self_communicator();
   Decoder decoder(spec.model, *alone, spec.loss_tile_tokens);
-  check_weights(context, spec, *alone, decoder.parameters());
+  const ProcessMesh mesh(*alone, {});
+  check_weights(context, spec, mesh, decoder.parameters());
   expect_room_for_inference(spec, resources.memory_bytes, resources.processor());
   decoder.parameters().materialize(context, ParameterSet::Purpose::kInference);
   TrainObserver silent;
-  load_for_inference(context, spec, *alone, decoder.parameters(), silent);
+  load_for_inference(context, spec, mesh, decoder.parameters(), silent);
 
   const auto length = static_cast<int64_t>(prompt.size());
   auto memories = decoder.empty_memories(context, length + spec.generation.max_tokens);

@@ -1,6 +1,8 @@
 #include "train/model_state.h"
 
 #include <algorithm>
+#include <iterator>
+#include <sstream>
 
 #include "train/agreement.h"
 #include "train/formats/huggingface.h"
@@ -10,18 +12,10 @@ namespace longspan {
 
 namespace {
 
-void broadcast(Context& context, Communicator& world, const std::vector<NamedTensor>& tensors) {
-  for (const NamedTensor& named : tensors) world.broadcast(context.stream(), named.tensor, 0);
-}
+bool reads(const ProcessMesh& mesh) { return mesh.replicas().rank() == 0; }
 
-std::optional<CheckpointFacts> load_exactly(const RunSpec& spec, const std::vector<NamedTensor>& tensors) {
-  const auto folders = list_checkpoints(spec.output_directory);
-  for (const CheckpointFolder& folder : folders) {
-    if (folder.step != spec.checkpoint.resume_step) continue;
-    return load_checkpoint(folder.path, tensors, to_string(spec.model));
-  }
-  raise(ErrorKind::kCheckpoint, "checkpoint.resume: {} has no checkpoint of step {}", spec.output_directory,
-        spec.checkpoint.resume_step);
+void share(Context& context, const ProcessMesh& mesh, const std::vector<NamedTensor>& tensors) {
+  for (const NamedTensor& named : tensors) mesh.replicas().broadcast(context.stream(), named.tensor, 0);
 }
 
 // A tensor that no parameter takes would be a part of the model that is silently left out.
@@ -39,97 +33,118 @@ void refuse_unused(const HuggingFaceWeights& weights, const ParameterSet& parame
   }
 }
 
-// On the rank that reads.
-std::optional<CheckpointFacts> load(const RunSpec& spec, const std::vector<NamedTensor>& tensors,
-                                    TrainObserver& observer) {
-  if (spec.checkpoint.resume == CheckpointSpec::Resume::kStep) return load_exactly(spec, tensors);
+void read_weights(const Context& context, const HuggingFaceWeights& weights, const Parameter& p, const Tensor& into) {
+  if (p.box.is_all()) return weights.read_into(p.name, into);
+  const Tensor whole = context.host().empty(p.box.whole, into.dtype(), MemoryTag::kWorkspace);
+  weights.read_into(p.name, whole);
+  copy_overlap(Box::all_of(p.box.whole), whole.raw(), p.box, into.raw(), size_bytes(into.dtype()));
+}
+
+// Steps of the checkpoints to try, in that order; none where there is none to resume. On rank 0.
+std::vector<int64_t> candidates(const RunSpec& spec) {
   const auto folders = list_checkpoints(spec.output_directory);
-  if (folders.empty()) return std::nullopt;
-  if (spec.checkpoint.resume == CheckpointSpec::Resume::kNone) {
+  std::vector<int64_t> steps;
+  for (const CheckpointFolder& folder : folders) steps.push_back(folder.step);
+  if (spec.checkpoint.resume == CheckpointSpec::Resume::kStep) {
+    const bool there = std::find(steps.begin(), steps.end(), spec.checkpoint.resume_step) != steps.end();
+    if (there) return {spec.checkpoint.resume_step};
+    raise(ErrorKind::kCheckpoint, "checkpoint.resume: {} has no checkpoint of step {}", spec.output_directory,
+          spec.checkpoint.resume_step);
+  }
+  if (!steps.empty() && spec.checkpoint.resume == CheckpointSpec::Resume::kNone) {
     raise(ErrorKind::kCheckpoint,
           "checkpoint.resume is NONE, but {} holds a checkpoint of step {}: name another output_directory, or remove it",
-          spec.output_directory, folders.front().step);
+          spec.output_directory, steps.front());
   }
-  std::string first_reason;
-  for (const CheckpointFolder& folder : folders) {
-    try {
-      return load_checkpoint(folder.path, tensors, to_string(spec.model));
-    } catch (const Error& e) {
-      if (folders.size() == 1) throw;
-      if (first_reason.empty()) first_reason = e.what();
-      observer.on_note(fmt::format("{}; trying an older checkpoint", e.what()));
-    }
-  }
-  raise(ErrorKind::kCheckpoint, "none of the {} checkpoints in {} can be resumed; the newest: {}", folders.size(),
-        spec.output_directory, first_reason);
+  return steps;
+}
+
+// Collective: rank 0's numbers.
+std::vector<int64_t> numbers_of_rank_zero(const Context& context, Communicator& world, const std::vector<int64_t>& numbers) {
+  std::string text;
+  for (const int64_t number : numbers) text += fmt::format("{} ", number);
+  std::istringstream words(text_of_rank_zero(context, world, text));
+  return {std::istream_iterator<int64_t>(words), {}};
+}
+
+// Collective. Facts are those that rank 0 has read.
+CheckpointFacts load_step(Context& context, const RunSpec& spec, const ProcessMesh& mesh, int64_t step,
+                          const std::vector<NamedTensor>& tensors) {
+  CheckpointFacts facts;
+  on_every_rank(context, mesh.world(), [&] {
+    if (reads(mesh)) facts = load_checkpoint(checkpoint_path(spec.output_directory, step), tensors, to_string(spec.model));
+  });
+  const auto numbers = numbers_of_rank_zero(context, mesh.world(), {facts.step, facts.next_sequence, facts.data_fingerprint,
+                                                                    static_cast<int64_t>(facts.seed)});
+  facts.step = numbers.at(0);
+  facts.next_sequence = numbers.at(1);
+  facts.data_fingerprint = numbers.at(2);
+  facts.seed = static_cast<uint64_t>(numbers.at(3));
+  share(context, mesh, tensors);
+  return facts;
 }
 
 }  // namespace
 
 std::vector<NamedTensor> checkpoint_tensors(const Context& context, ParameterSet& parameters, const AdamW* optimizer) {
   std::vector<NamedTensor> tensors;
-  for (const auto& p : parameters.all()) tensors.push_back({p->name, p->master, &context});
+  for (const auto& p : parameters.all()) tensors.push_back({p->name, p->master, &context, p->box});
   if (optimizer) {
-    optimizer->for_each_state([&](const std::string& name, const Tensor& t) { tensors.push_back({name, t, &context}); });
+    optimizer->for_each_state([&](const std::string& name, const Tensor& t, const Box& box) { tensors.push_back({name, t, &context, box}); });
   }
   return tensors;
 }
 
-std::optional<CheckpointFacts> load_newest(Context& context, const RunSpec& spec, Communicator& world,
+std::optional<CheckpointFacts> load_newest(Context& context, const RunSpec& spec, const ProcessMesh& mesh,
                                            const std::vector<NamedTensor>& tensors, TrainObserver& observer) {
-  std::optional<CheckpointFacts> facts;
-  const Context& host = context.host();
-  const Tensor numbers = host.zeros({5}, DType::kInt64, MemoryTag::kWorkspace);
-  auto* n = numbers.data<int64_t>();
-  on_rank_zero(context, world, [&] {
-    facts = load(spec, tensors, observer);
-    if (!facts) return;
-    n[0] = 1;
-    n[1] = facts->step;
-    n[2] = facts->next_sequence;
-    n[3] = facts->data_fingerprint;
-    n[4] = static_cast<int64_t>(facts->seed);
-  });
-  world.broadcast(host.stream(), numbers, 0);
-  if (n[0] == 0) return std::nullopt;
-  broadcast(context, world, tensors);
-  if (!facts) {
-    facts.emplace();
-    facts->step = n[1];
-    facts->next_sequence = n[2];
-    facts->data_fingerprint = n[3];
-    facts->seed = static_cast<uint64_t>(n[4]);
+  std::vector<int64_t> steps;
+  on_rank_zero(context, mesh.world(), [&] { steps = candidates(spec); });
+  steps = numbers_of_rank_zero(context, mesh.world(), steps);
+  if (steps.empty()) return std::nullopt;
+  std::string first_reason;
+  for (const int64_t step : steps) {
+    try {
+      return load_step(context, spec, mesh, step, tensors);
+    } catch (const Error& e) {  // the same on every rank
+      if (steps.size() == 1) throw;
+      if (first_reason.empty()) first_reason = e.what();
+      if (mesh.world().rank() == 0) observer.on_note(fmt::format("{}; trying an older checkpoint", e.what()));
+    }
   }
-  return facts;
+  raise(ErrorKind::kCheckpoint, "none of the {} checkpoints in {} can be resumed; the newest: {}", steps.size(),
+        spec.output_directory, first_reason);
 }
 
-void check_weights(const Context& context, const RunSpec& spec, Communicator& world, const ParameterSet& parameters) {
-  on_rank_zero(context, world, [&] {
+void check_weights(const Context& context, const RunSpec& spec, const ProcessMesh& mesh, const ParameterSet& parameters) {
+  on_rank_zero(context, mesh.world(), [&] {
     if (spec.model_folder.empty() || !list_checkpoints(spec.output_directory).empty()) return;
     const HuggingFaceWeights weights(spec.model_folder);
-    for (const auto& p : parameters.all()) weights.expect(p->name, p->shape);
+    for (const auto& p : parameters.all()) weights.expect(p->name, p->box.whole);
     refuse_unused(weights, parameters, spec);
   });
 }
 
-void initialize_weights(Context& context, const RunSpec& spec, Communicator& world, ParameterSet& parameters) {
+void initialize_weights(Context& context, const RunSpec& spec, const ProcessMesh& mesh, ParameterSet& parameters) {
   if (spec.model_folder.empty()) {
     parameters.initialize(context, spec.seed, spec.model.initializer_range);
     return;
   }
-  on_rank_zero(context, world, [&] {
+  on_every_rank(context, mesh.world(), [&] {
+    if (!reads(mesh)) return;
     const HuggingFaceWeights weights(spec.model_folder);
-    for (const auto& p : parameters.all()) context.write_from_host(p->master, [&](const Tensor& t) { weights.read_into(p->name, t); });
+    for (const auto& p : parameters.all()) {
+      context.write_from_host(p->master, [&](const Tensor& t) { read_weights(context, weights, *p, t); });
+    }
   });
-  broadcast(context, world, checkpoint_tensors(context, parameters, nullptr));
+  share(context, mesh, checkpoint_tensors(context, parameters, nullptr));
   parameters.refresh_values(context);
 }
 
-int64_t load_for_inference(Context& context, const RunSpec& spec, Communicator& world, ParameterSet& parameters,
+int64_t load_for_inference(Context& context, const RunSpec& spec, const ProcessMesh& mesh, ParameterSet& parameters,
                            TrainObserver& observer) {
   RunSpec any = spec;  // resume NONE is about where training begins
   if (any.checkpoint.resume == CheckpointSpec::Resume::kNone) any.checkpoint.resume = CheckpointSpec::Resume::kLatest;
-  const auto facts = load_newest(context, any, world, checkpoint_tensors(context, parameters, nullptr), observer);
+  const auto facts = load_newest(context, any, mesh, checkpoint_tensors(context, parameters, nullptr), observer);
   if (facts) {
     parameters.refresh_values(context);
     return facts->step;
@@ -138,8 +153,30 @@ int64_t load_for_inference(Context& context, const RunSpec& spec, Communicator& 
     raise(ErrorKind::kCheckpoint, "{} holds no checkpoint: train first, or name a model in model.from_huggingface",
           spec.output_directory);
   }
-  initialize_weights(context, spec, world, parameters);
+  initialize_weights(context, spec, mesh, parameters);
   return 0;
+}
+
+std::string save(const Context& context, const RunSpec& spec, const ProcessMesh& mesh, const CheckpointFacts& facts,
+                 const std::vector<NamedTensor>& tensors) {
+  Communicator& world = mesh.world();
+  std::string unfinished, finished;
+  try {
+    on_rank_zero(context, world, [&] { unfinished = begin_checkpoint(spec.output_directory, facts.step); });
+    const std::string shared = text_of_rank_zero(context, world, unfinished);
+    std::string part;
+    on_every_rank(context, world, [&] {
+      if (reads(mesh)) part = write_part(shared, world.rank(), tensors);
+    });
+    const std::vector<std::string> parts = texts_of_ranks(context, world, part);
+    on_rank_zero(context, world, [&] {
+      finished = finish_checkpoint(shared, spec.output_directory, facts, parts, spec.checkpoint.keep);
+    });
+  } catch (...) {
+    if (!unfinished.empty()) discard_checkpoint(unfinished);
+    throw;
+  }
+  return finished;
 }
 
 void dump_gradients(const Context& context, const std::string& path, const ParameterSet& parameters) {

@@ -32,7 +32,7 @@ Trainer::Trainer(const RunSpec& spec, Communicator& world, const RankResources& 
       reducer_(mesh_.replicas(), decoder_.parameters()) {
   agree_on_configuration(rank_.context(), world, spec);  // first: what follows communicates as the configuration says
   if (spec.evaluation.data) evaluator_ = std::make_unique<Evaluator>(rank_.context(), spec, mesh_);
-  check_weights(rank_.context(), spec, world, decoder_.parameters());
+  check_weights(rank_.context(), spec, mesh_, decoder_.parameters());
   expect_room_for_parameters(decoder_.parameters().num_elements(), kTrainingBytesPerParameter, resources.memory_bytes);
   expect_room_for_batch(spec, resources.memory_bytes, resources.processor());
   const int num_blocks = static_cast<int>(decoder_.stage().size());
@@ -62,9 +62,9 @@ void Trainer::resume() {
     }
   });
   auto tensors = checkpoint_tensors(rank_.context(), decoder_.parameters(), optimizer_.get());
-  const auto facts = load_newest(rank_.context(), spec_, world_, tensors, observer_);
+  const auto facts = load_newest(rank_.context(), spec_, mesh_, tensors, observer_);
   if (!facts) {
-    initialize_weights(rank_.context(), spec_, world_, decoder_.parameters());
+    initialize_weights(rank_.context(), spec_, mesh_, decoder_.parameters());
     return;
   }
   decoder_.parameters().refresh_values(rank_.context());
@@ -168,19 +168,16 @@ void Trainer::save(int64_t step) {
   if (spec_.output_directory.empty() || saved_step_ == step) return;
   const TraceRange range(rank_.context().tracer(), TimeCategory::kCheckpoint, "checkpoint", {.step = step});
   const auto begin = Clock::now();
-  if (world_.rank() == 0) {
-    const CheckpointFacts facts = {.step = step,
-                                   .next_sequence = loader_.first_sequence(step + 1),
-                                   .data_fingerprint = data_identity(),
-                                   .seed = spec_.seed,
-                                   .model = to_string(spec_.model),
-                                   .configuration = spec_.resolved_configuration};
-    const auto tensors = checkpoint_tensors(rank_.context(), decoder_.parameters(), optimizer_.get());
-    const std::string folder = save_checkpoint(spec_.output_directory, facts, tensors, spec_.checkpoint.keep);
-    observer_.on_checkpoint(step, folder, seconds_since(begin));
-  }
+  const CheckpointFacts facts = {.step = step,
+                                 .next_sequence = loader_.first_sequence(step + 1),
+                                 .data_fingerprint = data_identity(),
+                                 .seed = spec_.seed,
+                                 .model = to_string(spec_.model),
+                                 .configuration = spec_.resolved_configuration};
+  const auto tensors = checkpoint_tensors(rank_.context(), decoder_.parameters(), optimizer_.get());
+  const std::string folder = longspan::save(rank_.context(), spec_, mesh_, facts, tensors);
+  if (world_.rank() == 0) observer_.on_checkpoint(step, folder, seconds_since(begin));
   saved_step_ = step;
-  world_.barrier(rank_.context().host().stream());
 }
 
 void Trainer::evaluate(int64_t step) {

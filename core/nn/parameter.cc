@@ -1,5 +1,7 @@
 #include "core/nn/parameter.h"
 
+#include <algorithm>
+
 #include "core/base/random.h"
 #include "core/kernels/elementwise.h"
 #include "core/kernels/linear_algebra.h"
@@ -16,34 +18,32 @@ int64_t padded(int64_t num_elements) { return (num_elements + 15) / 16 * 16; }
 template <class T>
 void fill(const Context& context, const Parameter& parameter, uint64_t seed, double standard_deviation,
           const Tensor& values) {
-  const RandomStream random(seed, parameter.name);
   T* data = values.data<T>();
-  parallel_for(context, parameter.shape.num_elements(), 4096, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
-      switch (parameter.initialization) {
-        case Initialization::kNormal:
-          data[i] = static_cast<T>(standard_deviation * random.normal(static_cast<uint64_t>(i)));
-          break;
-        case Initialization::kOnes:
-          data[i] = T{1};
-          break;
-        case Initialization::kZeros:
-          data[i] = T{0};
-          break;
+  if (parameter.initialization != Initialization::kNormal) {
+    std::fill_n(data, parameter.shape.num_elements(), static_cast<T>(parameter.initialization == Initialization::kOnes ? 1 : 0));
+    return;
+  }
+  const RandomStream random(seed, parameter.name);
+  for_each_run(parameter.box, [&](int64_t in_box, int64_t in_whole, int64_t count) {
+    parallel_for(context, count, 4096, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        data[in_box + i] = static_cast<T>(standard_deviation * random.normal(static_cast<uint64_t>(in_whole + i)));
       }
-    }
+    });
   });
 }
 
 }  // namespace
 
-Parameter& ParameterSet::add(std::string name, const Shape& shape, Initialization initialization) {
+Parameter& ParameterSet::add(std::string name, const Box& box, Initialization initialization) {
+  expect_box(box, name.c_str());
   check(!masters_.defined(), "parameter {} was added after the storage was made", name);
   for (const auto& p : parameters_) check(p->name != name, "two parameters are called {}", name);
   parameters_.push_back(std::make_unique<Parameter>());
   Parameter& added = *parameters_.back();
   added.name = std::move(name);
-  added.shape = shape;
+  added.box = box;
+  added.shape = box.extent;
   added.initialization = initialization;
   return added;
 }

@@ -1,5 +1,8 @@
-// Parameter: a tensor that is learned. ParameterSet: those of a model, in one flat buffer each for values, master weights
-// and gradients, so that a reduction or a norm is one call.
+// Parameter: a tensor that is learned. ParameterSet: those of a model that this rank holds, in one flat buffer each for values,
+// master weights and gradients, so that a reduction or a norm is one call.
+//
+// A rank may hold a part of a parameter, a box of the whole. Elements are drawn and stored by their place in the whole, so that no
+// mesh changes what a model begins with, and a checkpoint fits every mesh.
 #pragma once
 
 #include <memory>
@@ -7,6 +10,7 @@
 #include <vector>
 
 #include "core/runtime/context.h"
+#include "core/tensor/box.h"
 
 namespace longspan {
 
@@ -14,7 +18,8 @@ enum class Initialization { kNormal, kOnes, kZeros };
 
 struct Parameter {
   std::string name;  // as Hugging Face checkpoints spell it
-  Shape shape;
+  Box box;      // what this rank holds
+  Shape shape;  // of that
   Initialization initialization = Initialization::kNormal;
   bool multiplies = false;  // set for a matrix that many products read, before materialize
 
@@ -31,10 +36,13 @@ class ParameterSet {
   enum class Purpose { kInference, kTraining };
 
   // Before materialize. The reference stays valid. Names are unique.
-  Parameter& add(std::string name, const Shape& shape, Initialization initialization);
+  Parameter& add(std::string name, const Box& box, Initialization initialization);
+  Parameter& add(std::string name, const Shape& shape, Initialization initialization) {
+    return add(std::move(name), Box::all_of(shape), initialization);
+  }
   // Gives every parameter its storage. Gradients are zeroed, values are not set.
   void materialize(const Context& context, Purpose purpose);
-  // Draws values from (seed, name, element): the same for any sharding. Normal ones have this standard deviation.
+  // Draws values from (seed, name, element of the whole): the same for any sharding. Normal ones have this standard deviation.
   void initialize(const Context& context, uint64_t seed, double standard_deviation);
   // value = master, rounded, and packed. After master weights were loaded.
   void refresh_values(const Context& context);
