@@ -3,6 +3,7 @@
 
 #include <initializer_list>
 
+#include "core/kernels/vocabulary_slice.h"
 #include "core/tensor/tensor.h"
 
 namespace longspan {
@@ -15,6 +16,8 @@ void expect_rank(const Tensor& tensor, int rank, const char* what);
 void expect_contiguous(const Tensor& tensor, const char* what);
 // [rows, n], floating and contiguous.
 void expect_rows(const Tensor& tensor, const char* what);
+// `held` entries from the slice's first on are within its vocabulary.
+void expect_slice(const VocabularySlice& slice, int64_t held, const char* what);
 // Shape, dtype and contiguity in one.
 void expect_dense(const Tensor& tensor, const Shape& shape, DType dtype, const char* what);
 

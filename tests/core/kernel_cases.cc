@@ -195,6 +195,42 @@ void add_elementwise_cases(std::vector<KernelCase>& cases, int64_t rows, int64_t
        }});
 }
 
+// Of logits that are entries 3 to n + 2 of a vocabulary of n + 5.
+void add_shared_loss_cases(std::vector<KernelCase>& cases, int64_t rows, int64_t n) {
+  const VocabularySlice slice = {.first = 3, .size = n + 5};
+  const Operand targets{{rows}, Kind::kTargets, Fill::kNormal, slice.size};
+  const Operand logits{{rows, n}, Kind::kAccumulator}, totals{{2, rows}, Kind::kAccumulator, Fill::kPositive};
+  cases.push_back({"loss",
+                   "partial_cross_entropy",
+                   {logits, targets, {{3, rows}, Kind::kAccumulator, Fill::kNan}},
+                   [slice](const Context& c, Operands t) {
+                     c.kernels<Loss>().partial_cross_entropy(c, slice, t[0], t[1], t[2]);
+                   }});
+  for (const int64_t ranks : {1, 3}) {
+    cases.push_back({"loss",
+                     fmt::format("combine_cross_entropy of {}", ranks),
+                     {{{ranks, 3, rows}, Kind::kAccumulator, Fill::kPositive},
+                      targets,
+                      {{rows}, Kind::kAccumulator, Fill::kNan},
+                      {{2, rows}, Kind::kAccumulator, Fill::kNan}},
+                     [](const Context& c, Operands t) {
+                       c.kernels<Loss>().combine_cross_entropy(c, t[0], t[1], t[2], t[3]);
+                     }});
+  }
+  cases.push_back({"loss",
+                   "cross_entropy_gradient",
+                   {logits, targets, totals, {{rows, n}, Kind::kCompute, Fill::kNan}},
+                   [slice](const Context& c, Operands t) {
+                     c.kernels<Loss>().cross_entropy_gradient(c, slice, t[0], t[1], 0.25, t[2], t[3]);
+                   }});
+  cases.push_back({"loss",
+                   "cross_entropy_gradient in place",
+                   {logits, targets, totals},
+                   [slice](const Context& c, Operands t) {
+                     c.kernels<Loss>().cross_entropy_gradient(c, slice, t[0], t[1], 3.0, t[2], t[0]);
+                   }});
+}
+
 void add_token_cases(std::vector<KernelCase>& cases, int64_t rows, int64_t n) {
   constexpr int64_t kVocabulary = 7;
   const Operand tokens{{rows}, Kind::kTokens, Fill::kNormal, kVocabulary};
@@ -209,7 +245,21 @@ void add_token_cases(std::vector<KernelCase>& cases, int64_t rows, int64_t n) {
        "scatter_add",
        {tokens, {{rows, n}}, {{kVocabulary, n}, Kind::kAccumulator}},
        [](const Context& c, Operands t) { c.kernels<Embedding>().scatter_add(c, t[0], t[1], t[2]); }});
+  // A table of entries 2 to 4 of the seven.
+  cases.push_back({"embedding",
+                   "gather_slice",
+                   {tokens, {{3, n}}, {{rows, n}, Kind::kCompute, Fill::kNan}},
+                   [](const Context& c, Operands t) {
+                     c.kernels<Embedding>().gather_slice(c, {.first = 2, .size = kVocabulary}, t[0], t[1], t[2]);
+                   }});
+  cases.push_back({"embedding",
+                   "scatter_add_slice",
+                   {tokens, {{rows, n}}, {{3, n}, Kind::kAccumulator}},
+                   [](const Context& c, Operands t) {
+                     c.kernels<Embedding>().scatter_add_slice(c, {.first = 2, .size = kVocabulary}, t[0], t[1], t[2]);
+                   }});
   if (n == 0) return;
+  add_shared_loss_cases(cases, rows, n);
   cases.push_back({"loss", "cross_entropy", {logits, targets, losses}, [](const Context& c, Operands t) {
                      c.kernels<Loss>().cross_entropy(c, t[0], t[1], t[2]);
                    }});

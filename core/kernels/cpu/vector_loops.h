@@ -74,6 +74,15 @@ struct CrossEntropyRow {
   T* dlogits;
 };
 
+// dlogits[i] = factor * exp(logits[i] - most). dlogits may be the logits.
+template <class T>
+struct SoftmaxRow {
+  int64_t n;
+  const float* logits;
+  float most, factor;
+  T* dlogits;
+};
+
 // w -= decay * w + rate * m / (sqrt(v) * root_correction + epsilon), with what steps and options give worked
 // in.
 template <class T>
@@ -104,6 +113,8 @@ struct VectorLoops {
   void (*swiglu)(int64_t n, const T* gate, const T* up, T* y, Stores stores);
   void (*swiglu_gradient)(const SwigluGradient<T>&);
   void (*cross_entropy)(const CrossEntropyRow<T>&);
+  double (*softmax_sum)(int64_t n, const float* logits, float* most);  // of exp(logit - most), the largest; n > 0
+  void (*softmax_gradient)(const SoftmaxRow<T>&);
   void (*adamw)(const AdamWElements<T>&);
 };
 

@@ -10,13 +10,15 @@ __global__ void gather_kernel(EmbeddingShape s, const int32_t* tokens, const T* 
   for_each_row(s.tokens, [&](int64_t t) {
     const int32_t token = load_global(tokens + t);
     const bool known = token >= 0 && token < s.vocabulary;
+    const int64_t row = token - s.first;
+    const bool held = row >= 0 && row < s.rows;
     for_each_piece_of_row<kWidth>(s.n, [&]<int w>(int64_t i, Width<w>) {
       Floats<w> values;
-      if (known) {
-        values = load_floats<w>(table + token * s.n + i);
+      if (held) {
+        values = load_floats<w>(table + row * s.n + i);
       } else {
 #pragma unroll
-        for (int j = 0; j < w; ++j) values[j] = bits_to_float(0x7fc00000u);
+        for (int j = 0; j < w; ++j) values[j] = known ? 0.0f : bits_to_float(0x7fc00000u);
       }
       store_floats(y + t * s.n + i, values);
     });
@@ -34,8 +36,8 @@ __global__ void scatter_add_kernel(EmbeddingShape s, const int32_t* tokens, cons
   const uint32_t counts = shared_base(), found = counts + 4 * (kScatterThreads / kWarpSize);
   for (int64_t begin = 0; begin < s.tokens; begin += kScatterThreads) {
     const int64_t t = begin + thread;
-    const int64_t token = t < s.tokens ? load_global(tokens + t) : -1;
-    const bool mine = token >= first_row && token < least(first_row + kTokensOfBlock, s.vocabulary);
+    const int64_t row = t < s.tokens ? load_global(tokens + t) - s.first : -1;
+    const bool mine = row >= first_row && row < least(first_row + kTokensOfBlock, s.rows);
     const uint32_t votes = ballot(kAllLanes, mine);
     if (lane_index() == 0) store_shared<int>(counts + 4 * warp, count_bits(votes));
     sync_block();
@@ -50,13 +52,13 @@ __global__ void scatter_add_kernel(EmbeddingShape s, const int32_t* tokens, cons
     sync_block();
     for (int k = 0; k < all; ++k) {
       const int64_t which = begin + load_shared<int>(found + 4 * k);
-      float* const row = dtable + load_global(tokens + which) * s.n;
+      float* const sum = dtable + (load_global(tokens + which) - s.first) * s.n;
       for_each_piece_of_row<kWidth>(s.n, [&]<int w>(int64_t i, Width<w>) {
-        Floats<w> sums = load_floats<w>(row + i);
+        Floats<w> sums = load_floats<w>(sum + i);
         const Floats<w> values = load_floats<w>(dy + which * s.n + i);
 #pragma unroll
         for (int j = 0; j < w; ++j) sums[j] += values[j];
-        store_floats(row + i, sums);
+        store_floats(sum + i, sums);
       });
     }
   }
@@ -75,7 +77,7 @@ void launch_gather(NativeStream stream, DType dtype, const EmbeddingShape& s, co
 void launch_scatter_add(NativeStream stream, DType dtype, const EmbeddingShape& s, const int32_t* tokens, const void* dy,
                         float* dtable) {
   LaunchShape shape;
-  shape.grid[0] = static_cast<unsigned>((s.vocabulary + kTokensOfBlock - 1) / kTokensOfBlock);
+  shape.grid[0] = static_cast<unsigned>((s.rows + kTokensOfBlock - 1) / kTokensOfBlock);
   shape.threads = kScatterThreads;
   shape.shared_bytes = 4 * (kScatterThreads + kScatterThreads / kWarpSize);
   with_elements(dtype, rows_aligned(dtype, s.n, dy, dtable), [&]<class T, int w>(T, Width<w>) {

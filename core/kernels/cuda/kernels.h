@@ -87,9 +87,10 @@ constexpr int64_t sum_of_squares_parts(int64_t count) {
 }
 void launch_sum_of_squares(NativeStream stream, DType dtype, int64_t count, const void* x, double* parts);
 
-// embedding.cu. A token that is not in the table reads as NaN and adds to nothing.
+// embedding.cu. The table holds `rows` entries of the vocabulary from `first` on. A token of another reads as zeros, one that is
+// not in the vocabulary as NaN; either adds to nothing.
 struct EmbeddingShape {
-  int64_t tokens, vocabulary, n;
+  int64_t tokens, vocabulary, first, rows, n;
 };
 void launch_gather(NativeStream stream, DType dtype, const EmbeddingShape& shape, const int32_t* tokens, const void* table,
                    void* y);
@@ -106,5 +107,29 @@ struct CrossEntropyArguments {
   void* dlogits;  // null: only losses
 };
 void launch_cross_entropy(NativeStream stream, DType gradient_dtype, const CrossEntropyArguments& arguments);
+// Of logits [tokens, held], entries [first, first + held) of the vocabulary.
+struct PartialCrossEntropyArguments {
+  int64_t tokens, first, held;
+  const float* logits;
+  const int32_t* targets;
+  float* parts;  // [3, tokens]
+};
+void launch_partial_cross_entropy(NativeStream stream, const PartialCrossEntropyArguments& arguments);
+struct CombineCrossEntropyArguments {
+  int64_t ranks, tokens;
+  const float* parts;  // [ranks, 3, tokens]
+  const int32_t* targets;
+  float *losses, *totals;
+};
+void launch_combine_cross_entropy(NativeStream stream, const CombineCrossEntropyArguments& arguments);
+struct CrossEntropyGradientArguments {
+  int64_t tokens, first, held;
+  const float* logits;
+  const int32_t* targets;
+  float gradient_scale;
+  const float* totals;  // [2, tokens]
+  void* dlogits;
+};
+void launch_cross_entropy_gradient(NativeStream stream, DType gradient_dtype, const CrossEntropyGradientArguments& arguments);
 
 }  // namespace longspan::LS_CUDA

@@ -7,7 +7,49 @@ namespace {
 
 constexpr float kLog2E = 1.44269504088896340736f, kLn2 = 0.69314718055994530942f;
 
-// Row by row: the maximum and the sum of exponentials in one pass (Milakov and Gimelshein 2018), then the gradient. A logit is read
+constexpr float kLowest = -3.402823466e38f;
+
+struct Softmax {
+  float most, sum;  // the largest of some logits, and the sum of e^(logit - most)
+};
+
+// Of this thread's pieces of a row, in one pass (Milakov and Gimelshein 2018).
+template <int kWidth>
+LS_DEVICE Softmax softmax_of_thread(int64_t n, const float* logits) {
+  Softmax s = {kLowest, 0};
+  for_each_piece_of_row<kWidth>(n, [&]<int w>(int64_t i, Width<w>) {
+    const Floats<w> values = load_floats<w>(logits + i);
+    float largest = s.most;
+#pragma unroll
+    for (int j = 0; j < w; ++j) largest = maximum(values[j], largest);
+    s.sum *= exp2_approximate((s.most - largest) * kLog2E);
+    s.most = largest;
+#pragma unroll
+    for (int j = 0; j < w; ++j) s.sum += exp2_approximate((values[j] - s.most) * kLog2E);
+  });
+  return s;
+}
+
+// dlogits[i] = scale * e^(logit - most), less hit_scale where i is the target; zeros where nothing counts.
+struct GradientRow {
+  bool counts;
+  int64_t target;
+  float most, scale, hit_scale;
+};
+template <class T, int kWidth>
+LS_DEVICE void write_gradient(const GradientRow& row, int64_t n, const float* logits, T* gradients) {
+  for_each_piece_of_row<kWidth>(n, [&]<int w>(int64_t i, Width<w>) {
+    Floats<w> values = load_floats<w>(logits + i);
+#pragma unroll
+    for (int j = 0; j < w; ++j) {
+      values[j] = row.counts ? row.scale * exp2_approximate((values[j] - row.most) * kLog2E) : 0.0f;
+      if (row.counts && i + j == row.target) values[j] -= row.hit_scale;
+    }
+    store_floats(gradients + i, values);
+  });
+}
+
+// Row by row: the maximum and the sum of exponentials in one pass, then the gradient. A logit is read
 // for the last time by the thread that overwrites it, but the target's, which is read before.
 template <class T, int kWidth, bool kGradient>
 __global__ void cross_entropy_kernel(CrossEntropyArguments a) {
@@ -15,18 +57,7 @@ __global__ void cross_entropy_kernel(CrossEntropyArguments a) {
     const float* const logits = a.logits + t * a.vocabulary;
     const int32_t target = load_global(a.targets + t);
     const bool counts = target >= 0 && target < a.vocabulary;
-    constexpr float kLowest = -3.402823466e38f;
-    float most = kLowest, sum = 0;
-    for_each_piece_of_row<kWidth>(a.vocabulary, [&]<int w>(int64_t i, Width<w>) {
-      const Floats<w> values = load_floats<w>(logits + i);
-      float largest = most;
-#pragma unroll
-      for (int j = 0; j < w; ++j) largest = maximum(values[j], largest);
-      sum *= exp2_approximate((most - largest) * kLog2E);
-      most = largest;
-#pragma unroll
-      for (int j = 0; j < w; ++j) sum += exp2_approximate((values[j] - most) * kLog2E);
-    });
+    const auto [most, sum] = softmax_of_thread<kWidth>(a.vocabulary, logits);
     const float row_most = max_over_block(most);
     // Before the barriers of the sum, beyond which another thread may overwrite it.
     const float at_target = counts ? load_global(logits + target) : 0.0f;
@@ -37,17 +68,50 @@ __global__ void cross_entropy_kernel(CrossEntropyArguments a) {
     }
     if constexpr (kGradient) {
       const float scale = counts ? a.gradient_scale / row_sum : 0.0f;
-      T* const gradients = static_cast<T*>(a.dlogits) + t * a.vocabulary;
-      for_each_piece_of_row<kWidth>(a.vocabulary, [&]<int w>(int64_t i, Width<w>) {
-        Floats<w> values = load_floats<w>(logits + i);
-#pragma unroll
-        for (int j = 0; j < w; ++j) {
-          values[j] = counts ? scale * exp2_approximate((values[j] - row_most) * kLog2E) : 0.0f;
-          if (counts && i + j == target) values[j] -= a.gradient_scale;
-        }
-        store_floats(gradients + i, values);
-      });
+      write_gradient<T, kWidth>({counts, target, row_most, scale, a.gradient_scale}, a.vocabulary, logits,
+                                static_cast<T*>(a.dlogits) + t * a.vocabulary);
     }
+  });
+}
+
+template <int kWidth>
+__global__ void partial_kernel(PartialCrossEntropyArguments a) {
+  for_each_row(a.tokens, [&](int64_t t) {
+    const float* const logits = a.logits + t * a.held;
+    const auto [most, sum] = softmax_of_thread<kWidth>(a.held, logits);
+    const float row_most = max_over_block(most);
+    const float row_sum = sum_over_block(sum * exp2_approximate((most - row_most) * kLog2E));
+    if (thread_index() != 0) return;
+    const int64_t target = load_global(a.targets + t), place = target - a.first;
+    store_global(a.parts + t, row_most);
+    store_global(a.parts + a.tokens + t, row_sum);
+    store_global(a.parts + 2 * a.tokens + t,
+                 target >= 0 && place >= 0 && place < a.held ? load_global(logits + place) : 0.0f);
+  });
+}
+
+__global__ void combine_kernel(CombineCrossEntropyArguments a) {
+  for_each_piece<1>(a.tokens, [&](int64_t t, Width<1>) {
+    const auto at = [&](int64_t rank, int64_t which) { return load_global(a.parts + (rank * 3 + which) * a.tokens + t); };
+    float most = kLowest, sum = 0, logit = 0;
+    for (int64_t r = 0; r < a.ranks; ++r) most = maximum(at(r, 0), most);
+    for (int64_t r = 0; r < a.ranks; ++r) {
+      sum += at(r, 1) * exp2_approximate((at(r, 0) - most) * kLog2E);
+      logit += at(r, 2);
+    }
+    store_global(a.totals + t, most);
+    store_global(a.totals + a.tokens + t, sum);
+    store_global(a.losses + t, load_global(a.targets + t) >= 0 ? log2_approximate(sum) * kLn2 + (most - logit) : 0.0f);
+  });
+}
+
+template <class T, int kWidth>
+__global__ void gradient_kernel(CrossEntropyGradientArguments a) {
+  for_each_row(a.tokens, [&](int64_t t) {
+    const int64_t target = load_global(a.targets + t);
+    const float scale = a.gradient_scale / load_global(a.totals + a.tokens + t);
+    write_gradient<T, kWidth>({target >= 0, target - a.first, load_global(a.totals + t), scale, a.gradient_scale}, a.held,
+                              a.logits + t * a.held, static_cast<T*>(a.dlogits) + t * a.held);
   });
 }
 
@@ -58,6 +122,23 @@ void launch_cross_entropy(NativeStream stream, DType gradient_dtype, const Cross
   with_elements(gradient_dtype, aligned, [&]<class T, int w>(T, Width<w>) {
     const auto kernel = a.dlogits ? cross_entropy_kernel<T, w, true> : cross_entropy_kernel<T, w, false>;
     launch(stream, kernel, shape_for_rows(a.tokens, a.vocabulary / w), a);
+  });
+}
+
+void launch_partial_cross_entropy(NativeStream stream, const PartialCrossEntropyArguments& a) {
+  with_elements(DType::kFloat32, rows_aligned(DType::kFloat32, a.held, a.logits), [&]<class T, int w>(T, Width<w>) {
+    launch(stream, partial_kernel<w>, shape_for_rows(a.tokens, a.held / w), a);
+  });
+}
+
+void launch_combine_cross_entropy(NativeStream stream, const CombineCrossEntropyArguments& a) {
+  launch(stream, combine_kernel, shape_for_pieces(a.tokens), a);
+}
+
+void launch_cross_entropy_gradient(NativeStream stream, DType gradient_dtype, const CrossEntropyGradientArguments& a) {
+  const bool aligned = rows_aligned(DType::kBFloat16, a.held, a.logits, a.dlogits);
+  with_elements(gradient_dtype, aligned, [&]<class T, int w>(T, Width<w>) {
+    launch(stream, gradient_kernel<T, w>, shape_for_rows(a.tokens, a.held / w), a);
   });
 }
 

@@ -50,13 +50,19 @@ double sum_of_exponentials(int64_t n, const float* x, float most, Visit visit) {
   return sum;
 }
 
+template <class T>
+void softmax_gradient(const cpu::SoftmaxRow<T>& row) {
+  const float* x = row.logits;
+  const float most = row.most, factor = row.factor;
+  convert<float>(row.n, row.dlogits, cpu::Stores::kCached,
+                 [x, most, factor](int64_t i, auto from) { return factor * exponential(from(x + i) - most); });
+}
+
 double sum_of_exponentials(const cpu::CrossEntropyRow<bfloat16>& row, float most) {
   return sum_of_exponentials(row.n, row.logits, most, [](int64_t, int64_t, FloatV) {});
 }
 void write_gradient(const cpu::CrossEntropyRow<bfloat16>& row, float most, float factor) {
-  const float* x = row.logits;
-  convert<float>(row.n, row.dlogits, cpu::Stores::kCached,
-         [x, most, factor](int64_t i, auto from) { return factor * exponential(from(x + i) - most); });
+  softmax_gradient<bfloat16>({row.n, row.logits, most, factor, row.dlogits});
 }
 
 // float32 gradients have room for the exponentials, so that they are not computed twice; dlogits may be the logits.
@@ -88,11 +94,18 @@ void cross_entropy(const cpu::CrossEntropyRow<T>& row) {
   dlogits[row.target] = narrow<T>(static_cast<float>(row.gradient_scale * (probability - 1.0)));
 }
 
+double softmax_sum(int64_t n, const float* x, float* most) {
+  *most = largest(n, x);
+  return sum_of_exponentials(n, x, *most, [](int64_t, int64_t, FloatV) {});
+}
+
 }  // namespace
 
 template <class T>
 void add_loss(VectorLoops<T>& loops) {
   loops.cross_entropy = cross_entropy<T>;
+  loops.softmax_sum = softmax_sum;
+  loops.softmax_gradient = softmax_gradient<T>;
 }
 
 template void add_loss(VectorLoops<float>&);
