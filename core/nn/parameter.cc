@@ -42,7 +42,7 @@ Parameter& ParameterSet::add(std::string name, const Box& box, Initialization in
   parameters_.push_back(std::make_unique<Parameter>());
   Parameter& added = *parameters_.back();
   added.name = std::move(name);
-  added.box = box;
+  added.box = added.counted = box;
   added.shape = box.extent;
   added.initialization = initialization;
   return added;

@@ -21,6 +21,9 @@ struct Parameter {
   Box box;      // what this rank holds
   Shape shape;  // of that
   Initialization initialization = Initialization::kNormal;
+  // Boxes of the whole, in rows, whose gradient is the sum of those of several ranks of a tensor axis; the same on every rank.
+  std::vector<Box> shared;
+  Box counted;  // of `box`, what this rank counts where every element of the whole counts once; all of it, unless said
   bool multiplies = false;  // set for a matrix that many products read, before materialize
 
   Tensor value;     // compute dtype: what products read

@@ -63,24 +63,28 @@ void RingPass::advance() {
 }
 
 TravellingSum::TravellingSum(Context& context, Communicator& communicator,
-                             std::function<std::vector<Shape>(int owner)> shapes_of, Accumulate accumulate)
+                             std::function<std::vector<Shape>(int owner)> shapes_of, Accumulate accumulate, Begin begin)
     : context_(context),
       communicator_(communicator),
       shapes_of_(std::move(shapes_of)),
-      accumulate_(std::move(accumulate)) {}
+      accumulate_(std::move(accumulate)),
+      first_hop_(begin == Begin::kWithOwn ? 0 : 1),
+      hop_(first_hop_) {}
+
+int TravellingSum::next_owner() const { return owner_at(communicator_, hop_ % communicator_.size()); }
 
 void TravellingSum::add(std::vector<Tensor> contribution) {
   const int num_ranks = communicator_.size();
-  check(hop_ < num_ranks, "contribution {} to a travelling sum over {} ranks", hop_ + 1, num_ranks);
-  check_shapes(contribution, shapes_of_(owner_at(communicator_, hop_)), "a contribution to a travelling sum");
+  check(hop_ - first_hop_ < num_ranks, "contribution {} to a travelling sum over {} ranks", hop_ - first_hop_ + 1, num_ranks);
+  check_shapes(contribution, shapes_of_(next_owner()), "a contribution to a travelling sum");
   const TraceArgs args = {.hop = hop_};
   const TraceRange range(context_.tracer(), TimeCategory::kCommunication, kGradientTransfer, args);
   wait_all(works_);
   if (!arriving_.empty()) add_arrived(contribution, args);
   sending_ = std::move(contribution);
   ++hop_;
-  if (num_ranks == 1) return;
-  works_ = pass_on(context_, communicator_, sending_, shapes_of_(owner_at(communicator_, hop_)), arriving_);
+  if (at_home()) return;
+  works_ = pass_on(context_, communicator_, sending_, shapes_of_(next_owner()), arriving_);
 }
 
 void TravellingSum::add_arrived(const std::vector<Tensor>& contribution, const TraceArgs& args) {
@@ -90,10 +94,10 @@ void TravellingSum::add_arrived(const std::vector<Tensor>& contribution, const T
 }
 
 std::vector<Tensor> TravellingSum::finish() {
-  check(hop_ == communicator_.size(), "a travelling sum over {} ranks was finished after {} contributions",
-        communicator_.size(), hop_);
+  check(hop_ - first_hop_ == communicator_.size(), "a travelling sum over {} ranks was finished after {} contributions",
+        communicator_.size(), hop_ - first_hop_);
   wait_all(works_);
-  return std::move(communicator_.size() == 1 ? sending_ : arriving_);
+  return std::move(at_home() ? sending_ : arriving_);
 }
 
 }  // namespace longspan

@@ -66,11 +66,15 @@ class RingPass {
 // The way home of gradients: sums that travel the same ring one hop behind the tensors they belong to. At hop i this rank
 // adds its contribution for owner (rank - i) mod P to what arrived for that owner and sends the sum on; after the last hop
 // each sum is home (P transfers in all; none for P = 1). A sum travels while the caller computes its next contribution.
+// Sums that follow no tensors begin a hop later, with that of rank - 1, and end with this rank's own: P - 1 transfers.
 class TravellingSum {
  public:
+  enum class Begin { kWithOwn, kWithPrevious };
   using Accumulate = std::function<void(const Tensor& from, const Tensor& into)>;
   TravellingSum(Context& context, Communicator& communicator,
-                std::function<std::vector<Shape>(int owner)> shapes_of, Accumulate accumulate);
+                std::function<std::vector<Shape>(int owner)> shapes_of, Accumulate accumulate, Begin begin = Begin::kWithOwn);
+  // For whom the next contribution is.
+  int next_owner() const;
   // Once per hop, in order. Takes the tensors (accumulator dtype), which must not be used afterwards.
   void add(std::vector<Tensor> contribution);
   // After the P-th add: the sums of all ranks' contributions for this rank's own tensors.
@@ -78,12 +82,13 @@ class TravellingSum {
 
  private:
   void add_arrived(const std::vector<Tensor>& contribution, const TraceArgs& args);
+  bool at_home() const { return hop_ > communicator_.size() || communicator_.size() == 1; }  // no transfer is left
 
   Context& context_;
   Communicator& communicator_;
   std::function<std::vector<Shape>(int)> shapes_of_;
   Accumulate accumulate_;
-  int hop_ = 0;
+  int first_hop_, hop_;
   std::vector<Tensor> sending_, arriving_;
   std::vector<Work> works_;
 };

@@ -1,0 +1,112 @@
+#include "parallel/tensor/vocabulary_loss.h"
+
+#include <algorithm>
+
+#include "core/kernels/linear_algebra.h"
+#include "core/kernels/loss.h"
+
+namespace longspan {
+
+namespace {
+
+VocabularySlice slice_of(const Parameter& weight) { return {.first = weight.box.begin[0], .size = weight.box.whole[0]}; }
+
+}  // namespace
+
+// Rows of a tile stand by rank: `pieces` are each rank's rows of it, `tokens` where those are among all tokens.
+struct VocabularyLoss::Tile {
+  std::vector<Piece> pieces, tokens;
+  std::vector<Tensor> xs;  // by rank
+  Tensor logits;           // [rows, entries held here], accumulator
+  Tensor targets;          // [rows]
+  int64_t num_rows() const { return pieces.back().end; }
+};
+
+int64_t VocabularyLoss::tile_of_piece() const { return std::max<int64_t>(1, tile_tokens_ / axis_.size()); }
+
+// The tile that begins with row `first` of every piece.
+VocabularyLoss::Tile VocabularyLoss::gathered_tile(Context& context, const Tensor& x, const Tensor& targets,
+                                                   int64_t first) const {
+  Tile tile;
+  int64_t begin = 0;
+  for (const Piece& piece : pieces_of(targets.size(0), axis_.size())) {
+    const Piece tokens = {std::min(piece.end, piece.begin + first), std::min(piece.end, piece.begin + first + tile_of_piece())};
+    tile.tokens.push_back(tokens);
+    tile.pieces.push_back({begin, begin + tokens.size()});
+    begin += tokens.size();
+  }
+  tile.xs.resize(tile.pieces.size());
+  tile.logits = context.empty({begin, weight_.shape[0]}, context.accumulator_dtype(), MemoryTag::kWorkspace);
+  tile.targets = context.empty({begin}, DType::kInt32, MemoryTag::kWorkspace);
+  const size_t own = static_cast<size_t>(axis_.rank());
+  const int64_t own_first = std::min(first, x.size(0));
+  const Tensor own_x = x.slice(0, own_first, own_first + tile.pieces[own].size());
+  for_each_piece(context, axis_, own_x, tile.pieces, [&](const Tensor& piece, const Piece& rows, int owner) {
+    const auto from = static_cast<size_t>(owner);
+    tile.xs[from] = piece;
+    context.copy(rows_of(targets, tile.tokens[from]), rows_of(tile.targets, rows));
+    context.kernels<LinearAlgebra>().gemm(context, {.b = Transpose::kYes, .packed_b = weight_.packed_transposed}, piece,
+                                          weight_.value, rows_of(tile.logits, rows));
+  });
+  return tile;
+}
+
+// The totals of the tile's softmax; its losses go to where its tokens are.
+Tensor VocabularyLoss::totals_of(Context& context, const Tile& tile, const Tensor& losses) const {
+  const auto& kernel = context.kernels<Loss>();
+  const DType dtype = context.accumulator_dtype();
+  const auto workspace = [&](const Shape& shape) { return context.empty(shape, dtype, MemoryTag::kWorkspace); };
+  const int64_t rows = tile.num_rows();
+  const Tensor parts = workspace({3, rows}), all_parts = workspace({axis_.size(), 3, rows});
+  const Tensor tile_losses = workspace({rows}), totals = workspace({2, rows});
+  kernel.partial_cross_entropy(context, slice_of(weight_), tile.logits, tile.targets, parts);
+  axis_.all_gather(context.stream(), parts, all_parts);
+  kernel.combine_cross_entropy(context, all_parts, tile.targets, tile_losses, totals);
+  for (size_t r = 0; r < tile.pieces.size(); ++r) {
+    context.copy(rows_of(tile_losses, tile.pieces[r]), rows_of(losses, tile.tokens[r]));
+  }
+  return totals;
+}
+
+// dx [this rank's rows of the tile, hidden], assigned, and the weight's gradient.
+void VocabularyLoss::backward_tile(Context& context, const Tile& tile, const Tensor& dlogits, const Tensor& dx) const {
+  const auto& algebra = context.kernels<LinearAlgebra>();
+  const PieceSum sum = {
+      .columns = weight_.shape[1], .travelling = context.accumulator_dtype(), .tag = MemoryTag::kWorkspace};
+  const Tensor summed = sum_to_piece(context, axis_, tile.pieces, sum, [&](const Piece& rows, const Tensor& into) {
+    algebra.gemm(context, {.packed_b = weight_.packed}, rows_of(dlogits, rows), weight_.value, into);
+  });
+  context.copy(summed, dx);
+  for (size_t r = 0; r < tile.pieces.size(); ++r) {
+    algebra.gemm(context, {.a = Transpose::kYes, .write = Write::kAccumulate}, rows_of(dlogits, tile.pieces[r]), tile.xs[r],
+                 weight_.gradient);
+  }
+}
+
+Tensor VocabularyLoss::forward(Context& context, const Tensor& x, const Tensor& targets, double gradient_scale,
+                               Stash* stash) const {
+  if (axis_.size() == 1) return whole_.forward(context, x, targets, gradient_scale, stash);
+  const int64_t num_tokens = targets.size(0), longest = (num_tokens + axis_.size() - 1) / axis_.size();
+  Tensor losses = context.empty({num_tokens}, context.accumulator_dtype());
+  if (stash) stash->dx = context.empty(x.shape(), context.compute_dtype(), MemoryTag::kStash);
+  for (int64_t first = 0; first < longest; first += tile_of_piece()) {
+    const Tile tile = gathered_tile(context, x, targets, first);
+    const Tensor totals = totals_of(context, tile, losses);
+    if (!stash) continue;
+    const Tensor dlogits = context.compute_dtype() == tile.logits.dtype()
+                               ? tile.logits
+                               : context.empty(tile.logits.shape(), context.compute_dtype(), MemoryTag::kWorkspace);
+    context.kernels<Loss>().cross_entropy_gradient(context, slice_of(weight_), tile.logits, tile.targets, gradient_scale, totals,
+                                                   dlogits);
+    const int64_t begin = std::min(first, x.size(0)), rows = tile.pieces[static_cast<size_t>(axis_.rank())].size();
+    backward_tile(context, tile, dlogits, stash->dx.slice(0, begin, begin + rows));
+  }
+  return losses;
+}
+
+Tensor VocabularyLoss::logits(Context& context, const Tensor& x) const {
+  check(axis_.size() == 1, "logits of {} ranks that share a vocabulary", axis_.size());
+  return whole_.logits(context, x);
+}
+
+}  // namespace longspan
