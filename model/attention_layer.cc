@@ -4,6 +4,7 @@
 
 #include "core/kernels/elementwise.h"
 #include "core/kernels/rotary.h"
+#include "parallel/tensor/repeated_heads.h"
 
 namespace longspan {
 
@@ -16,25 +17,25 @@ Tensor by_rows(const Tensor& x) { return x.reshape({x.size(0) * x.size(1), x.siz
 
 }  // namespace
 
-AttentionLayer::AttentionLayer(const ModelSpec& spec, const AttentionParameters& p, Communicator& ring)
+AttentionLayer::AttentionLayer(const ModelSpec& spec, const AttentionParameters& p, const ModelAxes& axes)
     : spec_(spec),
-      q_(*p.q, p.q_bias),
-      k_(*p.k, p.k_bias),
-      v_(*p.v, p.v_bias),
-      o_(*p.o, nullptr),
-      attention_(ring, score_scale(spec)) {
+      heads_(split_heads(spec.num_heads, spec.num_kv_heads, axes.tensor.size(), axes.tensor.rank())),
+      qkv_(axes.tensor, {Linear(*p.q, p.q_bias), Linear(*p.k, p.k_bias), Linear(*p.v, p.v_bias)}),
+      o_(axes.tensor, *p.o),
+      attention_(axes.ring, score_scale(spec)) {
   if (p.q_norm) q_norm_.emplace(*p.q_norm, spec.norm_epsilon);
   if (p.k_norm) k_norm_.emplace(*p.k_norm, spec.norm_epsilon);
 }
 
 AttentionLayer::Qkv AttentionLayer::project(Context& context, const Tensor& x, const RotaryTable& rotary,
                                             Stash* stash) const {
-  const int64_t num_tokens = x.size(0);
+  const int64_t num_tokens = rotary.num_tokens();
   const auto heads = [&](const Tensor& y, int64_t n) { return y.reshape({num_tokens, n, spec_.head_dim}); };
   Qkv out;
-  out.q = heads(q_.forward(context, x, stash ? &stash->q : nullptr), spec_.num_heads);
-  out.k = heads(k_.forward(context, x, stash ? &stash->k : nullptr), spec_.num_kv_heads);
-  out.v = heads(v_.forward(context, x, stash ? &stash->v : nullptr), spec_.num_kv_heads);
+  {
+    const std::vector<Tensor> flat = qkv_.forward(context, x, num_tokens, stash ? &stash->qkv : nullptr);
+    out = {.q = heads(flat[0], heads_.q.size()), .k = heads(flat[1], heads_.kv.size()), .v = heads(flat[2], heads_.kv.size())};
+  }
   if (q_norm_) {
     out.q = q_norm_->forward(context, by_rows(out.q), stash ? &stash->q_norm : nullptr).reshape(out.q.shape());
   }
@@ -44,37 +45,37 @@ AttentionLayer::Qkv AttentionLayer::project(Context& context, const Tensor& x, c
   const auto& kernel = context.kernels<Rotary>();
   kernel.rotate(context, RotaryDirection::kForward, rotary.cosine, rotary.sine, out.q);
   kernel.rotate(context, RotaryDirection::kForward, rotary.cosine, rotary.sine, out.k);
+  out.k = repeat_heads(context, heads_, out.k);
+  out.v = repeat_heads(context, heads_, out.v);
   return out;
 }
 
 Tensor AttentionLayer::forward(Context& context, const Tensor& x, const SequenceShard& shard, Stash* stash) const {
   const Qkv in = project(context, x, shard.rotary, stash);
   const Tensor y = attention_.forward(context, in.q, in.k, in.v, shard.tiles, stash ? &stash->attention : nullptr);
-  return o_.forward(context, y.reshape({x.size(0), spec_.num_heads * spec_.head_dim}), stash ? &stash->o : nullptr);
+  return o_.forward(context, y.reshape({y.size(0), heads_.q.size() * spec_.head_dim}), stash ? &stash->o : nullptr);
 }
 
 Tensor AttentionLayer::backward_input(Context& context, const Tensor& dy, const SequenceShard& shard,
                                       Stash& stash) const {
-  const int64_t num_tokens = dy.size(0);
+  const int64_t num_tokens = shard.rotary.num_tokens();
   const Tensor doutput =
-      o_.backward_input(context, dy, stash.o).reshape({num_tokens, spec_.num_heads, spec_.head_dim});
+      o_.backward_input(context, dy, stash.o).reshape({num_tokens, heads_.q.size(), spec_.head_dim});
   QkvGradient d = attention_.backward(context, doutput, shard.tiles, stash.attention);
+  d.dk = sum_repeated_heads(context, heads_, d.dk);
+  d.dv = sum_repeated_heads(context, heads_, d.dv);
   const auto& kernel = context.kernels<Rotary>();
   kernel.rotate(context, RotaryDirection::kInverse, shard.rotary.cosine, shard.rotary.sine, d.dq);
   kernel.rotate(context, RotaryDirection::kInverse, shard.rotary.cosine, shard.rotary.sine, d.dk);
   if (q_norm_) d.dq = q_norm_->backward_input(context, by_rows(d.dq), stash.q_norm);
   if (k_norm_) d.dk = k_norm_->backward_input(context, by_rows(d.dk), stash.k_norm);
   const auto flat = [&](const Tensor& t, int64_t num_heads) { return t.reshape({num_tokens, num_heads * spec_.head_dim}); };
-  Tensor dx = q_.backward_input(context, flat(d.dq, spec_.num_heads), stash.q);
-  k_.add_backward_input(context, flat(d.dk, spec_.num_kv_heads), stash.k, dx);
-  v_.add_backward_input(context, flat(d.dv, spec_.num_kv_heads), stash.v, dx);
-  return dx;
+  return qkv_.backward_input(
+      context, {flat(d.dq, heads_.q.size()), flat(d.dk, heads_.kv.size()), flat(d.dv, heads_.kv.size())}, stash.qkv);
 }
 
 void AttentionLayer::backward_weight(Context& context, Stash& stash) const {
-  q_.backward_weight(context, stash.q);
-  k_.backward_weight(context, stash.k);
-  v_.backward_weight(context, stash.v);
+  qkv_.backward_weight(context, stash.qkv);
   o_.backward_weight(context, stash.o);
   if (q_norm_) q_norm_->backward_weight(context, stash.q_norm);
   if (k_norm_) k_norm_->backward_weight(context, stash.k_norm);
@@ -83,6 +84,7 @@ void AttentionLayer::backward_weight(Context& context, Stash& stash) const {
 
 Tensor AttentionLayer::continue_from(Context& context, const Tensor& x, const RotaryTable& rotary,
                                      SegmentMemory& memory) const {
+  check(heads_.q.size() == spec_.num_heads, "a memory of all heads on a rank that has {} of {}", heads_.q.size(), spec_.num_heads);
   const Qkv in = project(context, x, rotary, nullptr);
   const int64_t before = memory.num_tokens, after = before + x.size(0);
   check(after <= memory.k.size(0), "{} tokens do not fit into a memory of {}", after, memory.k.size(0));

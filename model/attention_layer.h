@@ -1,13 +1,15 @@
-// AttentionLayer: projections, q/k norm (Qwen3), rotary embedding, attention across the ring, output projection.
+// AttentionLayer: projections, q/k norm (Qwen3), rotary embedding, attention across the ring, output projection. The ranks of a
+// tensor axis share its heads; they take and give pieces of tokens.
 #pragma once
 
 #include <optional>
 
 #include "attention/ring_attention.h"
-#include "core/nn/linear.h"
 #include "core/nn/rms_norm.h"
 #include "model/model_spec.h"
 #include "model/rope.h"
+#include "parallel/tensor/head_split.h"
+#include "parallel/tensor/parallel_linear.h"
 
 namespace longspan {
 
@@ -15,6 +17,12 @@ namespace longspan {
 struct SequenceShard {
   RotaryTable rotary;  // of this rank's tokens
   TileMap tiles;
+};
+
+// The groups of ranks that a model is spread over.
+struct ModelAxes {
+  Communicator& ring;    // share the sequence, in the layout's order
+  Communicator& tensor;  // share the weights; all have the same shard, and each a piece of its tokens
 };
 
 // What a layer carries from one segment to the next: here the keys (rotated) and values of everything before.
@@ -32,19 +40,21 @@ struct AttentionParameters {
 class AttentionLayer {
  public:
   struct Stash {
-    Linear::Stash q, k, v, o;
+    ColumnParallel::Stash qkv;
+    RowParallel::Stash o;
     RmsNorm::Stash q_norm, k_norm;
     AttentionStash attention;
     template <class F>
     void for_each_storage(F visit) {
-      for (Linear::Stash* s : {&q, &k, &v, &o}) s->for_each_storage(visit);
+      qkv.for_each_storage(visit);
+      o.for_each_storage(visit);
       for (RmsNorm::Stash* s : {&q_norm, &k_norm}) s->for_each_storage(visit);
       attention.for_each_storage(visit);
     }
   };
-  AttentionLayer(const ModelSpec& spec, const AttentionParameters& parameters, Communicator& ring);
+  AttentionLayer(const ModelSpec& spec, const AttentionParameters& parameters, const ModelAxes& axes);
 
-  // x [tokens, hidden] -> [tokens, hidden]. Collective over the ring.
+  // x [tokens of this piece, hidden] -> the same shape. Collective over both axes.
   Tensor forward(Context& context, const Tensor& x, const SequenceShard& shard, Stash* stash) const;
   Tensor backward_input(Context& context, const Tensor& dy, const SequenceShard& shard, Stash& stash) const;
   void backward_weight(Context& context, Stash& stash) const;
@@ -59,7 +69,9 @@ class AttentionLayer {
   Qkv project(Context& context, const Tensor& x, const RotaryTable& rotary, Stash* stash) const;
 
   ModelSpec spec_;
-  Linear q_, k_, v_, o_;
+  HeadSplit heads_;
+  ColumnParallel qkv_;
+  RowParallel o_;
   std::optional<RmsNorm> q_norm_, k_norm_;
   RingAttention attention_;
 };

@@ -2,6 +2,9 @@
 
 #include <numeric>
 
+#include "model/decoder_parameters.h"
+#include "parallel/comm/backends.h"
+
 namespace longspan {
 
 namespace {
@@ -14,22 +17,22 @@ S* typed(std::any* stash) {
 
 class EmbeddingStage final : public StageBlock {
  public:
-  EmbeddingStage(const TokenEmbedding& layer, const std::vector<Microbatch>& batches)
+  EmbeddingStage(const VocabularyEmbedding& layer, const std::vector<Microbatch>& batches)
       : layer_(layer), batches_(batches) {}
   Tensor forward(Context& context, int microbatch, const Tensor&, std::any* stash) override {
     return layer_.forward(context, batches_.at(static_cast<size_t>(microbatch)).tokens,
-                          typed<TokenEmbedding::Stash>(stash));
+                          typed<VocabularyEmbedding::Stash>(stash));
   }
   Tensor backward_input(Context&, int, const Tensor& dy, std::any& stash) override {
-    layer_.backward_input(dy, std::any_cast<TokenEmbedding::Stash&>(stash));
+    layer_.backward_input(dy, std::any_cast<VocabularyEmbedding::Stash&>(stash));
     return {};
   }
   void backward_weight(Context& context, std::any& stash) override {
-    layer_.backward_weight(context, std::any_cast<TokenEmbedding::Stash&>(stash));
+    layer_.backward_weight(context, std::any_cast<VocabularyEmbedding::Stash&>(stash));
   }
 
  private:
-  const TokenEmbedding& layer_;
+  const VocabularyEmbedding& layer_;
   const std::vector<Microbatch>& batches_;
 };
 
@@ -58,7 +61,7 @@ class BlockStage final : public StageBlock {
 
 class HeadStage final : public StageBlock {
  public:
-  HeadStage(const RmsNorm& norm, const TiledLoss& loss, std::vector<Microbatch>& batches)
+  HeadStage(const RmsNorm& norm, const VocabularyLoss& loss, std::vector<Microbatch>& batches)
       : norm_(norm), loss_(loss), batches_(batches) {}
   Tensor forward(Context& context, int microbatch, const Tensor& x, std::any* stash) override {
     Microbatch& batch = batches_.at(static_cast<size_t>(microbatch));
@@ -78,28 +81,25 @@ class HeadStage final : public StageBlock {
  private:
   struct Stash {
     RmsNorm::Stash norm;
-    TiledLoss::Stash loss;
+    VocabularyLoss::Stash loss;
   };
   const RmsNorm& norm_;
-  const TiledLoss& loss_;
+  const VocabularyLoss& loss_;
   std::vector<Microbatch>& batches_;
 };
 
 }  // namespace
 
-Decoder::Decoder(const ModelSpec& spec, Communicator& ring, int64_t loss_tile_tokens) : spec_(spec) {
+Decoder::Decoder(const ModelSpec& spec, const ModelAxes& axes, int64_t loss_tile_tokens) : spec_(spec) {
   validate(spec);
-  Parameter& table = parameters_.add("model.embed_tokens.weight", {spec.vocabulary_size, spec.hidden_size},
-                                           Initialization::kNormal);
-  embedding_ = std::make_unique<TokenEmbedding>(table);
-  for (int64_t i = 0; i < spec.num_layers; ++i) blocks_.emplace_back(spec, add_block_parameters(i), ring);
-  final_norm_ = std::make_unique<RmsNorm>(
-      parameters_.add("model.norm.weight", {spec.hidden_size}, Initialization::kOnes), spec.norm_epsilon);
-  Parameter& head = spec.tie_embeddings == ModelSpec::Tie::kYes
-                              ? table
-                              : parameters_.add("lm_head.weight", table.shape, Initialization::kNormal);
+  DecoderParameters make(spec_, axes.tensor, parameters_);
+  Parameter& table = make.vocabulary_rows("model.embed_tokens.weight");
+  embedding_ = std::make_unique<VocabularyEmbedding>(axes.tensor, table);
+  for (int64_t i = 0; i < spec.num_layers; ++i) blocks_.emplace_back(spec, make.block(i), axes);
+  final_norm_ = std::make_unique<RmsNorm>(make.norm("model.norm.weight", spec.hidden_size), spec.norm_epsilon);
+  Parameter& head = spec.tie_embeddings == ModelSpec::Tie::kYes ? table : make.vocabulary_rows("lm_head.weight");
   head.multiplies = true;
-  head_ = std::make_unique<TiledLoss>(head, loss_tile_tokens);
+  head_ = std::make_unique<VocabularyLoss>(axes.tensor, head, loss_tile_tokens);
 
   stage_.push_back(std::make_unique<EmbeddingStage>(*embedding_, microbatches_));
   for (size_t i = 0; i < blocks_.size(); ++i) {
@@ -108,41 +108,13 @@ Decoder::Decoder(const ModelSpec& spec, Communicator& ring, int64_t loss_tile_to
   stage_.push_back(std::make_unique<HeadStage>(*final_norm_, *head_, microbatches_));
 }
 
-DecoderBlockParameters Decoder::add_block_parameters(int64_t layer) {
-  const std::string prefix = fmt::format("model.layers.{}.", layer);
-  const auto matrix = [&](const char* name, int64_t out, int64_t in) {
-    Parameter& added = parameters_.add(prefix + name + ".weight", {out, in}, Initialization::kNormal);
-    added.multiplies = true;
-    return &added;
-  };
-  const auto bias = [&](const char* name, int64_t out) {
-    return spec_.bias == ModelSpec::Bias::kQkv
-               ? &parameters_.add(prefix + name + ".bias", {out}, Initialization::kZeros)
-               : nullptr;
-  };
-  const auto norm = [&](const char* name, int64_t size) {
-    return &parameters_.add(prefix + name + ".weight", {size}, Initialization::kOnes);
-  };
-  const int64_t hidden = spec_.hidden_size, q = spec_.num_heads * spec_.head_dim, kv = spec_.num_kv_heads * spec_.head_dim;
-  DecoderBlockParameters p;
-  p.attention_norm = norm("input_layernorm", hidden);
-  p.attention = {.q = matrix("self_attn.q_proj", q, hidden),
-                 .k = matrix("self_attn.k_proj", kv, hidden),
-                 .v = matrix("self_attn.v_proj", kv, hidden),
-                 .o = matrix("self_attn.o_proj", hidden, q),
-                 .q_bias = bias("self_attn.q_proj", q),
-                 .k_bias = bias("self_attn.k_proj", kv),
-                 .v_bias = bias("self_attn.v_proj", kv)};
-  if (spec_.qk_norm == ModelSpec::QkNorm::kYes) {
-    p.attention.q_norm = norm("self_attn.q_norm", spec_.head_dim);
-    p.attention.k_norm = norm("self_attn.k_norm", spec_.head_dim);
-  }
-  p.mlp_norm = norm("post_attention_layernorm", hidden);
-  p.gate = matrix("mlp.gate_proj", spec_.mlp_size, hidden);
-  p.up = matrix("mlp.up_proj", spec_.mlp_size, hidden);
-  p.down = matrix("mlp.down_proj", hidden, spec_.mlp_size);
-  return p;
+Decoder::Decoder(const ModelSpec& spec, std::unique_ptr<Communicator> alone, Communicator& ring, int64_t loss_tile_tokens)
+    : Decoder(spec, {.ring = ring, .tensor = *alone}, loss_tile_tokens) {
+  alone_ = std::move(alone);
 }
+
+Decoder::Decoder(const ModelSpec& spec, Communicator& ring, int64_t loss_tile_tokens)
+    : Decoder(spec, make_self_communicator(), ring, loss_tile_tokens) {}
 
 Tensor Decoder::losses(Context& context, const Microbatch& batch) const {
   Tensor x = embedding_->forward(context, batch.tokens, nullptr);

@@ -4,22 +4,22 @@
 
 namespace longspan {
 
-DecoderBlock::DecoderBlock(const ModelSpec& spec, const DecoderBlockParameters& p, Communicator& ring)
+DecoderBlock::DecoderBlock(const ModelSpec& spec, const DecoderBlockParameters& p, const ModelAxes& axes)
     : attention_norm_(*p.attention_norm, spec.norm_epsilon),
       mlp_norm_(*p.mlp_norm, spec.norm_epsilon),
-      attention_(spec, p.attention, ring),
-      mlp_(*p.gate, *p.up, *p.down) {}
+      attention_(spec, p.attention, axes),
+      mlp_(axes.tensor, *p.gate, *p.up, *p.down) {}
 
 Tensor DecoderBlock::forward(Context& context, const Tensor& x, const SequenceShard& shard, Stash* stash) const {
   const Tensor normed = attention_norm_.forward(context, x, stash ? &stash->attention_norm : nullptr);
   const Tensor h = attention_.forward(context, normed, shard, stash ? &stash->attention : nullptr);
-  return add_mlp(context, x, h, stash);
+  return add_mlp(context, x, h, shard.rotary.num_tokens(), stash);
 }
 
 // h, the output of attention, becomes h + x.
-Tensor DecoderBlock::add_mlp(Context& context, const Tensor& x, const Tensor& h, Stash* stash) const {
+Tensor DecoderBlock::add_mlp(Context& context, const Tensor& x, const Tensor& h, int64_t num_tokens, Stash* stash) const {
   const Tensor normed = mlp_norm_.forward(context, h, x, h, stash ? &stash->mlp_norm : nullptr);
-  Tensor y = mlp_.forward(context, normed, stash ? &stash->mlp : nullptr);
+  Tensor y = mlp_.forward(context, normed, num_tokens, stash ? &stash->mlp : nullptr);
   context.kernels<Elementwise>().add(context, h, y, y);
   return y;
 }
@@ -43,7 +43,7 @@ void DecoderBlock::backward_weight(Context& context, Stash& stash) const {
 Tensor DecoderBlock::continue_from(Context& context, const Tensor& x, const RotaryTable& rotary,
                                    SegmentMemory& memory) const {
   const Tensor h = attention_.continue_from(context, attention_norm_.forward(context, x, nullptr), rotary, memory);
-  return add_mlp(context, x, h, nullptr);
+  return add_mlp(context, x, h, rotary.num_tokens(), nullptr);
 }
 
 }  // namespace longspan

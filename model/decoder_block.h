@@ -1,8 +1,8 @@
 // DecoderBlock: h = x + attention(norm(x)); y = h + mlp(norm(h)).
 #pragma once
 
-#include "core/nn/swiglu_mlp.h"
 #include "model/attention_layer.h"
+#include "model/swiglu_mlp.h"
 
 namespace longspan {
 
@@ -25,16 +25,16 @@ class DecoderBlock {
       mlp.for_each_storage(visit);
     }
   };
-  DecoderBlock(const ModelSpec& spec, const DecoderBlockParameters& parameters, Communicator& ring);
+  DecoderBlock(const ModelSpec& spec, const DecoderBlockParameters& parameters, const ModelAxes& axes);
 
-  // x [tokens, hidden] -> [tokens, hidden]. Collective over the ring.
+  // x [tokens of this piece, hidden] -> the same shape. Collective over both axes.
   Tensor forward(Context& context, const Tensor& x, const SequenceShard& shard, Stash* stash) const;
   Tensor backward_input(Context& context, const Tensor& dy, const SequenceShard& shard, Stash& stash) const;
   void backward_weight(Context& context, Stash& stash) const;
   Tensor continue_from(Context& context, const Tensor& x, const RotaryTable& rotary, SegmentMemory& memory) const;
 
  private:
-  Tensor add_mlp(Context& context, const Tensor& x, const Tensor& h, Stash* stash) const;
+  Tensor add_mlp(Context& context, const Tensor& x, const Tensor& h, int64_t num_tokens, Stash* stash) const;
 
   RmsNorm attention_norm_, mlp_norm_;
   AttentionLayer attention_;

@@ -1,5 +1,6 @@
 #include "model/model_spec.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/base/error.h"
@@ -73,6 +74,8 @@ void validate(const ModelSpec& spec) {
   if (problems.empty()) return;
   raise(ErrorKind::kConfiguration, "model.{}: {}", problems.front().field, problems.front().what);
 }
+
+int64_t max_tensor_degree(const ModelSpec& spec) { return std::min({spec.num_heads, spec.mlp_size, spec.vocabulary_size}); }
 
 std::string to_string(const ModelSpec& spec) {
   const RopeSpec& rope = spec.rope;

@@ -41,6 +41,9 @@ std::vector<FieldProblem> problems_of(const ModelSpec& spec);
 // Raises Error(kConfiguration) with the first of them.
 void validate(const ModelSpec& spec);
 
+// The most ranks of a tensor axis that can share this model; any fewer can.
+int64_t max_tensor_degree(const ModelSpec& spec);
+
 // Every field, so that two models that differ in anything differ in this text: "vocabulary_size 256 hidden_size ...".
 std::string to_string(const ModelSpec& spec);
 

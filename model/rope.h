@@ -22,6 +22,7 @@ double attention_factor(const RopeSpec& spec);
 
 struct RotaryTable {
   Tensor cosine, sine;  // [tokens, head_dim / 2], accumulator
+  int64_t num_tokens() const { return cosine.size(0); }
 };
 RotaryTable make_rotary_table(const Context& context, const RopeSpec& spec, int64_t head_dim,
                               std::span<const int64_t> positions);

@@ -1,12 +1,12 @@
-#include "core/nn/swiglu_mlp.h"
+#include "model/swiglu_mlp.h"
 
 #include "core/kernels/activation.h"
 
 namespace longspan {
 
-Tensor SwigluMlp::forward(Context& context, const Tensor& x, Stash* stash) const {
-  const Tensor gate = gate_.forward(context, x, stash ? &stash->gate_linear : nullptr);
-  const Tensor up = up_.forward(context, x, stash ? &stash->up_linear : nullptr);
+Tensor SwigluMlp::forward(Context& context, const Tensor& x, int64_t num_tokens, Stash* stash) const {
+  std::vector<Tensor> inner = inner_.forward(context, x, num_tokens, stash ? &stash->inner_linear : nullptr);
+  const Tensor gate = std::move(inner[0]), up = std::move(inner[1]);
   const Tensor y = context.empty(gate.shape(), gate.dtype(), kept_in(stash));
   context.kernels<Activation>().swiglu_forward(context, gate, up, y);
   if (stash) {
@@ -22,14 +22,11 @@ Tensor SwigluMlp::backward_input(Context& context, const Tensor& dy, Stash& stas
   const Tensor dup = context.empty(stash.up.shape(), stash.up.dtype());
   context.kernels<Activation>().swiglu_backward(context, dactivation, stash.gate, stash.up, dgate, dup);
   stash.gate = stash.up = {};
-  Tensor dx = gate_.backward_input(context, dgate, stash.gate_linear);
-  up_.add_backward_input(context, dup, stash.up_linear, dx);
-  return dx;
+  return inner_.backward_input(context, {dgate, dup}, stash.inner_linear);
 }
 
 void SwigluMlp::backward_weight(Context& context, Stash& stash) const {
-  gate_.backward_weight(context, stash.gate_linear);
-  up_.backward_weight(context, stash.up_linear);
+  inner_.backward_weight(context, stash.inner_linear);
   down_.backward_weight(context, stash.down_linear);
   stash = {};
 }
