@@ -62,7 +62,7 @@ void print_stash(const Words& words) {
   const ModelSpec spec = quickstart_model();
   const auto alone = make_self_communicator();
   ParameterSet parameters;
-  const DecoderBlock block(spec, block_parameters(parameters, spec), *alone);
+  const DecoderBlock block(spec, block_parameters(parameters, spec), {.ring = *alone, .tensor = *alone});
   parameters.materialize(context, ParameterSet::Purpose::kTraining);
   parameters.initialize(context, 1, spec.initializer_range);
   TokenSequence sequence{.tokens = std::vector<int32_t>(static_cast<size_t>(num_tokens)),
@@ -75,9 +75,7 @@ void print_stash(const Words& words) {
   const std::pair<const char*, Tensor> tensors[] = {
       {"attention_norm.x", stash.attention_norm.x},
       {"attention_norm.inverse_rms", stash.attention_norm.inverse_rms},
-      {"attention.q.x", a.q.x},
-      {"attention.k.x", a.k.x},
-      {"attention.v.x", a.v.x},
+      {"attention.qkv.x", a.qkv.x},
       {"attention.attention.q", a.attention.q},
       {"attention.attention.k", a.attention.k},
       {"attention.attention.v", a.attention.v},
@@ -86,8 +84,7 @@ void print_stash(const Words& words) {
       {"attention.o.x", a.o.x},
       {"mlp_norm.x", stash.mlp_norm.x},
       {"mlp_norm.inverse_rms", stash.mlp_norm.inverse_rms},
-      {"mlp.gate_linear.x", stash.mlp.gate_linear.x},
-      {"mlp.up_linear.x", stash.mlp.up_linear.x},
+      {"mlp.inner_linear.x", stash.mlp.inner_linear.x},
       {"mlp.gate", stash.mlp.gate},
       {"mlp.up", stash.mlp.up},
       {"mlp.down_linear.x", stash.mlp.down_linear.x},

@@ -109,7 +109,7 @@ TEST(ActivationMemory, AStashHoldsJustWhatItSays) {
   p.gate = matrix("gate", 12, 8);
   p.up = matrix("up", 12, 8);
   p.down = matrix("down", 8, 12);
-  const DecoderBlock block(spec, p, *alone);
+  const DecoderBlock block(spec, p, {.ring = *alone, .tensor = *alone});
   parameters.materialize(context, ParameterSet::Purpose::kTraining);
   parameters.initialize(context, 1, 0.1);
   const int64_t n = 19;
