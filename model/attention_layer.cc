@@ -84,7 +84,8 @@ void AttentionLayer::backward_weight(Context& context, Stash& stash) const {
 
 Tensor AttentionLayer::continue_from(Context& context, const Tensor& x, const RotaryTable& rotary,
                                      SegmentMemory& memory) const {
-  check(heads_.q.size() == spec_.num_heads, "a memory of all heads on a rank that has {} of {}", heads_.q.size(), spec_.num_heads);
+  check(heads_.q.size() == spec_.num_heads, "a memory of all heads on a rank that has {} of {}", heads_.q.size(),
+        spec_.num_heads);
   const Qkv in = project(context, x, rotary, nullptr);
   const int64_t before = memory.num_tokens, after = before + x.size(0);
   check(after <= memory.k.size(0), "{} tokens do not fit into a memory of {}", after, memory.k.size(0));

@@ -191,7 +191,8 @@ void accumulate(const Tensor& from, const Tensor& into) {
 // What rank `rank` adds to tensor t of `owner`.
 double term(int rank, int owner, size_t t, int64_t i) { return value_of(owner, t, i) + (i + 1.0) * rank; }
 
-TEST(TravellingSum, IsThePlainSumOverRanks) {
+void expect_plain_sums(TravellingSum::Begin begin) {
+  const int first_hop = begin == TravellingSum::Begin::kWithOwn ? 0 : 1;
   for (int size = 1; size <= 8; ++size) {
     for (const Shapes& shapes_of : kLayouts) {
       run_in_process(size, [&](Communicator& inner) {
@@ -199,17 +200,18 @@ TEST(TravellingSum, IsThePlainSumOverRanks) {
         const auto log = std::make_shared<CommLog>();
         const auto group = make_recording_communicator(inner, log);
         const int rank = inner.rank();
-        TravellingSum home(context, *group, shapes_of, accumulate);
+        TravellingSum home(context, *group, shapes_of, accumulate, begin);
         size_t bytes_arriving = 0;
-        for (int hop = 0; hop < size; ++hop) {
+        for (int hop = first_hop; hop < size + first_hop; ++hop) {
           const int owner = (rank - hop + size) % size;
+          EXPECT_EQ(home.next_owner(), owner);
           std::vector<Tensor> contribution;
           for (const Shape& shape : shapes_of(owner)) {
             const size_t t = contribution.size();
             contribution.push_back(filled<float>(context, shape, [&](int64_t i) { return term(rank, owner, t, i); }));
           }
           home.add(std::move(contribution));
-          bytes_arriving += num_bytes_of(shapes_of((owner - 1 + size) % size));
+          if (hop < size) bytes_arriving += num_bytes_of(shapes_of((owner - 1 + size) % size));
         }
         const std::vector<Tensor> sums = home.finish();
         ASSERT_EQ(sums.size(), 2u);
@@ -227,6 +229,10 @@ TEST(TravellingSum, IsThePlainSumOverRanks) {
     }
   }
 }
+
+TEST(TravellingSum, IsThePlainSumOverRanks) { expect_plain_sums(TravellingSum::Begin::kWithOwn); }
+
+TEST(TravellingSum, SavesATransferWhereItFollowsNoTensors) { expect_plain_sums(TravellingSum::Begin::kWithPrevious); }
 
 TEST(TravellingSum, TravelsBesideItsRing) {
   constexpr int kSize = 4;

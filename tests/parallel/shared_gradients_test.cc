@@ -31,7 +31,8 @@ void add_parameters(ParameterSet& set, int num_ranks, int rank) {
 
 // What a rank has of an element before the sum: of row i and column j of a parameter.
 double part_of(const std::string& name, int64_t i, int64_t j, int rank) {
-  return static_cast<double>(name.size() * 1000 + static_cast<size_t>(10 * i + j)) * (name == "norm" || name == "k" ? rank + 1 : 1);
+  const bool shared = name == "norm" || name == "k";
+  return static_cast<double>(name.size() * 1000 + static_cast<size_t>(10 * i + j)) * (shared ? rank + 1 : 1);
 }
 
 bool holds(int num_ranks, int rank, const std::string& name, int64_t row) {

@@ -3,8 +3,8 @@
 
 #include <functional>
 
-#include "core/nn/tiled_loss.h"
 #include "core/kernels/loss.h"
+#include "core/nn/tiled_loss.h"
 #include "parallel/comm/backends.h"
 #include "parallel/tensor/parallel_linear.h"
 #include "parallel/tensor/repeated_heads.h"
@@ -44,7 +44,7 @@ void expect_near(const std::vector<double>& got, const std::vector<double>& want
   EXPECT_LT(test::relative_error(got, want), kTolerance) << what;
 }
 
-// body(context, axis, num_tokens, parameters) on each of `num_ranks`, for all numbers of tokens.
+// body(context, axis, num_tokens) on each of `num_ranks`, for all numbers of tokens.
 using RankBody = std::function<void(Context&, Communicator&, int64_t)>;
 void on_ranks(int most_ranks, const RankBody& body) {
   for (int num_ranks = 1; num_ranks <= most_ranks; ++num_ranks) {
@@ -74,7 +74,8 @@ TEST(ColumnParallel, EqualsLinears) {
       const Shape matrix = {out, kIn}, row = {out};
       const Piece rows = piece_of(out, axis.size(), axis.rank());
       const std::string name = std::to_string(out);
-      Parameter &w = whole.add("w" + name, matrix, Initialization::kNormal), &b = whole.add("b" + name, row, Initialization::kNormal);
+      Parameter& w = whole.add("w" + name, matrix, Initialization::kNormal);
+      Parameter& b = whole.add("b" + name, row, Initialization::kNormal);
       one.emplace_back(w, &b);
       Parameter& hw = held.add("w" + name, Box::slice_of(matrix, 0, rows.begin, rows.end), Initialization::kNormal);
       Parameter& hb = held.add("b" + name, Box::slice_of(row, 0, rows.begin, rows.end), Initialization::kNormal);
@@ -180,7 +181,8 @@ TEST(VocabularyLoss, EqualsTiledLoss) {
       const VocabularyLoss layer(axis, head, tile);
       make(context, whole);
       make(context, held);
-      const Tensor x = test::random_tensor(context, {n, kHidden}, DType::kFloat64, 3, "x", 10), targets = tokens_of(context, n, true);
+      const Tensor x = test::random_tensor(context, {n, kHidden}, DType::kFloat64, 3, "x", 10);
+      const Tensor targets = tokens_of(context, n, true);
       VocabularyLoss::Stash s, stash;
       const Tensor want = one.forward(context, x, targets, 0.25, &s), own_x = piece(context, x, mine);
       expect_near(test::values(layer.forward(context, own_x, targets, 0.25, nullptr)), test::values(want), "losses alone");
@@ -266,7 +268,9 @@ TEST(TensorLayers, MoveTheBytesOfTheFormula) {
         EXPECT_EQ(log->bytes_sent(), moved.sent) << what << " on rank " << rank << " of " << num_ranks;
         EXPECT_EQ(log->bytes_received(), moved.received) << what << " on rank " << rank << " of " << num_ranks;
         for (const CommRecord& record : log->records()) {
-          EXPECT_TRUE(record.kind == CommRecord::Kind::kSendRecvPosted || record.kind == CommRecord::Kind::kSendRecvWaited) << what;
+          const bool is_hop =
+              record.kind == CommRecord::Kind::kSendRecvPosted || record.kind == CommRecord::Kind::kSendRecvWaited;
+          EXPECT_TRUE(is_hop) << what;
         }
         log->clear();
       };
