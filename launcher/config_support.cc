@@ -33,8 +33,8 @@ void check_mesh_support(const RunConfig& c, ConfigProblems& problems) {
     problems.add("pipeline.sequence_chunks", "is {}; this program has no pipeline, so 1 is all it can do",
                  c.pipeline().sequence_chunks());
   }
-  if (c.sharding().state() != Sharding::NONE) {
-    problems.add("sharding.state", "{} does not exist yet; this program has NONE",
+  if (c.sharding().state() > Sharding::OPTIMIZER) {
+    problems.add("sharding.state", "{} does not exist yet; this program has NONE and OPTIMIZER",
                  Sharding::State_Name(c.sharding().state()));
   }
 }

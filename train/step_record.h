@@ -61,6 +61,7 @@ class StepRecorder final : public TrainObserver {
   std::shared_ptr<const KernelSet> watched(std::shared_ptr<const KernelSet> kernels);
 
   void on_model(Decoder& decoder) override;
+  bool wants_gradients() const override { return true; }
   void on_gradients(const Context& context, int64_t step, const ParameterSet& parameters) override;
   void on_step(const StepReport& report) override;
 

@@ -5,7 +5,7 @@
 #include <mutex>
 
 #include "parallel/comm/backends.h"
-#include "parallel/data/gradient_reducer.h"
+#include "parallel/data/shared_state.h"
 #include "parallel/pipeline/executor.h"
 #include "tests/support/reference_context.h"
 #include "tests/support/sequences.h"
