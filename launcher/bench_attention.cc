@@ -17,10 +17,8 @@ using Kind = BenchAttentionOptions::Kind;
 
 constexpr int64_t kDocuments = 64;
 
-// How many heads a machine is busy with: a CPU with one for each thread, a device with 2048 numbers of them.
 int64_t heads_of(const BenchMachine& machine, int64_t head_dim) {
-  constexpr int64_t kDeviceWidth = 2048;
-  return machine.on_cpu() ? machine.num_threads() : std::max<int64_t>(1, kDeviceWidth / head_dim);
+  return machine.on_cpu() ? machine.num_threads() : std::max<int64_t>(1, machine.width / head_dim);
 }
 
 std::unique_ptr<AttentionWork> work_of(const Case& c, const BenchMachine& machine) {
@@ -74,17 +72,17 @@ Pair pair_of(const Case& c, const BenchMachine& machine) {
           fmt::format("{} threads", many.num_threads()), "of a core alone"};
 }
 
-// An operation and what it is measured beside, in turn; in FLOP/s, of a CPU for each of its cores.
+// In FLOP/s, of a CPU for each of its cores.
 struct Rates {
   double forward = 0, backward = 0;
 };
 
 class TimedWork {
  public:
-  explicit TimedWork(AttentionWork& work)
+  TimedWork(AttentionWork& work, Stopwatch::By by)
       : work_(work),
-        forward_(work.context(), [&work] { work.forward(); }),
-        backward_(work.context(), [&work] { work.backward(); }) {}
+        forward_(work.context(), [&work] { work.forward(); }, by),
+        backward_(work.context(), [&work] { work.backward(); }, by) {}
   void sample() {
     forward_.sample();
     backward_.sample();
@@ -101,9 +99,10 @@ class TimedWork {
 };
 
 void time_pair(double min_seconds, const Pair& pair, Rates& rates, Rates& beside) {
-  TimedWork work(*pair.work);
+  const auto by = pair.work->context().num_threads() == 1 ? Stopwatch::By::kFairest : Stopwatch::By::kClock;
+  TimedWork work(*pair.work, by);
   std::optional<TimedWork> other;
-  if (pair.beside) other.emplace(*pair.beside);
+  if (pair.beside) other.emplace(*pair.beside, by);
   const double begin = clock_seconds();
   for (int i = 0; i < 3 || clock_seconds() - begin < 2 * min_seconds; ++i) {
     work.sample();
@@ -166,8 +165,8 @@ void run_case(const BenchAttentionOptions& options, const Case& c, std::ostream&
   const double unit = options.machine.on_cpu() ? 1e9 : 1e12;
   const auto print = [&](const char* direction, double rate, double other) {
     const std::string compared = pair.beside ? fmt::format("  {:.2f} {}", rate / other, pair.comparison) : "";
-    out << fmt::format("{:<8}  {:<8}  head_dim {:>3}  {:>6} tokens  {:<12}  {:>7.1f} {}{}{}\n", direction, name(c.dtype), c.head_dim,
-                       c.num_tokens, pair.name, rate / unit, options.machine.unit(), peaks.share_text(rate), compared)
+    out << fmt::format("{:<8}  {:<8}  head_dim {:>3}  {:>6} tokens  {:<12}  {:>7.1f} {}{}{}\n", direction, name(c.dtype),
+                       c.head_dim, c.num_tokens, pair.name, rate / unit, options.machine.unit(), peaks.share_text(rate), compared)
         << std::flush;
   };
   print("forward", rates.forward, beside.forward);

@@ -1,9 +1,9 @@
 // `longspan bench attention`: how near block attention comes to the peak of this machine.
 //
 // Operations are counted exactly, from the (query, key) pairs that are seen: forward two products, 4 D for each pair and head,
-// backward 2.5 times that, so causal counts as half; what a kernel computes beyond the edges counts as nothing. The share, of what
-// is measured around each case: on a CPU of the register-only fp32 multiply-adds of the same cores, which a bf16 kernel that uses
-// matrix units may pass; on a device of its product of square matrices.
+// backward 2.5 times that, so causal counts as half; what a kernel computes beyond the edges counts as nothing. The share is of
+// what is measured around each case: on a CPU the register-only fp32 multiply-adds of the same cores, which a bf16 kernel that
+// uses matrix units may pass; on a device its product of square matrices.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@ namespace longspan {
 struct BenchAttentionOptions {
   // All but the first two are measured in turn with another of the same tokens, and print how their rates compare.
   enum class Kind {
-    kCausal,     // one sequence; a head for each thread, on a device as many as 2048 is wide
+    kCausal,     // one sequence; a head for each thread, on a device as many as are 2048 wide
     kFull,       // each query sees every key
     kDocuments,  // 64 documents of uneven length, beside causal tokens that see as much
     kWindow,     // each query sees the last 1024 keys, beside kCausal
@@ -38,7 +38,8 @@ struct BenchAttentionOptions {
   static std::vector<Case> default_cases(DeviceType device);
 };
 
-// One line per case and direction. Raises Error(kConfiguration) unless all numbers are positive, and for a kind that the machine has not.
+// One line per case and direction. Raises Error(kConfiguration) unless all numbers are positive, and for a kind that the machine
+// has not.
 void bench_attention(const BenchAttentionOptions& options, std::ostream& out);
 
 }  // namespace longspan

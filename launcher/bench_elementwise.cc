@@ -82,8 +82,8 @@ struct Report {
       watch.sample();
     }
     const double rate = 1e-9 * static_cast<double>(bytes) / watch.seconds();
-    const std::string on = machine.on_cpu() ? fmt::format("{:>2} {}", machine.num_threads(), machine.num_threads() == 1 ? "thread " : "threads")
-                                            : "device";
+    const char* threads = machine.num_threads() == 1 ? "thread " : "threads";
+    const std::string on = machine.on_cpu() ? fmt::format("{:>2} {}", machine.num_threads(), threads) : "device";
     out << fmt::format("{:<28}  {:<8}  {:>6} x {:<6}  {}  {:>6.1f} GB/s  {:>5.1f}% of {:.1f}\n", operation,
                        name(context.compute_dtype()), shape[0], shape[1], on, rate, 100 * rate / peak, peak)
         << std::flush;

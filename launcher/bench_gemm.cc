@@ -47,7 +47,8 @@ std::vector<Product> products_of(const Context& context, const Layer& layer) {
            }}};
 }
 
-void run_layer(const BenchGemmOptions& options, const Context& context, ProductPeak& peaks, const Layer& layer, std::ostream& out) {
+void run_layer(const BenchGemmOptions& options, const Context& context, ProductPeak& peaks, const Layer& layer,
+               std::ostream& out) {
   const BenchMachine& machine = options.machine;
   const double flop =
       2 * static_cast<double>(layer.tokens) * static_cast<double>(layer.out) * static_cast<double>(layer.in);

@@ -2,9 +2,9 @@
 //
 // Those of one linear layer, with weights W [out, in] packed beforehand as training does it: forward x W^T, gradient of the
 // input dy W, and gradient of the weight dy^T x added to float32 sums; of the head, a tile of tokens. 2 x tokens x out x in
-// operations each. The share is of ProductPeak, measured around each case. On a CPU products come from oneDNN, which chooses its own
-// instructions; the level says how what is around them is done (copies, sums, rounding) and whether bfloat16 is multiplied by itself
-// or as float32.
+// operations each. The share is of ProductPeak, measured around each case. On a CPU products come from oneDNN, which chooses its
+// own instructions; the level says how what is around them is done (copies, sums, rounding) and whether bfloat16 is multiplied by
+// itself or as float32.
 #pragma once
 
 #include <cstdint>

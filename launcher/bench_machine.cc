@@ -129,9 +129,11 @@ double MemoryCopy::once() {
 
 std::string MemoryCopy::description() {
   if (on_host_) {
-    return fmt::format("stream copy, {} {}: {:.1f} GB/s with non-temporal stores, {:.1f} with ordinary ones; reading alone {:.1f}",
-                       machine_.num_threads(), machine_.num_threads() == 1 ? "thread" : "threads", on_host_->rates.streaming,
-                       on_host_->rates.cached, on_host_->rates.read);
+    const CopyRates& rates = on_host_->rates;
+    return fmt::format("stream copy, {} {}: {:.1f} GB/s with non-temporal stores, {:.1f} with ordinary ones; reading alone "
+                       "{:.1f}",
+                       machine_.num_threads(), machine_.num_threads() == 1 ? "thread" : "threads", rates.streaming, rates.cached,
+                       rates.read);
   }
   double best = 0;
   for (int i = 0; i < 5; ++i) best = std::max(best, once());

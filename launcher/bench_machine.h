@@ -12,8 +12,9 @@ namespace longspan {
 struct BenchMachine {
   RankResources resources;  // a CPU's threads and level, or a device
   std::string name = {};    // of a device, as its maker calls it
-  // What a device is measured with: products of square matrices, and a copy, far larger than its caches.
-  int64_t square = 8192;
+  // What a device is measured with: products of square matrices and a copy, far larger than its caches, and heads of attention
+  // that are so wide together.
+  int64_t square = 8192, width = 2048;
   int64_t copy_bytes = int64_t{1} << 30;
 
   bool on_cpu() const { return resources.device.type == DeviceType::kCpu; }

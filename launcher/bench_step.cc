@@ -75,13 +75,13 @@ void run_dtype(const BenchStepOptions& options, DType dtype, std::ostream& out) 
   const int64_t length = run.data.sequence_length, tokens = run.global_batch_sequences * length;
   const double rate = model_flop_of_step(run.model, run.global_batch_sequences, length) / seconds;
   const double datasheet = dtype == DType::kBFloat16 ? datasheet_peak(machine.name) : 0;
-  const std::string by_datasheet =
-      datasheet > 0 ? fmt::format(", {:.1f}% of {:.1f} in its data sheet", 100 * rate / datasheet, machine.in_unit(datasheet)) : "";
-  out << fmt::format("step  {:<8}  {} layers of {}, {:.1f} M parameters, {} x {} tokens: {:.4f} s, {:.0f} tokens/s\n", name(dtype),
-                     run.model.num_layers, run.model.hidden_size, 1e-6 * static_cast<double>(steps.num_parameters()),
+  std::string sheet;
+  if (datasheet > 0) sheet = fmt::format(", {:.1f}% of {:.1f} in its data sheet", 100 * rate / datasheet, machine.in_unit(datasheet));
+  out << fmt::format("step  {:<8}  {} layers of {}, {:.1f} M parameters, {} x {} tokens: {:.4f} s, {:.0f} tokens/s\n",
+                     name(dtype), run.model.num_layers, run.model.hidden_size, 1e-6 * static_cast<double>(steps.num_parameters()),
                      run.global_batch_sequences, length, seconds, static_cast<double>(tokens) / seconds)
       << fmt::format("step  {:<8}  model {}, causal MFU {:.1f}% of {:.1f} measured{}\n", name(dtype), machine.rate_text(rate),
-                     100 * rate / peak, machine.in_unit(peak), by_datasheet)
+                     100 * rate / peak, machine.in_unit(peak), sheet)
       << std::flush;
 }
 

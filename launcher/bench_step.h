@@ -1,4 +1,4 @@
-// `longspan bench step`: a whole training step of one sequence or more: batch, forward, backward, norm of the gradients, optimizer.
+// `longspan bench step`: a whole training step of one sequence or more: batch, forward, backward, norm of the gradients, update.
 //
 // Model operations, by the convention of causal MFU: each token and parameter of a product counts 2 in forward, each pair of a
 // query and a key that it sees 4 x head dims in each head; backward counts twice forward. So what attention computes twice in

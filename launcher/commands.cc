@@ -6,6 +6,8 @@
 #include <iostream>
 #include <optional>
 
+#include "core/kernels/backends.h"
+#include "core/runtime/cuda.h"
 #include "launcher/config_spec.h"
 #include "launcher/exit_status.h"
 #include "launcher/plot.h"
@@ -124,6 +126,9 @@ int run_together(const CommandLine& line, LoadedConfig& loaded, std::exception_p
                      .read_model = read_model});
     ConfigProblems machine(loaded.origins);
     check_level(loaded.config, supported_cpu_levels(), machine);
+    if (line.command == Command::kBench) {
+      check_bench_device(loaded.config, has_cuda() ? CudaBuild::kYes : CudaBuild::kNo, num_cuda_devices(), machine);
+    }
     machine.raise_if_any();
   };
   if (!all_succeed(world, problem, prepare)) return end_before_start(line, loaded, folder, problem, world);

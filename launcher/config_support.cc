@@ -206,7 +206,8 @@ void check_bench(const RunConfig& c, const std::string& name, ConfigProblems& pr
       {"gemm", {"precision", "model.hidden_size", "data.sequence_length", "device"}},
       {"loss", {"precision", "model.hidden_size", "model.vocabulary_size", "memory.loss_tile_tokens", "device"}},
       {"ring", {"model.num_heads", "model.num_kv_heads", "model.head_dim", "data.sequence_length"}},
-      {"step", {"precision", "model", "data.sequence_length", "memory.loss_tile_tokens", "training.micro_batch_sequences", "device"}},
+      {"step",
+       {"precision", "model", "data.sequence_length", "memory.loss_tile_tokens", "training.micro_batch_sequences", "device"}},
   };
   const std::vector<std::string>& reads = kReads.at(name);
   RunConfig rest = c;
@@ -217,6 +218,16 @@ void check_bench(const RunConfig& c, const std::string& name, ConfigProblems& pr
   rest.GetReflection()->ListFields(rest, &unread);
   for (const auto* field : unread) {
     problems.add(field->name(), "bench {} reads {}, cpu.level and threads_per_rank only", name, join(reads, ", "));
+  }
+}
+
+void check_bench_device(const RunConfig& c, CudaBuild build, int num_gpus, ConfigProblems& problems) {
+  if (c.device() != RunConfig::CUDA || num_gpus > 0) return;
+  if (build == CudaBuild::kNo) {
+    problems.add("device", "CUDA: this build has no CUDA; build it where a CUDA toolkit 13 is found, or use CPU");
+  } else {
+    problems.add("device", "CUDA: this process sees 0 GPUs; look at nvidia-smi, CUDA_VISIBLE_DEVICES and the scheduler's "
+                 "options, or use CPU");
   }
 }
 

@@ -10,8 +10,8 @@
 
 namespace longspan {
 
-// Of a benchmark on one rank: the device of `resources`, where the configuration does not say otherwise the GPU that this process
-// sees first, else the CPU. With threads for host and CPU. Collective over `world` for `ring`. Returns the exit code; raises Error.
+// On one rank the GPU that this process sees first, where there is one and the configuration does not say CPU; `resources` are
+// those of its host, or of each rank of `ring`, which is collective over `world`. Returns the exit code; raises Error.
 int run_benchmark(const std::string& name, const config::RunConfig& config, const RankResources& resources, Communicator& world,
                   std::ostream& out);
 

@@ -249,11 +249,33 @@ TEST(ConfigSupport, KnowsWhatEachBenchmarkReads) {
             "--set precision=BF16: precision: bench ring reads model.num_heads, model.num_kv_heads, model.head_dim, "
             "data.sequence_length, cpu.level and threads_per_rank only");
   EXPECT_EQ(refusal_of("elementwise", {"precision=BF16", "threads_per_rank=1"}), "no error");
-  EXPECT_NE(refusal_of("elementwise", {"model.head_dim=64"}).find("bench elementwise reads precision, model.hidden_size, cpu"),
+  EXPECT_NE(refusal_of("elementwise", {"model.head_dim=64"}).find("bench elementwise reads precision, model.hidden_size, device, cpu"),
             std::string::npos);
   EXPECT_EQ(refusal_of("gemm", {"precision=BF16", "model.hidden_size=64", "data.sequence_length=9"}), "no error");
   EXPECT_NE(refusal_of("gemm", {"model.head_dim=64"}).find("bench gemm reads precision, model.hidden_size,"), std::string::npos);
   EXPECT_NE(refusal_of("attention", {"model.num_heads=4"}).find("bench attention reads precision,"), std::string::npos);
+  EXPECT_EQ(refusal_of("loss", {"model={hidden_size: 8 vocabulary_size: 9}", "memory.loss_tile_tokens=4"}), "no error");
+  EXPECT_NE(refusal_of("loss", {"data.sequence_length=9"}).find("bench loss reads precision,"), std::string::npos);
+  EXPECT_EQ(refusal_of("step", {"model={num_layers: 1 rope { theta: 5 }}", "training.micro_batch_sequences=2"}), "no error");
+  EXPECT_NE(refusal_of("step", {"training.steps=9"}).find("bench step reads precision, model,"), std::string::npos);
+  for (const char* bench : {"attention", "elementwise", "gemm", "loss", "step"}) EXPECT_EQ(refusal_of(bench, {"device=CUDA"}), "no error");
+  EXPECT_NE(refusal_of("ring", {"device=CUDA"}).find("bench ring reads"), std::string::npos);
+}
+
+TEST(ConfigSupport, RefusesAGpuThatABenchmarkDoesNotHave) {
+  const auto refusal_with = [](const Overrides& overrides, CudaBuild build, int num_gpus) {
+    const LoadedConfig loaded = parse_config("", "none", overrides);
+    ConfigProblems problems(loaded.origins);
+    check_bench_device(loaded.config, build, num_gpus, problems);
+    return problems.text("; ");
+  };
+  EXPECT_EQ(refusal_with({"device=CUDA"}, CudaBuild::kNo, 0),
+            "--set device=CUDA: device: CUDA: this build has no CUDA; build it where a CUDA toolkit 13 is found, or use CPU");
+  EXPECT_EQ(refusal_with({"device=CUDA"}, CudaBuild::kYes, 0),
+            "--set device=CUDA: device: CUDA: this process sees 0 GPUs; look at nvidia-smi, CUDA_VISIBLE_DEVICES and the "
+            "scheduler's options, or use CPU");
+  EXPECT_EQ(refusal_with({"device=CUDA"}, CudaBuild::kYes, 1), "");
+  for (const char* other : {"device=CPU", "device=AUTO"}) EXPECT_EQ(refusal_with({other}, CudaBuild::kNo, 0), "");
 }
 
 TEST(ConfigSupport, SaysNothingOfWhereADefaultCameFrom) {
