@@ -119,12 +119,14 @@ double product_peak(CpuLevel level, int num_threads, DType dtype) {
   return level == CpuLevel::kAvx512Bf16 ? measure_dot_peak(num_threads) : 0;
 }
 
-// What the rates of a case are shares of, measured before and after it; the larger counts. As Rates.
+// What the rates of a case are shares of, measured before and after it; the larger counts. As Rates. Those of one dtype.
 class Peaks {
  public:
   Peaks(const BenchMachine& machine, DType dtype) : machine_(machine), dtype_(dtype) {
     if (!machine.on_cpu()) square_.emplace(machine, dtype);
   }
+  DType dtype() const { return dtype_; }
+  void begin_case() { first_ = products_ = 0; }
   void measure(int num_threads) {
     if (square_) {
       first_ = std::max(first_, square_->measure());
@@ -148,7 +150,7 @@ class Peaks {
   double first_ = 0, products_ = 0;
 };
 
-void run_case(const BenchAttentionOptions& options, const Case& c, std::ostream& out) {
+void run_case(const BenchAttentionOptions& options, const Case& c, std::optional<Peaks>& peaks, std::ostream& out) {
   if (c.head_dim < 1 || c.num_tokens < 1) {
     raise(ErrorKind::kConfiguration, "a head of {} over {} tokens cannot be measured", c.head_dim, c.num_tokens);
   }
@@ -158,15 +160,16 @@ void run_case(const BenchAttentionOptions& options, const Case& c, std::ostream&
   const Pair pair = pair_of(c, options.machine);
   const int num_threads = pair.work->context().num_threads();
   Rates rates, beside;
-  Peaks peaks(options.machine, c.dtype);
-  peaks.measure(num_threads);
+  if (!peaks || peaks->dtype() != c.dtype) peaks.emplace(options.machine, c.dtype);
+  peaks->begin_case();
+  peaks->measure(num_threads);
   time_pair(options.min_seconds, pair, rates, beside);
-  peaks.measure(num_threads);
+  peaks->measure(num_threads);
   const double unit = options.machine.on_cpu() ? 1e9 : 1e12;
   const auto print = [&](const char* direction, double rate, double other) {
     const std::string compared = pair.beside ? fmt::format("  {:.2f} {}", rate / other, pair.comparison) : "";
     out << fmt::format("{:<8}  {:<8}  head_dim {:>3}  {:>6} tokens  {:<12}  {:>7.1f} {}{}{}\n", direction, name(c.dtype),
-                       c.head_dim, c.num_tokens, pair.name, rate / unit, options.machine.unit(), peaks.share_text(rate), compared)
+                       c.head_dim, c.num_tokens, pair.name, rate / unit, options.machine.unit(), peaks->share_text(rate), compared)
         << std::flush;
   };
   print("forward", rates.forward, beside.forward);
@@ -210,7 +213,8 @@ void bench_attention(const BenchAttentionOptions& options, std::ostream& out) {
   out << describe_machine(machine, DType::kBFloat16) << "\n";
   out << fmt::format("block attention, {}; the share is of {}\n", machine.description(),
                      machine.on_cpu() ? "the fp32 multiply-adds of a core" : "the product of square matrices");
-  for (const Case& c : options.cases) run_case(options, c, out);
+  std::optional<Peaks> peaks;
+  for (const Case& c : options.cases) run_case(options, c, peaks, out);
 }
 
 }  // namespace longspan

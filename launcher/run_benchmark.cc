@@ -40,13 +40,17 @@ std::vector<DType> dtypes_of(const RunConfig& config) {
   return {config.precision() == config::Precision::BF16 ? DType::kBFloat16 : DType::kFloat32};
 }
 
-// What is set narrows the cases down; the length alone may be any. Those of a device are in bfloat16 and can be asked for in
-// float32.
+// What is set narrows the cases down; the length alone may be any. Those of a device are in bfloat16; in float32, for which it
+// has no matrix instructions, long ones would take minutes.
 BenchAttentionOptions attention_options(const RunConfig& config, const BenchMachine& machine) {
+  constexpr int64_t kLongestInFloat32 = 8192;
   BenchAttentionOptions options{.machine = machine};
   const std::vector<DType> dtypes = dtypes_of(config);
   for (BenchAttentionOptions::Case one : BenchAttentionOptions::default_cases(machine.resources.device.type)) {
-    if (!machine.on_cpu() && dtypes.size() == 1) one.dtype = dtypes[0];
+    if (!machine.on_cpu() && dtypes == std::vector{DType::kFloat32}) {
+      if (one.num_tokens > kLongestInFloat32) one.num_tokens = kLongestInFloat32;
+      one.dtype = DType::kFloat32;
+    }
     if (std::find(dtypes.begin(), dtypes.end(), one.dtype) == dtypes.end()) continue;
     if (config.model().has_head_dim()) one.head_dim = config.model().head_dim();
     if (config.data().has_sequence_length()) one.num_tokens = config.data().sequence_length();
