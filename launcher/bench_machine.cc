@@ -6,7 +6,6 @@
 #include <cmath>
 
 #include "core/kernels/linear_algebra.h"
-#include "core/runtime/cuda.h"
 #include "launcher/stream_copy.h"
 #include "train/rank_context.h"
 
@@ -25,13 +24,6 @@ std::string BenchMachine::rate_text(double flop_per_second) const {
 std::string BenchMachine::description() const {
   if (!on_cpu()) return name;
   return fmt::format("{} {}, {} instructions", num_threads(), num_threads() == 1 ? "thread" : "threads", longspan::name(level()));
-}
-
-BenchMachine gpu_machine(int ordinal) {
-  BenchMachine machine;
-  machine.resources.device = {DeviceType::kCuda, ordinal};
-  machine.name = cuda_device_facts(ordinal).name;
-  return machine;
 }
 
 struct ProductPeak::Square {

@@ -30,9 +30,6 @@ struct BenchMachine {
   std::string description() const;
 };
 
-// The GPU that this process sees as this number.
-BenchMachine gpu_machine(int ordinal);
-
 // Products of a dtype, in FLOP/s: of a CPU what its best instructions do from registers alone, on all threads; the level decides
 // only whether bfloat16 is multiplied by itself or as float32. Of a device its own product of square matrices, which are kept.
 class ProductPeak {

@@ -65,7 +65,7 @@ void run_dtype(const BenchStepOptions& options, DType dtype, std::ostream& out) 
   const BenchMachine& machine = options.machine;
   RunSpec run = options.run;
   run.compute_dtype = dtype;
-  expect_room_for_batch(run, machine.resources.memory_bytes, machine.level());
+  expect_room_for_batch(run, machine.resources.memory_bytes, machine.resources.processor());
   ProductPeak peaks(machine, dtype);
   const double before = peaks.measure();
   Context context = machine.context(dtype);

@@ -117,14 +117,8 @@ GenerationSpec generation_spec(const config::Generation& generation) {
 void resolve(LoadedConfig& loaded, const ConfigTarget& target) {
   ConfigProblems values(loaded.origins);
   check_limits(loaded.config, values);
-  if (target.command == Command::kBench) {
-    config::RunConfig anywhere = loaded.config;
-    anywhere.clear_device();  // check_bench_device
-    check_support(anywhere, values);
-    check_bench(loaded.config, target.bench, values);
-  } else {
-    check_support(loaded.config, values);
-  }
+  check_support(loaded.config, values);
+  if (target.command == Command::kBench) check_bench(loaded.config, target.bench, values);
   values.raise_if_any();  // defaults derive from what is set, so that has to be sound first
   if (target.command == Command::kBench) return;
   ConfigProblems choices(loaded.origins);

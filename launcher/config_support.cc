@@ -170,9 +170,6 @@ void check_generation(const RunConfig& c, ConfigProblems& problems) {
 }  // namespace
 
 void check_support(const RunConfig& c, ConfigProblems& problems) {
-  if (c.device() == RunConfig::CUDA) {
-    problems.add("device", "CUDA: this build has no CUDA; use CPU or AUTO");
-  }
   if (c.data().format() == Data::LLMC) {
     problems.add("data.format", "LLMC does not exist yet; this program reads TEXT, TOKENS_U16, TOKENS_U32 and MEGATRON");
   }
@@ -218,16 +215,6 @@ void check_bench(const RunConfig& c, const std::string& name, ConfigProblems& pr
   rest.GetReflection()->ListFields(rest, &unread);
   for (const auto* field : unread) {
     problems.add(field->name(), "bench {} reads {}, cpu.level and threads_per_rank only", name, join(reads, ", "));
-  }
-}
-
-void check_bench_device(const RunConfig& c, CudaBuild build, int num_gpus, ConfigProblems& problems) {
-  if (c.device() != RunConfig::CUDA || num_gpus > 0) return;
-  if (build == CudaBuild::kNo) {
-    problems.add("device", "CUDA: this build has no CUDA; build it where a CUDA toolkit 13 is found, or use CPU");
-  } else {
-    problems.add("device", "CUDA: this process sees 0 GPUs; look at nvidia-smi, CUDA_VISIBLE_DEVICES and the scheduler's "
-                 "options, or use CPU");
   }
 }
 

@@ -20,10 +20,6 @@ void check_level(const config::RunConfig& config, const std::vector<CpuLevel>& h
 // A benchmark has no run around it; what the one of this name does not read is refused.
 void check_bench(const config::RunConfig& config, const std::string& name, ConfigProblems& problems);
 
-// The device of a benchmark, which this build or this process may not have.
-enum class CudaBuild { kNo, kYes };
-void check_bench_device(const config::RunConfig& config, CudaBuild build, int num_gpus, ConfigProblems& problems);
-
 // Fields that contradict each other, or that the command needs and does not have. `config` is resolved.
 void check_consistency(const config::RunConfig& config, Command command, ConfigProblems& problems);
 

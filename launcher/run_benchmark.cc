@@ -19,16 +19,12 @@ namespace {
 using config::RunConfig;
 
 // On a CPU one thread unless more are asked for: it is timed by its CPU time, which other work on the machine does not distort.
-// The host of a GPU has what it may take.
 BenchMachine machine_of(const RunConfig& config, const RankResources& resources) {
-  const bool gpu = config.device() == RunConfig::CUDA || (config.device() == RunConfig::AUTO && num_cuda_devices() > 0);
-  BenchMachine machine = gpu ? gpu_machine(0) : BenchMachine{};
-  machine.resources.cpu_level = resources.cpu_level;
-  if (gpu) {
-    machine.resources.num_threads = resources.num_threads;
-  } else {
-    machine.resources.memory_bytes = resources.memory_bytes;
+  BenchMachine machine{.resources = resources};
+  if (machine.on_cpu()) {
     machine.resources.num_threads = std::max(1, static_cast<int>(config.threads_per_rank()));
+  } else {
+    machine.name = cuda_device_facts(resources.device.ordinal).name;
   }
   return machine;
 }
@@ -121,7 +117,6 @@ BenchStepOptions step_options(const RunConfig& config, const BenchMachine& machi
   // Attention in float32 is for checks there, and would take minutes.
   if (!machine.on_cpu() && options.dtypes.size() > 1) options.dtypes = {DType::kBFloat16};
   LoadedConfig whole{.config = config, .origins = {}};
-  whole.config.clear_device();
   if (config.model().from_huggingface().empty()) {
     if (!machine.on_cpu()) fill_gpu_model(whole.config);
     if (!whole.config.model().has_vocabulary_size()) whole.config.mutable_model()->set_vocabulary_size(256);

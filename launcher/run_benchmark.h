@@ -10,8 +10,7 @@
 
 namespace longspan {
 
-// On one rank the GPU that this process sees first, where there is one and the configuration does not say CPU; `resources` are
-// those of its host, or of each rank of `ring`, which is collective over `world`. Returns the exit code; raises Error.
+// On the device of `resources`; `ring` is collective over `world`, and on CPUs. Returns the exit code; raises Error.
 int run_benchmark(const std::string& name, const config::RunConfig& config, const RankResources& resources, Communicator& world,
                   std::ostream& out);
 

@@ -134,6 +134,9 @@ class CountedAttention final : public BlockAttention {
     counts_.forward_pairs += pairs_of(block);
     inner_->get<BlockAttention>().forward(context, block, state);
   }
+  void do_clear(const Context& context, const Tensor& lse) const override {
+    inner_->get<BlockAttention>().clear(context, lse);
+  }
   void do_delta(const Context& context, const Tensor& output, const Tensor& doutput, const Tensor& delta) const override {
     inner_->get<BlockAttention>().delta(context, output, doutput, delta);
   }

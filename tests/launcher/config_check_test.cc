@@ -120,10 +120,10 @@ TEST(ConfigLimits, NamesHoldNoZeroBytes) {
 }
 
 TEST(ConfigLimits, CollectAllProblems) {
-  const std::string text = refusal({"training.steps=0", "model.head_dim=0", "device=CUDA"});
+  const std::string text = refusal({"training.steps=0", "model.head_dim=0", "context.scheme=HYBRID"});
   EXPECT_NE(text.find("training.steps"), std::string::npos);
   EXPECT_NE(text.find("model.head_dim"), std::string::npos);
-  EXPECT_NE(text.find("this build has no CUDA"), std::string::npos);
+  EXPECT_NE(text.find("HYBRID does not exist yet"), std::string::npos);
 }
 
 TEST(ConfigLimits, RefuseUnknownEnumNumbers) {
@@ -133,7 +133,6 @@ TEST(ConfigLimits, RefuseUnknownEnumNumbers) {
 }
 
 TEST(ConfigSupport, RefusesByName) {
-  expect_refusal({"device=CUDA"}, "--set device=CUDA: device: CUDA: this build has no CUDA");
   expect_refusal({"context.scheme=ALL_TO_ALL"}, "context.scheme: ALL_TO_ALL does not exist yet");
   expect_refusal({"context.scheme=ALL_GATHER"}, "ALL_GATHER does not exist yet");
   expect_refusal({"context.scheme=HYBRID"}, "HYBRID does not exist yet");
@@ -260,22 +259,6 @@ TEST(ConfigSupport, KnowsWhatEachBenchmarkReads) {
   EXPECT_NE(refusal_of("step", {"training.steps=9"}).find("bench step reads precision, model,"), std::string::npos);
   for (const char* bench : {"attention", "elementwise", "gemm", "loss", "step"}) EXPECT_EQ(refusal_of(bench, {"device=CUDA"}), "no error");
   EXPECT_NE(refusal_of("ring", {"device=CUDA"}).find("bench ring reads"), std::string::npos);
-}
-
-TEST(ConfigSupport, RefusesAGpuThatABenchmarkDoesNotHave) {
-  const auto refusal_with = [](const Overrides& overrides, CudaBuild build, int num_gpus) {
-    const LoadedConfig loaded = parse_config("", "none", overrides);
-    ConfigProblems problems(loaded.origins);
-    check_bench_device(loaded.config, build, num_gpus, problems);
-    return problems.text("; ");
-  };
-  EXPECT_EQ(refusal_with({"device=CUDA"}, CudaBuild::kNo, 0),
-            "--set device=CUDA: device: CUDA: this build has no CUDA; build it where a CUDA toolkit 13 is found, or use CPU");
-  EXPECT_EQ(refusal_with({"device=CUDA"}, CudaBuild::kYes, 0),
-            "--set device=CUDA: device: CUDA: this process sees 0 GPUs; look at nvidia-smi, CUDA_VISIBLE_DEVICES and the "
-            "scheduler's options, or use CPU");
-  EXPECT_EQ(refusal_with({"device=CUDA"}, CudaBuild::kYes, 1), "");
-  for (const char* other : {"device=CPU", "device=AUTO"}) EXPECT_EQ(refusal_with({other}, CudaBuild::kNo, 0), "");
 }
 
 TEST(ConfigSupport, SaysNothingOfWhereADefaultCameFrom) {

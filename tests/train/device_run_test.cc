@@ -10,6 +10,7 @@
 #include "tests/support/folder.h"
 #include "train/checkpoint.h"
 #include "train/train.h"
+#include "train/verify.h"
 
 namespace longspan::test {
 namespace {
@@ -103,6 +104,21 @@ TEST(DeviceRun, GeneratesWhatACpuDoes) {
   spec.generation.temperature = 0;
   const auto ignore = [](int32_t) {};
   EXPECT_EQ(generate(spec, emulated_device(), ignore), generate(spec, {}, ignore));
+}
+
+TEST(DeviceRun, TwoRanksAgreeWithOne) {
+  const Folder folder;
+  RunSpec spec = tiny_run(folder, "");
+  spec.output_directory = "";
+  spec.num_steps = 1;
+  spec.mesh.context = 2;
+  const OneRank one_rank(spec, DType::kFloat32, emulated_device());
+  run_in_process(2, [&](Communicator& threads) {
+    const auto staging = make_staging_communicator(threads);
+    const VerifyReport report = one_rank.compare(*staging, emulated_device());
+    EXPECT_EQ(report.difference, "");
+    EXPECT_GT(report.num_tensors, 20);
+  });
 }
 
 TEST(DeviceRun, IsRefusedInABuildWithoutCuda) {
