@@ -2,8 +2,6 @@
 // and NCCL are played in virtual time, so what overlaps follows from the order in which streams were given their work.
 #include <gtest/gtest.h>
 
-#include <mutex>
-
 #include "attention/ring_attention.h"
 #include "core/kernels/backends.h"
 #include "parallel/comm/nccl/nccl_communicator.h"
@@ -26,6 +24,7 @@ struct Plan {
   enum class Posts { kBeforeAttention, kAfterAttention };
   Posts posts = Posts::kBeforeAttention;
   TransferPlan transfers = {.ns = kTransferNs, .on_compute_stream = false};
+  bool records = true;
 };
 
 // Attention of a CPU that takes its time on the device.
@@ -152,15 +151,19 @@ Outcome traced_step(const Plan& plan) {
     options.tracer =
         std::make_shared<Tracer>(Tracer::Options{.memory = nullptr, .clock = [&device] { return device.now_ns(); }});
     Context context(options);
-    context.tracer()->start_recording(4096);
+    if (plan.records) context.tracer()->start_recording(4096);
     const auto rank = static_cast<size_t>(threads.rank());
     outcome.losses[rank] = one_step(context, plan.posts == Plan::Posts::kAfterAttention ? late : *ring);
+    if (!plan.records) {
+      EXPECT_EQ(device.num_marks(), 0);
+      return;
+    }
     const auto events = context.tracer()->stop_recording();
     EXPECT_EQ(context.tracer()->num_lost(), 0u);
     const RankTrace trace = {.rank = threads.rank(), .events = events, .num_lost = 0, .streams = context.tracer()->streams()};
     EXPECT_EQ(write_trace_file(context.host(), threads, path, trace_objects(trace, {{}, {}}, 0)), "");
   });
-  outcome.spans = spans_of(json::parse(read_file(path)));
+  if (plan.records) outcome.spans = spans_of(json::parse(read_file(path)));
   return outcome;
 }
 
@@ -228,19 +231,30 @@ TEST(StreamTrace, ShowsEachHopUnderTheAttentionBeforeIt) {
 }
 
 TEST(StreamTrace, OfALatePosterIsRecognised) {
-  const Outcome late = traced_step({.posts = Plan::Posts::kAfterAttention});
+  Plan plan;
+  plan.posts = Plan::Posts::kAfterAttention;
+  const Outcome late = traced_step(plan);
   expect_hops(late.spans, {.hidden = 0, .exposed = kTransfers});
   EXPECT_EQ(late.losses, traced_step({}).losses);
 }
 
 TEST(StreamTrace, OfATransferInTheWayOfComputeIsRecognised) {
-  expect_hops(traced_step({.transfers = {.ns = kTransferNs, .on_compute_stream = true}}).spans,
-              {.hidden = 0, .exposed = kTransfers});
+  Plan plan;
+  plan.transfers.on_compute_stream = true;
+  expect_hops(traced_step(plan).spans, {.hidden = 0, .exposed = kTransfers});
+}
+
+TEST(StreamTrace, ChangesNothingAndCostsNothingWhereItIsNotRecorded) {
+  Plan plan;
+  plan.records = false;
+  EXPECT_EQ(traced_step(plan).losses, traced_step({}).losses);
 }
 
 // What attention cannot hide is a gap of the compute stream, as long as the transfers are longer.
 TEST(StreamTrace, ShowsHowLongComputeStoodStill) {
-  const Outcome outcome = traced_step({.transfers = {.ns = 2 * kForwardNs, .on_compute_stream = false}});
+  Plan plan;
+  plan.transfers.ns = 2 * kForwardNs;
+  const Outcome outcome = traced_step(plan);
   const std::vector<Span> compute = of_row(outcome.spans, "compute stream");
   int gaps = 0;
   for (const Span& hop : compute) {

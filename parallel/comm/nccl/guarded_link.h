@@ -52,7 +52,7 @@ class GuardedLink {
   struct What {
     std::string call, peers;
     std::vector<Tensor> held;
-    TraceArgs args;
+    TraceArgs args = {};
   };
   // Calls add(link) behind what `compute` was given so far.
   std::shared_ptr<Operation> start(Stream& compute, What what, const std::function<Answer(Link&)>& add);
