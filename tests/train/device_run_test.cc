@@ -3,11 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <set>
 
 #include "core/kernels/backends.h"
 #include "parallel/comm/backends.h"
 #include "tests/support/emulated_device.h"
 #include "tests/support/folder.h"
+#include "tests/train/trace_spans.h"
 #include "train/checkpoint.h"
 #include "train/train.h"
 #include "train/verify.h"
@@ -79,6 +81,42 @@ TEST(DeviceRun, LearnsAndEvaluatesAsOnACpu) {
   ASSERT_EQ(cpu.evaluations.size(), 2u);
   expect_near(device.evaluations, cpu.evaluations);
   EXPECT_EQ(dumped.size(), read_file(spec.dump_gradients).size());
+}
+
+// Ranges of the host say how long it gave work to the device; that is nobody's compute.
+TEST(DeviceRun, TellsTimesThatAreTrueAlone) {
+  const Folder folder;
+  RunSpec spec = tiny_run(folder, "device");
+  spec.num_steps = 1;
+  run(spec, emulated_device());
+  const auto device = json::parse(read_file(folder / "device/metrics.jsonl"));
+  spec.output_directory = folder / "cpu";
+  run(spec, {});
+  const auto cpu = json::parse(read_file(folder / "cpu/metrics.jsonl"));
+  for (const char* name : {"compute_seconds", "compute_seconds_min", "compute_seconds_max", "communication_exposed_seconds",
+                           "communication_hidden_seconds", "unaccounted_seconds", "exposed_wait_seconds"}) {
+    EXPECT_TRUE(device.at(name).is_null()) << name;
+    EXPECT_TRUE(cpu.at(name).is_number()) << name;
+  }
+  for (const char* name : {"step_seconds", "data_seconds", "checkpoint_seconds", "evaluation_seconds"}) {
+    EXPECT_TRUE(device.at(name).is_number()) << name;
+  }
+}
+
+TEST(DeviceRun, LeavesATraceWithTheDevicesStream) {
+  const Folder folder;
+  RunSpec spec = tiny_run(folder, "device");
+  spec.num_steps = 2;
+  spec.trace.num_steps = 1;
+  run(spec, emulated_device());
+  const auto spans = spans_of(json::parse(read_file(folder / "device/trace/steps_00000002_to_00000002.json")));
+  std::map<std::string, std::set<std::string>> rows_of;
+  for (const Span& span : spans) rows_of[span.name].insert(span.row_name);
+  const std::set<std::string> both = {"compute stream", "host: compute"};
+  for (const char* name : {"step", "forward", "backward", "weight", "attention forward", "attention backward", "optimizer"}) {
+    EXPECT_EQ(rows_of[name], both) << name;
+  }
+  expect_nested(spans);
 }
 
 TEST(DeviceRun, StoppedAndResumedIsTheSameRunThereAndOnACpu) {
