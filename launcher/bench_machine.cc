@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "core/kernels/linear_algebra.h"
+#include "launcher/rank_device.h"
 #include "launcher/stream_copy.h"
 #include "train/rank_context.h"
 
@@ -55,19 +56,6 @@ double ProductPeak::measure() {
     peak = std::max({peak, measure_dot_peak(num_threads), measure_amx_peak(num_threads, AmxOperands::kRegisters)});
   }
   return 1e9 * num_threads * peak;
-}
-
-double datasheet_peak(const std::string& gpu) {
-  constexpr struct {
-    const char* name;
-    double tflops;
-  } kKnown[] = {  // what is more exact comes first
-      {"H100 PCIe", 756}, {"H100 NVL", 835}, {"H100", 989.5}, {"H200 NVL", 835}, {"H200", 989.5}, {"GH200", 989.5},
-      {"H800", 989.5},    {"A100", 312},     {"A800", 312},   {"B200", 2250},
-  };
-  const auto known = std::find_if(std::begin(kKnown), std::end(kKnown),
-                                  [&](const auto& one) { return gpu.find(one.name) != std::string::npos; });
-  return known == std::end(kKnown) ? 0 : 1e12 * known->tflops;
 }
 
 std::string describe_machine(const BenchMachine& machine, DType dtype) {

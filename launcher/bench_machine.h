@@ -45,9 +45,6 @@ class ProductPeak {
   std::unique_ptr<Square> square_;  // of a device
 };
 
-// FLOP/s of dense bfloat16 products in the maker's data sheet, by the name of the GPU; 0: not known.
-double datasheet_peak(const std::string& gpu);
-
 // What a device does, for the top of a benchmark; of a CPU describe_peaks.
 std::string describe_machine(const BenchMachine& machine, DType dtype);
 

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/base/random.h"
+#include "launcher/rank_device.h"
 #include "parallel/comm/backends.h"
 #include "parallel/pipeline/executor.h"
 #include "train/adamw.h"
@@ -87,14 +88,9 @@ void run_dtype(const BenchStepOptions& options, DType dtype, std::ostream& out) 
 
 }  // namespace
 
-double model_flop_of_step(const ModelSpec& m, int64_t num_sequences, int64_t sequence_length) {
-  const auto real = [](int64_t n) { return static_cast<double>(n); };
-  const double attention = real(m.hidden_size) * real(m.head_dim) * real(2 * m.num_heads + 2 * m.num_kv_heads);
-  const double mlp = 3 * real(m.hidden_size) * real(m.mlp_size);
-  const double products = real(m.num_layers) * (attention + mlp) + real(m.vocabulary_size) * real(m.hidden_size);
-  const double length = real(sequence_length), pairs = length * (length + 1) / 2;
-  const double forward = 2 * products * length + 4 * pairs * real(m.num_layers) * real(m.num_heads) * real(m.head_dim);
-  return 3 * real(num_sequences) * forward;
+double model_flop_of_step(const ModelSpec& model, int64_t num_sequences, int64_t sequence_length) {
+  const auto sequences = static_cast<double>(num_sequences), length = static_cast<double>(sequence_length);
+  return training_flop(model, sequences * length, sequences * length * (length + 1) / 2);
 }
 
 void bench_step(const BenchStepOptions& options, std::ostream& out) {

@@ -29,6 +29,7 @@ RankResources resources_of(const config::RunConfig& config, const Ranks& ranks) 
   resources.device = ranks.device.device;
   resources.cpu_level = ranks.settled.cpu_level;
   resources.num_threads = asked > 0 ? asked : share;
+  resources.peak_flop_per_second = ranks.device.peak_flop_per_second;
   resources.memory_bytes = ranks.device.on_cpu() ? ranks.world.share_of_memory_bytes() : ranks.device.memory_bytes;
   return resources;
 }

@@ -37,7 +37,7 @@ std::vector<JsonField> fields_of(const StepReport& r) {
                                    {"evaluation_seconds", r.evaluation_seconds},
                                    {"compute_seconds_min", r.compute_seconds_min},
                                    {"compute_seconds_max", r.compute_seconds_max},
-                                   {"mfu", kUnknown},  // no peak is known for CPUs
+                                   {"mfu", r.mfu},
                                    {"mfu_convention", std::string(kMfuConvention)},
                                    {"peak_memory_bytes", r.peak_memory_bytes},
                                    {"peak_memory_bytes_max", r.peak_memory_bytes_max}};

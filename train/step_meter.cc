@@ -23,6 +23,8 @@ void StepMeter::end(StepReport& report) {
   range_.reset();
   const TimeBreakdown times = rank_.tracer().take();
   report.step_seconds = std::chrono::duration<double>(Clock::now() - begin_).count();
+  const double peak_flop = report.step_seconds * peak_flop_per_second_ * mesh_.world().size();
+  if (peak_flop > 0) report.mfu = report.model_flop / peak_flop;
   report.compute_seconds = times[TimeCategory::kCompute];
   report.communication_exposed_seconds = times[TimeCategory::kCommunication];
   report.communication_hidden_seconds = times.hidden_communication_seconds;

@@ -25,8 +25,9 @@ namespace longspan {
 
 class StepMeter {
  public:
-  StepMeter(const RunSpec& spec, RankContext& rank, const ProcessMesh& mesh, TrainObserver& observer)
-      : rank_(rank), mesh_(mesh), recorder_(spec, rank, mesh.world(), observer) {}
+  // `peak_flop_per_second` of one rank's device; 0: not known.
+  StepMeter(const RunSpec& spec, RankContext& rank, const ProcessMesh& mesh, TrainObserver& observer, double peak_flop_per_second)
+      : rank_(rank), mesh_(mesh), recorder_(spec, rank, mesh.world(), observer), peak_flop_per_second_(peak_flop_per_second) {}
 
   // `num_actions` of a step's program.
   void start(int64_t first_step, int64_t last_step, size_t num_actions) {
@@ -45,6 +46,7 @@ class StepMeter {
   RankContext& rank_;
   const ProcessMesh& mesh_;
   TraceRecorder recorder_;
+  double peak_flop_per_second_;
   Clock::time_point begin_;
   double waited_before_ = 0;
   TimeBreakdown between_;  // the step before and this one

@@ -17,6 +17,7 @@
 #include "launcher/bench_gemm.h"
 #include "launcher/bench_loss.h"
 #include "launcher/bench_step.h"
+#include "launcher/rank_device.h"
 #include "launcher/run_benchmark.h"
 #include "parallel/comm/backends.h"
 #include "tests/support/emulated_device.h"
