@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "tests/attention/attention_cases.h"
-#include "tests/support/real_cuda.h"
+#include "tests/support/device_under_test.h"
 #include "tests/support/reference_context.h"
 
 namespace longspan::test {
@@ -14,11 +14,11 @@ constexpr Rounding kBFloat16Rounding = {.output = 1.0 / 256, .gradient = 2.0 / 2
 
 void expect_reference(const Problem& problem, DType dtype, uint64_t seed, const std::vector<int64_t>& cuts) {
   SCOPED_TRACE(fmt::format("{} {}", describe(problem), name(dtype)));
-  const Context reference = make_context(DType::kFloat64), device = real_cuda_context(dtype);
-  const Inputs inputs = make_inputs(device, problem, dtype, seed);
+  const Context reference = make_context(DType::kFloat64), device = device_context(dtype);
+  const Inputs inputs = make_inputs(device.host(), problem, dtype, seed);
   const auto intervals = visible(problem, seed);
   const Result want = attend(reference, as_double(reference, inputs), intervals, {0, problem.num_keys});
-  expect_near(attend(device, inputs, intervals, cuts), want, 3e-6, dtype == DType::kBFloat16 ? kBFloat16Rounding : Rounding{});
+  expect_near(attend(device, to_device(device, inputs), intervals, cuts), want, 3e-6, dtype == DType::kBFloat16 ? kBFloat16Rounding : Rounding{});
 }
 
 TEST(GpuAttention, EveryKindOfMaskAndHead) {

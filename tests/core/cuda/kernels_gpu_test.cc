@@ -7,7 +7,7 @@
 
 #include "core/kernels/linear_algebra.h"
 #include "tests/core/kernel_cases.h"
-#include "tests/support/real_cuda.h"
+#include "tests/support/device_under_test.h"
 
 namespace longspan::test {
 namespace {
@@ -16,12 +16,11 @@ class GpuKernels : public testing::TestWithParam<DType> {
  protected:
   void expect_reference(const std::vector<KernelCase>& cases, const std::string& size) {
     const DType dtype = GetParam();
-    const Context reference = make_reference_context(), device = real_cuda_context(dtype);
+    const Context reference = make_reference_context(), device = device_context(dtype);
     for (const KernelCase& one : cases) {
       const auto want = run_case(reference, one, dtype);
       for (const int64_t offset : {0, 1}) {
         const auto got = run_case(device, one, dtype, offset);
-        wait_for_gpu();
         for (size_t i = 0; i < got.size(); ++i)
           expect_close(got[i], want[i], tolerance(got[i].dtype()),
                        fmt::format("{} {}, operand {} of {}, offset {}", one.family, one.name, i, size, offset));
@@ -53,21 +52,22 @@ INSTANTIATE_TEST_SUITE_P(DTypes, GpuKernels, testing::Values(DType::kFloat32, DT
                          [](const auto& parameter) { return std::string(name(parameter.param)); });
 
 // Small integers, whose sums are exact in every order.
-Tensor integers(const Context& context, int64_t rows, int64_t columns, DType dtype) {
-  const Tensor t = context.empty({rows, columns}, dtype);
+Tensor integers(const Context& context, int64_t rows, int64_t columns, DType dtype,
+                const std::function<float(int64_t)>& scale = [](int64_t) { return 1.0f; }) {
+  const Tensor t = context.host().empty({rows, columns}, dtype);
   for (int64_t i = 0; i < t.num_elements(); ++i) {
-    const auto value = static_cast<float>((i * 2654435761ll >> 7) % 5 - 2);
+    const auto value = scale(i) * static_cast<float>((i * 2654435761ll >> 7) % 5 - 2);
     if (dtype == DType::kFloat32) t.data<float>()[i] = value;
     else t.data<bfloat16>()[i] = bfloat16(value);
   }
-  return t;
+  return context.to_device(t);
 }
 
 // Large enough that ways are timed, which may leave no trace: halves of it, which are not timed, must give the same.
 TEST(GpuProducts, AreTheSameWhereWaysAreTimed) {
   constexpr int64_t kSize = 1024;
   for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
-    const Context context = real_cuda_context(dtype);
+    const Context context = device_context(dtype);
     const auto& algebra = context.kernels<LinearAlgebra>();
     const Tensor a = integers(context, kSize, kSize, dtype), b = integers(context, kSize, kSize, dtype);
     for (const Write write : {Write::kAssign, Write::kAccumulate}) {
@@ -76,25 +76,24 @@ TEST(GpuProducts, AreTheSameWhereWaysAreTimed) {
       algebra.gemm(context, {.write = write}, a, b, whole);
       for (const int64_t row : {int64_t{0}, kSize / 2})
         algebra.gemm(context, {.write = write}, a.slice(0, row, row + kSize / 2), b, halves.slice(0, row, row + kSize / 2));
-      wait_for_gpu();
-      EXPECT_TRUE(bytes(whole) == bytes(halves)) << name(dtype) << (write == Write::kAssign ? " assigned" : " accumulated");
+      EXPECT_TRUE(bytes(context.to_host(whole)) == bytes(context.to_host(halves))) << name(dtype) << (write == Write::kAssign ? " assigned" : " accumulated");
     }
   }
 }
 
 TEST(GpuProducts, RepeatToTheBit) {
-  const Context context = real_cuda_context(DType::kBFloat16);
+  const Context context = device_context(DType::kBFloat16);
   const auto& algebra = context.kernels<LinearAlgebra>();
-  const Tensor a = integers(context, 64, 8192, DType::kBFloat16), b = integers(context, 8192, 64, DType::kBFloat16);
-  for (int64_t i = 0; i < a.num_elements(); ++i)  // sums that do depend on their order
-    a.data<bfloat16>()[i] = bfloat16(static_cast<float>(a.data<bfloat16>()[i]) * (1 + static_cast<float>(i % 61) / 7));
+  // Sums that do depend on their order.
+  const Tensor a = integers(context, 64, 8192, DType::kBFloat16, [](int64_t i) { return 1 + static_cast<float>(i % 61) / 7; });
+  const Tensor b = integers(context, 8192, 64, DType::kBFloat16);
   std::string first;
   for (int repetition = 0; repetition < 20; ++repetition) {
     const Tensor c = context.empty({64, 64}, DType::kFloat32);
     algebra.gemm(context, {}, a, b, c);
-    wait_for_gpu();
-    if (first.empty()) first = bytes(c);
-    ASSERT_TRUE(bytes(c) == first) << "repetition " << repetition;
+    const std::string now = bytes(context.to_host(c));
+    if (first.empty()) first = now;
+    ASSERT_TRUE(now == first) << "repetition " << repetition;
   }
 }
 
