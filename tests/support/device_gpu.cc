@@ -5,6 +5,8 @@
 
 namespace longspan::test {
 
+std::shared_ptr<MemoryResource> device_memory(int ordinal) { return make_cuda_memory(ordinal); }
+
 Context::Options device_options(DType dtype, int ordinal) {
   auto kernels = std::make_shared<KernelSet>("cuda");
   add_cuda_kernels(*kernels);
@@ -13,10 +15,12 @@ Context::Options device_options(DType dtype, int ordinal) {
   options.device = {.type = DeviceType::kCuda, .ordinal = ordinal};
   options.compute_dtype = dtype;
   options.kernels = kernels;
-  options.memory = std::make_shared<CachingResource>(make_cuda_memory(ordinal));
+  options.memory = std::make_shared<CachingResource>(device_memory(ordinal));
   options.host_memory = std::make_shared<CachingResource>(make_pinned_memory(), Reuse::kWhenDone);
   options.stream = make_cuda_stream(ordinal);
   return options;
 }
+
+bool device_is_emulated() { return false; }
 
 }  // namespace longspan::test

@@ -14,7 +14,7 @@ constexpr Rounding kBFloat16Rounding = {.output = 1.0 / 256, .gradient = 2.0 / 2
 
 void expect_reference(const Problem& problem, DType dtype, uint64_t seed, const std::vector<int64_t>& cuts) {
   SCOPED_TRACE(fmt::format("{} {}", describe(problem), name(dtype)));
-  const Context reference = make_context(DType::kFloat64), device = device_context(dtype);
+  const Context reference = make_context(DType::kFloat64), device = exact_device_context(dtype);
   const Inputs inputs = make_inputs(device.host(), problem, dtype, seed);
   const auto intervals = visible(problem, seed);
   const Result want = attend(reference, as_double(reference, inputs), intervals, {0, problem.num_keys});
