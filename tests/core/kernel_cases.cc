@@ -267,7 +267,8 @@ void add_rotary_and_optimizer_cases(std::vector<KernelCase>& cases, int64_t rows
                    "sum_of_squares",
                    {{{rows, n}}, {{1}, Kind::kAccumulator, Fill::kNan}},
                    [](const Context& c, Operands t) {
-                     write(t[1].dtype(), t[1].raw(), c.kernels<OptimizerKernels>().sum_of_squares(c, t[0]));
+                     const double sum = c.kernels<OptimizerKernels>().sum_of_squares(c, t[0]);
+                     c.write_from_host(t[1], [&](const Tensor& x) { write(x.dtype(), x.raw(), sum); });
                    }});
 }
 

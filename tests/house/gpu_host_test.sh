@@ -50,8 +50,8 @@ sanitize racecheck 1 'racecheck 2 passed 1 failed'
 grep -q 'a hazard' said || { echo "FAILED: gpu_sanitize does not show what failed"; failures=$((failures + 1)); }
 [ "$(grep -c '^memcheck' asked) $(grep -c '^racecheck' asked)" = "3 3" ] || { cat asked; failures=$((failures + 1)); }
 # The tests that it asks for exist under that name, or a sanitizer would find nothing in none of them.
-for test in 'GpuKernels, AgreeWithTheReference)' 'GpuAttention, EveryKindOfMaskAndHead)'; do
-  grep -rqF "$test" "$root/tests" --include='*_gpu_test.cc' || { echo "FAILED: there is no test $test"; failures=$((failures + 1)); }
+for test in 'DeviceKernels, AgreeWithTheReference)' 'DeviceAttention, EveryKindOfMaskAndHead)'; do
+  grep -rqF "$test" "$root/tests" --include='*_device_test.cc' || { echo "FAILED: there is no test $test"; failures=$((failures + 1)); }
 done
 
 [ "$failures" = 0 ] && echo "all as expected"

@@ -9,7 +9,8 @@
 // has happened. The time that this rank's own compute takes, which an operation waits for on the device, does not count.
 // A link holds the tensors of its operations until they are done or aborted, even when their Work is dropped.
 // Once an operation is done here, it is done for everything that any stream is given afterwards.
-// Of one thread, like its group. An abort by one rank leaves its peers to their own errors and timeouts.
+// Of one thread, like its group. An abort by one rank leaves its peers to their own errors and timeouts, and other links alone
+// (tests/parallel/nccl_failures_test.cc).
 #pragma once
 
 #include <deque>
