@@ -25,7 +25,7 @@ constexpr const char* kFooter =
 
 // What was compiled; no command uses it yet.
 #if defined(LONGSPAN_CUDA_VERSION)
-constexpr const char* kCudaBuilt = "CUDA " LONGSPAN_CUDA_VERSION " kernels are compiled, and not used yet";
+constexpr const char* kCudaBuilt = "CUDA " LONGSPAN_CUDA_VERSION " kernels (device: CUDA), never run on a GPU";
 #else
 constexpr const char* kCudaBuilt = "no CUDA";
 #endif
@@ -34,7 +34,9 @@ const std::vector<std::string> kBenchmarks = {
     "attention",
     "elementwise",
     "gemm",
+    "loss",
     "ring",
+    "step",
 };
 
 // "a, b or c"

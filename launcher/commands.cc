@@ -10,6 +10,7 @@
 #include "launcher/exit_status.h"
 #include "launcher/plot.h"
 #include "launcher/precision.h"
+#include "launcher/rank_device.h"
 #include "launcher/run_commands.h"
 #include "train/formats/huggingface.h"
 
@@ -127,6 +128,9 @@ int run_together(const CommandLine& line, LoadedConfig& loaded, std::exception_p
     machine.raise_if_any();
   };
   if (!all_succeed(world, problem, prepare)) return end_before_start(line, loaded, folder, problem, world);
+  RankDevice device;
+  const auto choose_device = [&] { device = choose_rank_device(loaded.config, loaded.origins, world); };
+  if (!all_succeed(world, problem, choose_device)) return end_before_start(line, loaded, folder, problem, world);
   const auto open_folder = [&] { folder = prepare_folder(line.command, loaded.config, world); };
   if (!all_succeed(world, problem, open_folder)) return end_before_start(line, loaded, folder, problem, world);
   std::optional<config::Precision::Type> continued;
@@ -134,10 +138,13 @@ int run_together(const CommandLine& line, LoadedConfig& loaded, std::exception_p
     if (world.rank() == 0) continued = continued_precision(loaded.config, line.command);
   };
   if (!all_succeed(world, problem, look_back)) return end_before_start(line, loaded, folder, problem, world);
-  const SettledChoices settled =
+  SettledChoices settled =
       settle_choices(loaded.config, line.command, cpu_level_of(loaded.config), continued, world.communicator());
+  if (!device.note.empty()) settled.notes.insert(settled.notes.begin(), device.note);
+  const std::unique_ptr<Communicator> between_devices = connect_devices(device, loaded.config, world);
   start_logs(folder, world.rank());
-  return run(line, loaded.config, settled, world, folder, observer);
+  Communicator& ranks = between_devices ? *between_devices : world.communicator();
+  return run(line, loaded.config, {settled, device, world, ranks}, folder, observer);
 }
 
 // `drawn` gets the folder of the run that this process, when MPI is over, has to draw.

@@ -170,9 +170,6 @@ void check_generation(const RunConfig& c, ConfigProblems& problems) {
 }  // namespace
 
 void check_support(const RunConfig& c, ConfigProblems& problems) {
-  if (c.device() == RunConfig::CUDA) {
-    problems.add("device", "CUDA: this build has no CUDA; use CPU or AUTO");
-  }
   if (c.data().format() == Data::LLMC) {
     problems.add("data.format", "LLMC does not exist yet; this program reads TEXT, TOKENS_U16, TOKENS_U32 and MEGATRON");
   }
@@ -201,10 +198,13 @@ void check_level(const RunConfig& c, const std::vector<CpuLevel>& here, ConfigPr
 void check_bench(const RunConfig& c, const std::string& name, ConfigProblems& problems) {
   // Besides cpu.level and threads_per_rank, which all of them read.
   static const std::map<std::string, std::vector<std::string>> kReads = {
-      {"attention", {"precision", "model.head_dim", "data.sequence_length"}},
-      {"elementwise", {"precision", "model.hidden_size"}},
-      {"gemm", {"precision", "model.hidden_size", "data.sequence_length"}},
+      {"attention", {"precision", "model.head_dim", "data.sequence_length", "device"}},
+      {"elementwise", {"precision", "model.hidden_size", "device"}},
+      {"gemm", {"precision", "model.hidden_size", "data.sequence_length", "device"}},
+      {"loss", {"precision", "model.hidden_size", "model.vocabulary_size", "memory.loss_tile_tokens", "device"}},
       {"ring", {"model.num_heads", "model.num_kv_heads", "model.head_dim", "data.sequence_length"}},
+      {"step",
+       {"precision", "model", "data.sequence_length", "memory.loss_tile_tokens", "training.micro_batch_sequences", "device"}},
   };
   const std::vector<std::string>& reads = kReads.at(name);
   RunConfig rest = c;

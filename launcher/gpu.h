@@ -16,11 +16,16 @@ struct Environment {
 };
 Environment process_environment();
 
-// Collective. The ordinal of this rank's GPU, with `sharing` as in communication.device_sharing. Where ranks of the host share
+struct GpuOfRank {
+  int ordinal = 0;
+  int num_ranks = 1;  // that have it
+};
+
+// Collective. This rank's GPU, with `sharing` as in communication.device_sharing. Where ranks of the host share
 // one, sets NCCL_HOSTID, and, if this is the only host and the user did not choose, NCCL_SOCKET_IFNAME to the loopback; so before
 // the first communicator of NCCL, and before this process has threads that read the environment.
 // Raises Error(kConfiguration) as choose_devices does.
-int choose_gpu(Communicator& world, Communicator& local_ranks, const std::string& host_name, const VisibleDevices& visible,
-               bool sharing, const Environment& environment);
+GpuOfRank choose_gpu(Communicator& world, Communicator& local_ranks, const std::string& host_name, const VisibleDevices& visible,
+                     bool sharing, const Environment& environment);
 
 }  // namespace longspan

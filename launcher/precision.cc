@@ -14,15 +14,18 @@ CpuLevel cpu_level_of(const config::RunConfig& config) {
   return static_cast<CpuLevel>(config.cpu().level() - config::Cpu::PORTABLE);
 }
 
-SettledPrecision choose_precision(CpuLevel slowest, std::optional<config::Precision::Type> continued) {
+SettledPrecision choose_precision(config::RunConfig::Device device, CpuLevel slowest,
+                                  std::optional<config::Precision::Type> continued) {
   using config::Precision;
-  const bool multiplies = slowest >= CpuLevel::kAvx512Bf16;
+  const bool on_gpus = device == config::RunConfig::CUDA;
+  const bool multiplies = on_gpus || slowest >= CpuLevel::kAvx512Bf16;
   const Precision::Type faster = multiplies ? Precision::BF16 : Precision::FP32;
   if (continued) {
     std::string note = fmt::format("precision: AUTO is {}, that of the checkpoint", Precision::Type_Name(*continued));
     if (*continued != faster) note += fmt::format("; with these processors {} would be faster", Precision::Type_Name(faster));
     return {*continued, note};
   }
+  if (on_gpus) return {faster, "precision: AUTO is BF16, which GPUs multiply"};
   return {faster, fmt::format("precision: AUTO is {}: {} ({})", Precision::Type_Name(faster),
                               multiplies ? "the processor of every rank multiplies bfloat16"
                                          : "not every rank has a processor that multiplies bfloat16",
@@ -67,7 +70,7 @@ SettledChoices settle_choices(config::RunConfig& config, Command command, CpuLev
   if (config.precision() != config::Precision::AUTO || command == Command::kBench) return settled;
   std::optional<config::Precision::Type> kept;
   if (found != kNone) kept = static_cast<config::Precision::Type>(found);
-  const SettledPrecision precision = choose_precision(slowest, kept);
+  const SettledPrecision precision = choose_precision(config.device(), slowest, kept);
   config.set_precision(precision.precision);
   settled.notes.push_back(precision.note);
   return settled;

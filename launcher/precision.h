@@ -23,8 +23,9 @@ struct SettledPrecision {
   std::string note;  // for the user: what, and why
 };
 
-// `slowest`: the lowest level of all ranks; `continued`: the precision of the checkpoint that will be continued, if there is one.
-SettledPrecision choose_precision(CpuLevel slowest, std::optional<config::Precision::Type> continued);
+// `slowest`: the lowest level of all ranks, which counts on CPUs; `continued`: the precision of the checkpoint that will be continued, if there is one.
+SettledPrecision choose_precision(config::RunConfig::Device device, CpuLevel slowest,
+                                  std::optional<config::Precision::Type> continued);
 
 // With AUTO, that of the checkpoint that this command begins with; nothing where there is none, or none that can be read.
 // Raises Error(kCheckpoint) where the folder of the checkpoints cannot be read.
@@ -35,7 +36,7 @@ struct SettledChoices {
   std::vector<std::string> notes;            // for the user
 };
 
-// Collective, whatever is set. Replaces precision: AUTO, for all commands but benchmarks. `own` is cpu_level_of this rank,
+// Collective, whatever is set. Replaces precision: AUTO, for all commands but benchmarks, once `device` is settled. `own` is cpu_level_of this rank,
 // `continued` counts on rank 0.
 SettledChoices settle_choices(config::RunConfig& config, Command command, CpuLevel own,
                               std::optional<config::Precision::Type> continued, Communicator& world);

@@ -9,12 +9,9 @@
 #include <iostream>
 #include <memory>
 
-#include "launcher/bench_attention.h"
-#include "launcher/bench_elementwise.h"
-#include "launcher/bench_gemm.h"
-#include "launcher/bench_ring.h"
 #include "launcher/config_spec.h"
 #include "launcher/exit_status.h"
+#include "launcher/run_benchmark.h"
 #include "launcher/run_verify.h"
 #include "launcher/stop_signal.h"
 #include "launcher/terminal.h"
@@ -25,17 +22,18 @@
 namespace longspan {
 namespace {
 
-RankResources resources_of(const config::RunConfig& config, CpuLevel level, World& world) {
-  const int share = world.share_of_threads();
+RankResources resources_of(const config::RunConfig& config, const Ranks& ranks) {
+  const int share = ranks.world.share_of_threads();
   const auto asked = static_cast<int>(config.threads_per_rank());
   RankResources resources;
-  resources.cpu_level = level;
+  resources.device = ranks.device.device;
+  resources.cpu_level = ranks.settled.cpu_level;
   resources.num_threads = asked > 0 ? asked : share;
-  resources.memory_bytes = world.share_of_memory_bytes();
+  resources.memory_bytes = ranks.device.on_cpu() ? ranks.world.share_of_memory_bytes() : ranks.device.memory_bytes;
   return resources;
 }
 
-// Of all ranks: those of one host share its cores, and not every number divides.
+// What ranks compute on. Of threads: those of one host share its cores, and not every number divides.
 std::string describe_threads(World& world, int num_threads) {
   const int64_t most = world.largest(num_threads), least = -world.largest(-num_threads);
   if (least != most) return fmt::format("{} to {} threads per rank", least, most);
@@ -58,23 +56,24 @@ void note_trained_positions(const RunSpec& spec, ProgressPrinter& printer) {
   printer.on_note(note);
 }
 
-int run_training(const config::RunConfig& config, const SettledChoices& settled, World& world, const RunFolder& folder,
-                 RunObserver& observer) {
+int run_training(const config::RunConfig& config, const Ranks& ranks, const RunFolder& folder, RunObserver& observer) {
+  World& world = ranks.world;
   const RunSpec spec = make_run_spec(config);
-  const RankResources resources = resources_of(config, settled.cpu_level, world);
+  const RankResources resources = resources_of(config, ranks);
   LOG(INFO) << "rank " << world.rank() << " of " << world.size() << " on " << world.host_name() << ", "
-            << resources.num_threads << " threads";
+            << resources.num_threads << " threads" << (ranks.device.on_cpu() ? "" : ", ") << ranks.device.description;
   const std::string threads = describe_threads(world, resources.num_threads);
+  const std::string computing = ranks.device.on_cpu() ? threads : fmt::format("{}, {}", ranks.device.description, threads);
   ProgressPrinter printer(progress_options(config.metrics().progress(), std::getenv));
   if (world.rank() == 0) {
     LOG(INFO) << "configuration:\n" << spec.resolved_configuration;
-    printer.on_note(fmt::format("{}: {}, {}, in {}", spec.name, spec.mesh.to_string(), threads, folder.path));
+    printer.on_note(fmt::format("{}: {}, {}, in {}", spec.name, spec.mesh.to_string(), computing, folder.path));
     note_trained_positions(spec, printer);
     observer.print_with(&printer);
-    for (const std::string& note : settled.notes) observer.on_note(note);
+    for (const std::string& note : ranks.settled.notes) observer.on_note(note);
     observer.keep_configuration(folder.path + "/config.textproto", spec.resolved_configuration);
   }
-  const TrainOutcome outcome = train(spec, world.communicator(), resources, observer, stop_requested);
+  const TrainOutcome outcome = train(spec, ranks.communicator, resources, observer, stop_requested);
   const bool stopped = outcome == TrainOutcome::kStopped;
   const int code = stopped ? kExitStopped : kExitDone;
   if (world.rank() == 0) {
@@ -94,15 +93,16 @@ void write_documents(const std::string& path, const EvaluationResult& result) {
   write_file_atomically(path, text, ErrorKind::kResource);
 }
 
-int run_evaluation(const config::RunConfig& config, const SettledChoices& settled, World& world, RunObserver& observer) {
+int run_evaluation(const config::RunConfig& config, const Ranks& ranks, RunObserver& observer) {
+  const World& world = ranks.world;
   const RunSpec spec = make_run_spec(config);
-  const RankResources resources = resources_of(config, settled.cpu_level, world);
+  const RankResources resources = resources_of(config, ranks);
   ProgressPrinter printer(progress_options(config.metrics().progress(), std::getenv));
   if (world.rank() == 0) {
     observer.print_with(&printer);
-    for (const std::string& note : settled.notes) observer.on_note(note);
+    for (const std::string& note : ranks.settled.notes) observer.on_note(note);
   }
-  const EvaluationResult result = evaluate(spec, world.communicator(), resources, observer);
+  const EvaluationResult result = evaluate(spec, ranks.communicator, resources, observer);
   if (world.rank() != 0) return kExitDone;
   std::cout << "step " << result.report.step << " | " << format_evaluation(result.report) << std::endl;
   if (!spec.output_directory.empty() && std::filesystem::is_directory(spec.output_directory)) {
@@ -124,75 +124,6 @@ int run_generation(const config::RunConfig& config, const RankResources& resourc
     std::cout.flush();
   });
   std::cout << std::endl;
-  return kExitDone;
-}
-
-// Both, unless one of them is asked for: AUTO is for runs.
-std::vector<DType> bench_dtypes(const config::RunConfig& config) {
-  const bool both = !config.has_precision() || config.precision() == config::Precision::AUTO;
-  if (both) return {DType::kFloat32, DType::kBFloat16};
-  return {config.precision() == config::Precision::BF16 ? DType::kBFloat16 : DType::kFloat32};
-}
-
-// What is set narrows the cases down; the length alone may be any. One thread unless asked for more: it is timed by its CPU
-// time, which other work on the machine does not distort.
-BenchAttentionOptions bench_attention_options(const config::RunConfig& config, CpuLevel level) {
-  BenchAttentionOptions options;
-  options.level = level;
-  if (config.threads_per_rank() > 0) options.num_threads = static_cast<int>(config.threads_per_rank());
-  const std::vector<DType> dtypes = bench_dtypes(config);
-  std::vector<BenchAttentionOptions::Case> cases;
-  for (BenchAttentionOptions::Case one : options.cases) {
-    if (std::find(dtypes.begin(), dtypes.end(), one.dtype) == dtypes.end()) continue;
-    if (config.model().has_head_dim()) one.head_dim = config.model().head_dim();
-    if (config.data().has_sequence_length()) one.num_tokens = config.data().sequence_length();
-    if (std::find(cases.begin(), cases.end(), one) == cases.end()) cases.push_back(one);
-  }
-  options.cases = cases;
-  return options;
-}
-
-BenchElementwiseOptions bench_elementwise_options(const config::RunConfig& config, CpuLevel level) {
-  BenchElementwiseOptions options;
-  options.level = level;
-  if (config.model().has_hidden_size()) options.hidden_size = config.model().hidden_size();
-  if (config.threads_per_rank() > 0) options.num_threads = static_cast<int>(config.threads_per_rank());
-  options.dtypes = bench_dtypes(config);
-  return options;
-}
-
-BenchGemmOptions bench_gemm_options(const config::RunConfig& config, CpuLevel level) {
-  BenchGemmOptions options;
-  options.level = level;
-  if (config.threads_per_rank() > 0) options.num_threads = static_cast<int>(config.threads_per_rank());
-  options.dtypes = bench_dtypes(config);
-  if (config.model().has_hidden_size()) options.hidden_sizes = {config.model().hidden_size()};
-  if (config.data().has_sequence_length()) options.num_tokens = config.data().sequence_length();
-  return options;
-}
-
-BenchRingOptions bench_ring_options(const config::RunConfig& config, CpuLevel level, int num_threads) {
-  BenchRingOptions options{.num_threads = num_threads};
-  options.level = level;
-  const config::Model& model = config.model();
-  if (model.has_head_dim()) options.head_dim = model.head_dim();
-  if (model.has_num_heads()) options.num_heads = options.num_kv_heads = model.num_heads();
-  if (model.has_num_kv_heads()) options.num_kv_heads = model.num_kv_heads();
-  if (config.data().has_sequence_length()) options.num_tokens = config.data().sequence_length();
-  return options;
-}
-
-int run_benchmark(const std::string& name, const config::RunConfig& config, CpuLevel level, World& world) {
-  if (name == "ring") {
-    const BenchRingOptions options = bench_ring_options(config, level, resources_of(config, level, world).num_threads);
-    bench_ring(options, world.communicator(), std::cout);
-  } else if (name == "elementwise") {
-    bench_elementwise(bench_elementwise_options(config, level), std::cout);
-  } else if (name == "gemm") {
-    bench_gemm(bench_gemm_options(config, level), std::cout);
-  } else {
-    bench_attention(bench_attention_options(config, level), std::cout);
-  }
   return kExitDone;
 }
 
@@ -221,24 +152,24 @@ void start_logs(const RunFolder& folder, int rank) {
   start_log_files(folder.path + "/log", rank);
 }
 
-int run(const CommandLine& line, const config::RunConfig& config, const SettledChoices& settled, World& world,
-        const RunFolder& folder, RunObserver& observer) {
+int run(const CommandLine& line, const config::RunConfig& config, const Ranks& ranks, const RunFolder& folder,
+        RunObserver& observer) {
   switch (line.command) {
-    case Command::kTrain: return run_training(config, settled, world, folder, observer);
-    case Command::kEvaluate: return run_evaluation(config, settled, world, observer);
+    case Command::kTrain: return run_training(config, ranks, folder, observer);
+    case Command::kEvaluate: return run_evaluation(config, ranks, observer);
     case Command::kGenerate:
     case Command::kVerify:
     case Command::kBench: break;
     case Command::kDoctor: return kExitInternal;  // has no configuration, and does not come here
   }
   // What these print on standard output is their result.
-  if (world.rank() == 0) {
-    for (const std::string& note : settled.notes) std::cerr << note << std::endl;
+  if (ranks.world.rank() == 0) {
+    for (const std::string& note : ranks.settled.notes) std::cerr << note << std::endl;
   }
-  if (line.command == Command::kBench) return run_benchmark(line.bench_name, config, settled.cpu_level, world);
-  const RankResources resources = resources_of(config, settled.cpu_level, world);
+  const RankResources resources = resources_of(config, ranks);
+  if (line.command == Command::kBench) return run_benchmark(line.bench_name, config, resources, ranks.communicator, std::cout);
   if (line.command == Command::kGenerate) return run_generation(config, resources);
-  return run_verify(config, world, resources, std::cout);
+  return run_verify(config, ranks.world, ranks.communicator, resources, std::cout);
 }
 
 }  // namespace longspan

@@ -7,6 +7,7 @@
 #include "launcher/command_line.h"
 #include "launcher/folder_lock.h"
 #include "launcher/precision.h"
+#include "launcher/rank_device.h"
 #include "launcher/run_observer.h"
 #include "launcher/world.h"
 
@@ -23,8 +24,16 @@ RunFolder prepare_folder(Command command, const config::RunConfig& config, const
 
 void start_logs(const RunFolder& folder, int rank);
 
+// What the ranks have agreed on before a command begins.
+struct Ranks {
+  const SettledChoices& settled;
+  const RankDevice& device;
+  World& world;
+  Communicator& communicator;  // of all ranks, for tensors of the device, and of the host
+};
+
 // The exit code. Raises Error.
-int run(const CommandLine& line, const config::RunConfig& config, const SettledChoices& settled, World& world,
-        const RunFolder& folder, RunObserver& observer);
+int run(const CommandLine& line, const config::RunConfig& config, const Ranks& ranks, const RunFolder& folder,
+        RunObserver& observer);
 
 }  // namespace longspan

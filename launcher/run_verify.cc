@@ -37,22 +37,23 @@ std::string describe(const RunSpec& run, const RunSpec& small, bool threads) {
 }
 
 std::string kernels_of(DType dtype, const RankResources& resources) {
-  const std::string backend = (resources.kernels ? resources.kernels : kernels_for(dtype, resources.cpu_level))->backend();
+  const std::string backend = (resources.kernels ? resources.kernels : kernels_for(dtype, resources.cpu_level, resources.device))->backend();
   return fmt::format("{} kernels{}", backend,
                      backend == "cpu" ? fmt::format(" ({})", name(resources.cpu_level)) : std::string());
 }
 
-VerifyReport compare(const OneRank& one_rank, const RunSpec& small, World& world, const RankResources& resources,
-                     std::chrono::milliseconds timeout) {
+VerifyReport compare(const OneRank& one_rank, const RunSpec& small, bool alone, Communicator& ranks,
+                     const RankResources& resources, std::chrono::milliseconds timeout) {
   const int num_ranks = small.mesh.num_ranks();
-  if (!world.alone() || num_ranks == 1) return one_rank.compare(world.communicator(), resources);
+  if (!alone || num_ranks == 1) return one_rank.compare(ranks, resources);
   RankResources share = resources;
   share.num_threads = std::max(1, resources.num_threads / num_ranks);
   VerifyReport report;
   run_in_process(
       num_ranks,
       [&](Communicator& threads) {
-        VerifyReport mine = one_rank.compare(threads, share);
+        const auto staging = make_staging_communicator(threads);  // where all share one device
+        VerifyReport mine = one_rank.compare(*staging, share);
         if (threads.rank() == 0) report = std::move(mine);
       },
       timeout);
@@ -77,7 +78,8 @@ class RemovedBySignals {
 
 }  // namespace
 
-int run_verify(const config::RunConfig& config, World& world, const RankResources& resources, std::ostream& out) {
+int run_verify(const config::RunConfig& config, World& world, Communicator& ranks, const RankResources& own,
+               std::ostream& out) {
   using Clock = std::chrono::steady_clock;
   const bool speaks = world.rank() == 0;
   const RunSpec run = make_run_spec(config);
@@ -90,12 +92,15 @@ int run_verify(const config::RunConfig& config, World& world, const RankResource
   int64_t num_tensors = 0;
   for (const DType dtype : verify_precisions(run.compute_dtype)) {
     const auto begin = Clock::now();
+    const bool on_host = dtype == DType::kFloat64;
+    RankResources resources = own;
+    if (on_host) resources.device = {};
     const OneRank one_rank(small, dtype, resources);
-    const VerifyReport report = compare(one_rank, small, world, resources, timeout);
+    const VerifyReport report = compare(one_rank, small, world.alone(), on_host ? world.communicator() : ranks, resources, timeout);
     num_tensors = report.num_tensors;
     if (speaks) {
       out << fmt::format("{}: largest difference {:.2g}, in {}; allowed is {:.2g}; {}; {:.1f} s\n", name(dtype),
-                         report.largest, report.where, verify_tolerance(dtype, resources.cpu_level), kernels_of(dtype, resources),
+                         report.largest, report.where, verify_tolerance(dtype, resources.processor()), kernels_of(dtype, resources),
                          std::chrono::duration<double>(Clock::now() - begin).count())
           << std::flush;
     }

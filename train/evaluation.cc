@@ -112,7 +112,7 @@ EvaluationResult evaluate(const RunSpec& spec, Communicator& world, const RankRe
   const Evaluator evaluator(rank.context(), spec, mesh);
   Decoder decoder(spec.model, mesh.axis(Axis::kContext), spec.loss_tile_tokens);
   check_weights(rank.context(), spec, world, decoder.parameters());
-  expect_room_for_inference(spec, resources.memory_bytes, resources.cpu_level);
+  expect_room_for_inference(spec, resources.memory_bytes, resources.processor());
   decoder.parameters().materialize(rank.context(), ParameterSet::Purpose::kInference);
   const int64_t step = load_for_inference(rank.context(), spec, world, decoder.parameters(), observer);
   EvaluationResult result = evaluator.run(rank.context(), decoder);

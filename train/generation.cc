@@ -77,7 +77,7 @@ std::vector<int32_t> generate(const RunSpec& spec, const RankResources& resource
   const auto alone = make_self_communicator();
   Decoder decoder(spec.model, *alone, spec.loss_tile_tokens);
   check_weights(context, spec, *alone, decoder.parameters());
-  expect_room_for_inference(spec, resources.memory_bytes, resources.cpu_level);
+  expect_room_for_inference(spec, resources.memory_bytes, resources.processor());
   decoder.parameters().materialize(context, ParameterSet::Purpose::kInference);
   TrainObserver silent;
   load_for_inference(context, spec, *alone, decoder.parameters(), silent);

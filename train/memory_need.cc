@@ -16,6 +16,10 @@ double gigabytes(double bytes) { return bytes / 1e9; }
 
 bool fits(double bytes, int64_t available_bytes) { return available_bytes == 0 || bytes <= as_double(available_bytes); }
 
+bool packs(const RunSpec& spec, const Processor& processor) {
+  return processor.on_cpu() && cpu_packs(spec.compute_dtype, processor.level);
+}
+
 // Bytes of one token in each part of a decoder, in the compute dtype, and of one number in the dtype of sums.
 struct TokenBytes {
   explicit TokenBytes(const RunSpec& spec)
@@ -56,10 +60,11 @@ double at_work_in_attention(const ModelSpec& model, const TokenBytes& b, double 
 }
 
 // What attention packs of this rank's queries and of a shard of keys, all of which the rank with the first queries sees.
-double packed_in_attention(const RunSpec& spec, CpuLevel level, double tokens) {
+double packed_in_attention(const RunSpec& spec, const Processor& processor, double tokens) {
+  if (!processor.on_cpu()) return 0;
   constexpr double kBeyondEveryWindow = 1 << 20;
   const auto queries = static_cast<int64_t>(std::clamp(tokens, 1.0, kBeyondEveryWindow));
-  return as_double(cpu_attention_workspace_bytes(spec.compute_dtype, level,
+  return as_double(cpu_attention_workspace_bytes(spec.compute_dtype, processor.level,
                                                  {.num_queries = queries,
                                                   .num_keys = queries,
                                                   .num_heads = spec.model.num_heads,
@@ -102,12 +107,12 @@ double parameters_of(const ModelSpec& model) {
 
 // How many ranks with as much memory would hold the run, or which length these ranks hold. The need grows with the length but for
 // what attention packs, which comes in windows; so a length somewhat longer may fit, too.
-std::string what_would_fit(const RunSpec& spec, int64_t available_bytes, CpuLevel level) {
+std::string what_would_fit(const RunSpec& spec, int64_t available_bytes, const Processor& processor) {
   const auto fits_with = [&](int64_t length, int64_t context) {
     RunSpec other = spec;
     other.data.sequence_length = length;
     other.mesh.context = static_cast<int>(context);
-    return fits(training_need(other, level).total(), available_bytes);
+    return fits(training_need(other, processor).total(), available_bytes);
   };
   const int64_t length = spec.data.sequence_length, context = spec.mesh.context, most_ranks = context + (1 << 16);
   const int64_t too_long = *std::ranges::partition_point(std::views::iota(int64_t{1}, length),
@@ -128,7 +133,7 @@ std::string what_would_fit(const RunSpec& spec, int64_t available_bytes, CpuLeve
 
 }  // namespace
 
-TrainingNeed training_need(const RunSpec& spec, CpuLevel level) {
+TrainingNeed training_need(const RunSpec& spec, const Processor& processor) {
   const TokenBytes b(spec);
   const double length = as_double(spec.data.sequence_length), ranks = spec.mesh.context;
   // Of a microbatch, on one rank; of a step, on a whole ring.
@@ -137,18 +142,19 @@ TrainingNeed training_need(const RunSpec& spec, CpuLevel level) {
   TrainingNeed need;
   // Master, gradient and two moments are sums; the value is the master where the dtypes agree.
   need.weights = parameters_of(spec.model) * (4 * b.sum + (b.sum == b.compute ? 0 : b.compute));
-  if (cpu_packs(spec.compute_dtype, level)) need.weights += 2 * b.compute * matrices_of(spec.model);
+  if (packs(spec, processor)) need.weights += 2 * b.compute * matrices_of(spec.model);
   need.kept = tokens * as_double(spec.model.num_layers) * stash_of_block(spec.model, b);
   const double loss = at_work_in_loss(spec, b, tokens), mlp = at_work_in_mlp(b, tokens);
-  const double attention = at_work_in_attention(spec.model, b, tokens) + packed_in_attention(spec, level, tokens);
+  const double attention = at_work_in_attention(spec.model, b, tokens) + packed_in_attention(spec, processor, tokens);
   const double ring = ring_buffers(spec.mesh.context, b, tokens);
   need.at_work = std::max({loss, mlp, attention});
   if (attention + ring >= need.at_work) {
     need.at_work = attention;
     need.ring = ring;
   }
-  // Id, target, rotary angles and loss; of each query, for every rank of the ring, the interval of keys that it sees.
-  const double interval = 8 + as_double(sizeof(KeyIntervals::Tile)) / as_double(KeyIntervals::kTileQueries);
+  // Id, target, rotary angles and loss; of each query, for every rank of the ring, the interval of keys that it sees, which the
+  // host keeps.
+  const double interval = !processor.on_cpu() ? 0 : 8 + as_double(sizeof(KeyIntervals::Tile)) / as_double(KeyIntervals::kTileQueries);
   need.tables = all_tokens / ranks * (8 + b.sum * (as_double(spec.model.head_dim) + 1)) + all_tokens * interval;
   return need;
 }
@@ -158,20 +164,20 @@ void expect_room_for_parameters(int64_t num_parameters, int64_t bytes_per_parame
   if (!fits(bytes, available_bytes)) refuse_parameters(as_double(num_parameters), bytes, available_bytes);
 }
 
-double inference_weight_bytes(const RunSpec& spec, CpuLevel level) {
+double inference_weight_bytes(const RunSpec& spec, const Processor& processor) {
   const TokenBytes b(spec);
   const double value = b.sum == b.compute ? 0 : b.compute;  // else it is the master
-  const double packed = cpu_packs(spec.compute_dtype, level) ? b.compute * matrices_of(spec.model) : 0;
+  const double packed = packs(spec, processor) ? b.compute * matrices_of(spec.model) : 0;
   return parameters_of(spec.model) * (b.sum + value) + packed;
 }
 
-void expect_room_for_inference(const RunSpec& spec, int64_t available_bytes, CpuLevel level) {
-  const double bytes = inference_weight_bytes(spec, level);
+void expect_room_for_inference(const RunSpec& spec, int64_t available_bytes, const Processor& processor) {
+  const double bytes = inference_weight_bytes(spec, processor);
   if (!fits(bytes, available_bytes)) refuse_parameters(parameters_of(spec.model), bytes, available_bytes);
 }
 
-void expect_room_for_batch(const RunSpec& spec, int64_t available_bytes, CpuLevel level) {
-  const TrainingNeed need = training_need(spec, level);
+void expect_room_for_batch(const RunSpec& spec, int64_t available_bytes, const Processor& processor) {
+  const TrainingNeed need = training_need(spec, processor);
   if (fits(need.total(), available_bytes)) return;
   raise(ErrorKind::kResource,
         "data.sequence_length {}, training.micro_batch_sequences {} and training.global_batch_sequences {} need at "
@@ -179,7 +185,7 @@ void expect_room_for_batch(const RunSpec& spec, int64_t available_bytes, CpuLeve
         "layer {:.1f}, ring {:.1f}, tables of tokens {:.1f}), which has {:.1f} GB: {}",
         spec.data.sequence_length, spec.micro_batch_sequences, spec.global_batch_sequences, gigabytes(need.total()),
         gigabytes(need.weights), gigabytes(need.kept), gigabytes(need.at_work), gigabytes(need.ring),
-        gigabytes(need.tables), gigabytes(as_double(available_bytes)), what_would_fit(spec, available_bytes, level));
+        gigabytes(need.tables), gigabytes(as_double(available_bytes)), what_would_fit(spec, available_bytes, processor));
 }
 
 }  // namespace longspan

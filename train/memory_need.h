@@ -8,7 +8,7 @@
 
 #include <cstdint>
 
-#include "core/base/cpu_level.h"
+#include "train/processor.h"
 #include "train/run_spec.h"
 
 namespace longspan {
@@ -19,23 +19,23 @@ constexpr int64_t kTrainingBytesPerParameter = 16;
 // What a training step holds at its peak on one rank, in bytes; doubles, since sizes come from a user and may multiply
 // to more than 64 bits hold.
 struct TrainingNeed {
-  double weights = 0;  // values, masters, gradients and moments; what products of the level read packed, twice more
+  double weights = 0;  // values, masters, gradients and moments; what a CPU's products read packed, twice more
   double kept = 0;     // for backward, by all layers for one microbatch
   double at_work = 0;  // the loss of a tile of tokens, or the gradients that flow through one layer, whichever is more
   double ring = 0;     // keys and values that arrive, sums of their gradients that leave
   double tables = 0;   // of all tokens of the step: ids, rotary angles, losses, which keys each query may see
   double total() const { return weights + kept + at_work + ring + tables; }
 };
-TrainingNeed training_need(const RunSpec& spec, CpuLevel level = detect_cpu_level());
+TrainingNeed training_need(const RunSpec& spec, const Processor& processor = {});
 
-// Of what only computes: masters, values, and what products of the level read packed.
-double inference_weight_bytes(const RunSpec& spec, CpuLevel level = detect_cpu_level());
+// Of what only computes: masters, values, and what a CPU's products read packed.
+double inference_weight_bytes(const RunSpec& spec, const Processor& processor = {});
 
 // These raise Error(kResource), naming the fields, what is needed and what there is; `available_bytes` is for one rank,
 // 0 where it is not known.
 void expect_room_for_parameters(int64_t num_parameters, int64_t bytes_per_parameter, int64_t available_bytes);
-void expect_room_for_inference(const RunSpec& spec, int64_t available_bytes, CpuLevel level = detect_cpu_level());
+void expect_room_for_inference(const RunSpec& spec, int64_t available_bytes, const Processor& processor = {});
 // This one also says which length, or how many ranks, would fit.
-void expect_room_for_batch(const RunSpec& spec, int64_t available_bytes, CpuLevel level = detect_cpu_level());
+void expect_room_for_batch(const RunSpec& spec, int64_t available_bytes, const Processor& processor = {});
 
 }  // namespace longspan

@@ -1,5 +1,6 @@
 #include "train/metrics.h"
 
+#include <cmath>
 #include <filesystem>
 #include <limits>
 
@@ -65,6 +66,8 @@ std::vector<EventScalar> scalars_of(const StepReport& r) {
     scalars.push_back({fmt::format("memory/{}", name(static_cast<MemoryTag>(tag))),
                        static_cast<double>(r.memory_bytes_by_tag[tag])});
   }
+  const auto unknown = [](const EventScalar& scalar) { return scalar.tag.starts_with("seconds/") && std::isnan(scalar.value); };
+  std::erase_if(scalars, unknown);
   return scalars;
 }
 

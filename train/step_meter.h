@@ -4,8 +4,13 @@
 // communication that the rank waited for or did itself (exposed), data, and what no range covers (unaccounted) add up
 // to the step's wall time; hidden communication lies under the others. A checkpoint and an evaluation come between
 // steps and are part of none: a report has those that came before its step, each as a whole, the waiting for other ranks
-// included. The moment at which memory
-// was at its peak is that of the run so far; its bytes by tag add up to peak_memory_bytes.
+// included.
+//
+// On a device the host only gives work to streams, and waits: what its ranges measure is neither how long the device computed nor
+// what communication cost it. So there only step_seconds (the step ends when the host has read the losses, which the device
+// computed), data_seconds, checkpoint and evaluation are told; what the streams did, the trace of a step shows.
+//
+// The moment at which memory was at its peak is that of the run so far; its bytes by tag add up to peak_memory_bytes.
 #pragma once
 
 #include <chrono>

@@ -116,6 +116,7 @@ class StepRecorder::WatchedAttention final : public BlockAttention {
     recorder_.add_attention(context, block);
     inner().forward(context, block, state);
   }
+  void do_clear(const Context& context, const Tensor& lse) const override { inner().clear(context, lse); }
   void do_delta(const Context& context, const Tensor& output, const Tensor& doutput,
                 const Tensor& delta) const override {
     inner().delta(context, output, doutput, delta);

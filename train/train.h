@@ -10,6 +10,7 @@
 #include "core/runtime/context.h"
 #include "parallel/comm/communicator.h"
 #include "train/observer.h"
+#include "train/processor.h"
 #include "train/run_spec.h"
 
 namespace longspan {
@@ -24,6 +25,8 @@ struct RankResources {
   // Of a device that is not the CPU (core/runtime/context.h); default: CUDA's own.
   std::shared_ptr<Stream> stream = nullptr;
   std::shared_ptr<MemoryResource> host_memory = nullptr;
+
+  Processor processor() const { return {.level = cpu_level, .device = device.type}; }
 };
 
 enum class TrainOutcome {

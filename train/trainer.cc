@@ -34,7 +34,7 @@ Trainer::Trainer(const RunSpec& spec, Communicator& world, const RankResources& 
   if (spec.evaluation.data) evaluator_ = std::make_unique<Evaluator>(rank_.context(), spec, mesh_);
   check_weights(rank_.context(), spec, world, decoder_.parameters());
   expect_room_for_parameters(decoder_.parameters().num_elements(), kTrainingBytesPerParameter, resources.memory_bytes);
-  expect_room_for_batch(spec, resources.memory_bytes, resources.cpu_level);
+  expect_room_for_batch(spec, resources.memory_bytes, resources.processor());
   const int num_blocks = static_cast<int>(decoder_.stage().size());
   program_ = single_stage_program(loader_.num_microbatches(), num_blocks);
   verify(program_, loader_.num_microbatches(), num_blocks);

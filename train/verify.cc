@@ -11,7 +11,8 @@ namespace {
 // A step whose loss is not finite ends with an error after all is recorded; the records say where that began.
 StepRecord first_step(const RunSpec& run, Communicator& world, RankResources resources) {
   StepRecorder recorder(world.rank() / run.mesh.tensor % run.mesh.context);
-  resources.kernels = recorder.watched(resources.kernels ? resources.kernels : kernels_for(run.compute_dtype, resources.cpu_level));
+  if (!resources.kernels) resources.kernels = kernels_for(run.compute_dtype, resources.cpu_level, resources.device);
+  resources.kernels = recorder.watched(resources.kernels);
   try {
     train(run, world, resources, recorder, [] { return false; });
   } catch (const Error& error) {
@@ -41,17 +42,17 @@ std::vector<DType> verify_precisions(DType compute_dtype) {
 // first, where each of these is off by 0.008 and more, 250 times the tolerance. What is left to bfloat16 is the code
 // that only it has, conversions and mixed products.
 //
-// Levels that multiply bfloat16 by bfloat16 also round the weights of attention and their gradients, which hops cut at
+// Levels, and GPUs, that multiply bfloat16 by bfloat16 also round the weights of attention and their gradients, which hops cut at
 // other places: at most 0.029 in 30 runs of the configurations, and 0.064 (33 roundings) in the gradient of a norm of queries,
 // whose eight numbers are sums that nearly cancel.
-double verify_tolerance(DType compute_dtype, CpuLevel level) {
+double verify_tolerance(DType compute_dtype, const Processor& processor) {
   switch (compute_dtype) {
     case DType::kFloat64:
       return 1e-11;
     case DType::kFloat32:
       return 512 * 0x1p-24;
     default:
-      return (level >= CpuLevel::kAvx512Bf16 ? 64 : 16) * 0x1p-9;
+      return (processor.level >= CpuLevel::kAvx512Bf16 || !processor.on_cpu() ? 64 : 16) * 0x1p-9;
   }
 }
 
@@ -65,7 +66,7 @@ OneRank::OneRank(const RunSpec& run, DType compute_dtype, const RankResources& r
 
 VerifyReport OneRank::compare(Communicator& world, const RankResources& resources) const {
   const StepRecord got = first_step(run_, world, resources);
-  return StepComparison(run_, verify_tolerance(run_.compute_dtype, resources.cpu_level), expected_, got, world).report();
+  return StepComparison(run_, verify_tolerance(run_.compute_dtype, resources.processor()), expected_, got, world).report();
 }
 
 }  // namespace longspan

@@ -29,7 +29,7 @@ namespace longspan {
 std::vector<DType> verify_precisions(DType compute_dtype);
 
 // How far apart two orders of summation may be, by the measure above.
-double verify_tolerance(DType compute_dtype, CpuLevel level = CpuLevel::kAvx512);
+double verify_tolerance(DType compute_dtype, const Processor& processor = {.level = CpuLevel::kAvx512});
 
 struct VerifyReport {
   double largest = 0;       // of all differences on all ranks

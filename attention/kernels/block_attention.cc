@@ -47,11 +47,15 @@ AttentionState BlockAttention::initial_state(const Context& context, int64_t num
   const MemoryTag output_tag = dtype == context.compute_dtype() ? tag : MemoryTag::kActivations;
   AttentionState state = {.output = context.zeros({num_queries, num_heads, head_dim}, dtype, output_tag),
                           .lse = context.empty({num_heads, num_queries}, dtype, tag)};
-  if (state.lse.num_elements() > 0) do_clear(context, state.lse);
+  clear(context, state.lse);
   return state;
 }
 
-void BlockAttention::do_clear(const Context&, const Tensor& lse) const {
+void BlockAttention::clear(const Context& context, const Tensor& lse) const {
+  if (lse.num_elements() > 0) do_clear(context, lse);
+}
+
+void clear_on_host(const Tensor& lse) {
   const int64_t n = lse.num_elements();
   if (lse.dtype() == DType::kFloat64) {
     std::fill_n(lse.data<double>(), n, -std::numeric_limits<double>::infinity());

@@ -50,6 +50,7 @@ class BlockAttention {
   // The empty state for these queries. `tag`: of what is kept of it, LSE and an output of the compute dtype.
   AttentionState initial_state(const Context& context, int64_t num_queries, int64_t num_heads, int64_t head_dim,
                                MemoryTag tag = MemoryTag::kActivations) const;
+  void clear(const Context& context, const Tensor& lse) const;  // to the empty state's: -inf
   // state = state merged with this block.
   void forward(const Context& context, const AttentionBlock& block, const AttentionState& state) const;
   // delta[h, i] = sum over d of doutput[i, h, d] * output[i, h, d]; output in the compute dtype or the accumulator.
@@ -61,9 +62,11 @@ class BlockAttention {
   virtual void do_forward(const Context&, const AttentionBlock&, const AttentionState&) const = 0;
   virtual void do_delta(const Context&, const Tensor& output, const Tensor& doutput, const Tensor& delta) const = 0;
   virtual void do_backward(const Context&, const AttentionBlock&, const AttentionGradient&) const = 0;
-  // lse = -inf; here for memory of the host
-  virtual void do_clear(const Context&, const Tensor& lse) const;
+  virtual void do_clear(const Context&, const Tensor& lse) const = 0;  // lse = -inf
 };
+
+// do_clear of a backend whose tensors are in the host's memory.
+void clear_on_host(const Tensor& lse);
 
 // The oracle: float64, plain loops.
 void add_reference_attention(KernelSet& kernels);

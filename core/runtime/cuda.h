@@ -2,7 +2,9 @@
 // Error(kConfiguration).
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <string>
 
 #include "core/runtime/memory_resource.h"
 #include "core/runtime/stream.h"
@@ -10,6 +12,16 @@
 namespace longspan {
 
 int num_cuda_devices();  // that this process sees
+
+struct CudaDeviceFacts {
+  std::string name;
+  int major = 0, minor = 0;  // compute capability
+  int num_multiprocessors = 0;
+  int64_t total_bytes = 0, free_bytes = 0;
+};
+CudaDeviceFacts cuda_device_facts(int ordinal);
+// For libraries that take the current device of the calling thread; what is below chooses by itself.
+void use_cuda_device(int ordinal);
 
 enum class StreamPriority { kNormal, kHigh };  // whose blocks a device starts first
 std::shared_ptr<Stream> make_cuda_stream(int ordinal, StreamPriority priority = StreamPriority::kNormal);

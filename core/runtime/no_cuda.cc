@@ -12,6 +12,8 @@ namespace {
 }  // namespace
 
 int num_cuda_devices() { return 0; }
+CudaDeviceFacts cuda_device_facts(int) { refuse(); }
+void use_cuda_device(int) { refuse(); }
 std::shared_ptr<Stream> make_cuda_stream(int, StreamPriority) { refuse(); }
 std::shared_ptr<MemoryResource> make_cuda_memory(int) { refuse(); }
 std::shared_ptr<MemoryResource> make_pinned_memory() { refuse(); }

@@ -9,6 +9,8 @@
 #include <sstream>
 
 #include "core/base/cpu_level.h"
+#include "core/kernels/backends.h"
+#include "core/runtime/cuda.h"
 #include "launcher/control_groups.h"
 #include "launcher/doctor/collect.h"
 
@@ -85,6 +87,7 @@ CpuFacts collect_cpu(const SystemFiles& files, const std::vector<int>& allowed) 
   std::sort(facts.nodes.begin(), facts.nodes.end());
   facts.quota = cpu_quota(files);
   facts.gpus = num_gpus(files);
+  if (has_cuda()) facts.cuda_gpus = num_cuda_devices();
   return facts;
 }
 

@@ -23,7 +23,8 @@ struct CpuFacts {
   std::vector<int> cores;     // for each allowed CPU, the first CPU of its core: equal for SMT siblings
   std::vector<int> nodes;     // NUMA nodes of the allowed CPUs
   int64_t quota = 0;          // CPUs' worth of time that control groups grant; 0: no limit
-  int64_t gpus = 0;
+  int64_t gpus = 0;               // of the host, by the files of the driver
+  int64_t cuda_gpus = kUnknown;  // that CUDA shows this rank; unknown in a program without CUDA
   double gflops = 0;     // fp32 multiply-adds, this rank on one core
   double copy_gbps = 0;  // bytes read and written by a copy, this rank on one core
 };

@@ -6,7 +6,7 @@
 namespace longspan::doctor {
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CpuFacts, model, level, instructions, onednn, online, allowed, cores, nodes, quota,
-                                   gpus, gflops, copy_gbps)
+                                   gpus, cuda_gpus, gflops, copy_gbps)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(SpaceFacts, path, kind, total_bytes, free_bytes, writable)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MemoryFacts, total_bytes, available_bytes, swap_bytes, group_limit_bytes, huge_pages,
                                    lock_bytes, files, address_bytes, stack_bytes, rdma_devices)

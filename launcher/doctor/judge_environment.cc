@@ -92,7 +92,8 @@ std::optional<Remark> settings(const Facts& facts) {
 std::optional<Remark> gpu_settings(const Facts& facts) {
   const std::string list = listed(facts, {"NCCL_", "CUDA_VISIBLE_"});
   if (list.empty()) return {};
-  return Remark{Status::kNote, list, "without effect: this program is built without CUDA and NCCL"};
+  if (facts.cpu.cuda_gpus == kUnknown) return Remark{Status::kNote, list, "without effect: this program is built without CUDA"};
+  return Remark{Status::kNote, list, "set by you, a module or the scheduler; for runs with device CUDA"};
 }
 
 std::optional<Remark> preload(const Facts& facts) {

@@ -66,6 +66,23 @@ void judge_speed(const Examination& found, Roll& roll) {
            "the slowest rank sets the pace of all: look for other work on that host, a low power limit or heat");
 }
 
+Remark gpus(const Facts& facts) {
+  const bool built = facts.cpu.cuda_gpus != kUnknown;
+  const auto of_host = static_cast<double>(facts.cpu.gpus), shown = static_cast<double>(facts.cpu.cuda_gpus);
+  if (facts.cpu.gpus == 0 && facts.cpu.cuda_gpus <= 0) {
+    return {Status::kOk, built ? "no GPU is visible" : "no GPU is visible; this program is built without CUDA", ""};
+  }
+  if (!built) {
+    return {Status::kNote, "{} NVIDIA GPUs are visible and stay unused: this program is built without CUDA",
+            "training runs on the CPUs; to use them, build it where a CUDA toolkit 13 is found", of_host};
+  }
+  if (facts.cpu.cuda_gpus == 0) {
+    return {Status::kWarning, "the host has {} NVIDIA GPUs, but CUDA shows this rank none",
+            "see nvidia-smi (a driver for CUDA 13?), CUDA_VISIBLE_DEVICES and the scheduler's options", of_host};
+  }
+  return {Status::kNote, "{} GPUs for each rank to choose from", "device: CUDA trains on them, AUTO on the CPUs", shown};
+}
+
 }  // namespace
 
 void judge_machine(const Examination& found, Roll& roll) {
@@ -91,11 +108,7 @@ void judge_machine(const Examination& found, Roll& roll) {
              "results depend on which rank computes what: install the same packages on all hosts");
   }
   judge_speed(found, roll);
-  roll.of_hosts(Topic::kMachine, [](const Facts& facts, const auto&) -> std::optional<Remark> {
-    if (facts.cpu.gpus == 0) return Remark{Status::kOk, "no GPU is visible; this program is built without CUDA", ""};
-    return Remark{Status::kNote, "{} NVIDIA GPUs are visible and stay unused: this program is built without CUDA",
-                  "training runs on the CPUs; nothing to set", static_cast<double>(facts.cpu.gpus)};
-  });
+  roll.of_hosts(Topic::kMachine, [](const Facts& facts, const auto&) -> std::optional<Remark> { return gpus(facts); });
 }
 
 }  // namespace longspan::doctor

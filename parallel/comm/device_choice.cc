@@ -47,17 +47,20 @@ class Matching {
 };
 
 // Each rank in turn takes the device with the fewest ranks that it sees.
-std::vector<int> shared_evenly(const std::vector<VisibleDevices>& visible) {
+DeviceChoice shared_evenly(const std::vector<VisibleDevices>& visible) {
   std::map<DeviceUuid, int> loads;
-  std::vector<int> ordinals;
+  DeviceChoice choice;
   for (const VisibleDevices& devices : visible) {
     const auto least = std::min_element(devices.begin(), devices.end(), [&](const DeviceUuid& a, const DeviceUuid& b) {
       return loads[a] < loads[b];
     });
     ++loads[*least];
-    ordinals.push_back(static_cast<int>(least - devices.begin()));
+    choice.ordinals.push_back(static_cast<int>(least - devices.begin()));
   }
-  return ordinals;
+  for (size_t rank = 0; rank < visible.size(); ++rank) {
+    choice.loads.push_back(loads[visible[rank][static_cast<size_t>(choice.ordinals[rank])]]);
+  }
+  return choice;
 }
 
 size_t num_distinct(const std::vector<VisibleDevices>& visible) {
@@ -69,6 +72,10 @@ size_t num_distinct(const std::vector<VisibleDevices>& visible) {
 
 }  // namespace
 
+bool DeviceChoice::shared() const {
+  return std::any_of(loads.begin(), loads.end(), [](int load) { return load > 1; });
+}
+
 DeviceChoice choose_devices(const std::vector<VisibleDevices>& visible, bool sharing) {
   for (size_t rank = 0; rank < visible.size(); ++rank) {
     if (visible[rank].empty()) {
@@ -78,8 +85,8 @@ DeviceChoice choose_devices(const std::vector<VisibleDevices>& visible, bool sha
     }
   }
   Matching matching(visible);
-  if (matching.complete()) return {.ordinals = matching.ordinals()};
-  if (sharing) return {.ordinals = shared_evenly(visible), .shared = true};
+  if (matching.complete()) return {.ordinals = matching.ordinals(), .loads = std::vector<int>(visible.size(), 1)};
+  if (sharing) return shared_evenly(visible);
   raise(ErrorKind::kConfiguration,
         "{} ranks on this host see {} GPUs and cannot have one each: start one rank per GPU, let each rank see its own, or, "
         "for tests, set communication.device_sharing",

@@ -19,7 +19,8 @@ VisibleDevices visible_devices();
 
 struct DeviceChoice {
   std::vector<int> ordinals;  // by local rank: which of the devices it sees
-  bool shared = false;        // some ranks have the same device
+  std::vector<int> loads;     // by local rank: how many ranks have that device
+  bool shared() const;        // some ranks have the same device
 };
 
 // Each rank has a device of its own where there is a way; where all see the same, local rank r takes ordinal r. Where there is

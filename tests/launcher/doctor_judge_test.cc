@@ -111,6 +111,14 @@ const std::vector<Case> kMachineAndMpi = {
     {"slow core", Status::kWarning, "rank 3 on node2 reaches 40 GFLOP/s, rank",
      [](Examination& e) { e.ranks[3].cpu.gflops = 40; }},
     {"gpu", Status::kNote, "8 NVIDIA GPUs are visible and stay unused", every_rank([](Facts& f) { f.cpu.gpus = 8; })},
+    {"gpu to use", Status::kNote, "4 GPUs for each rank to choose from", every_rank([](Facts& f) {
+       f.cpu.gpus = 8;
+       f.cpu.cuda_gpus = 4;
+     })},
+    {"gpu that CUDA does not show", Status::kWarning, "has 8 NVIDIA GPUs, but CUDA shows this rank none", every_rank([](Facts& f) {
+       f.cpu.gpus = 8;
+       f.cpu.cuda_gpus = 0;
+     })},
     {"srun without pmix", Status::kError, "srun started 4 tasks, but MPI cannot see them",
      [](Examination& e) {
        alone(e);

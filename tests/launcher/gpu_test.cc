@@ -5,6 +5,7 @@
 
 #include <map>
 
+#include "launcher/rank_device.h"
 #include "parallel/comm/backends.h"
 
 namespace longspan {
@@ -27,28 +28,31 @@ VisibleDevices gpus(int count) {
 }
 
 // Four ranks on hosts of two.
-void on_two_hosts(int num_gpus, bool sharing, Variables before, const std::function<void(int rank, int gpu, Variables)>& then) {
+void on_two_hosts(int num_gpus, bool sharing, Variables before, 
+                  const std::function<void(int rank, GpuOfRank gpu, Variables)>& then) {
   run_in_process(4, [&](Communicator& world) {
     const int host = world.rank() / 2;
     const auto local = world.split(host, world.rank(), "local ranks");
     Variables variables = before;
-    const int gpu = choose_gpu(world, *local, host == 0 ? "a" : "b", gpus(num_gpus), sharing, environment_of(variables));
+    const GpuOfRank gpu = choose_gpu(world, *local, host == 0 ? "a" : "b", gpus(num_gpus), sharing, environment_of(variables));
     then(world.rank(), gpu, variables);
   });
 }
 
 TEST(Gpu, ItsOwnNeedsNoEnvironment) {
   for (bool sharing : {false, true}) {
-    on_two_hosts(2, sharing, {}, [](int rank, int gpu, const Variables& variables) {
-      EXPECT_EQ(gpu, rank % 2);
+    on_two_hosts(2, sharing, {}, [](int rank, GpuOfRank gpu, const Variables& variables) {
+      EXPECT_EQ(gpu.ordinal, rank % 2);
+      EXPECT_EQ(gpu.num_ranks, 1);
       EXPECT_TRUE(variables.empty());
     });
   }
 }
 
 TEST(Gpu, RanksThatShareCallThemselvesDifferentHosts) {
-  on_two_hosts(1, true, {{"NCCL_HOSTID", "of the job"}}, [](int rank, int gpu, const Variables& variables) {
-    EXPECT_EQ(gpu, 0);
+  on_two_hosts(1, true, {{"NCCL_HOSTID", "of the job"}}, [](int rank, GpuOfRank gpu, const Variables& variables) {
+    EXPECT_EQ(gpu.ordinal, 0);
+    EXPECT_EQ(gpu.num_ranks, 2);
     const char* ids[] = {"a-0", "a-1", "b-0", "b-1"};
     EXPECT_EQ(variables, (Variables{{"NCCL_HOSTID", ids[rank]}}));  // hosts reach each other through a real network
   });
@@ -66,7 +70,31 @@ TEST(Gpu, OnOneHostRanksThatShareSpeakThroughTheLoopback) {
 }
 
 TEST(Gpu, SharingIsNeverSilent) {
-  EXPECT_THROW(on_two_hosts(1, false, {}, [](int, int, const Variables&) {}), Error);
+  EXPECT_THROW(on_two_hosts(1, false, {}, [](int, GpuOfRank, const Variables&) {}), Error);
+}
+
+TEST(Gpu, RanksDivideItsMemory) {
+  const CudaDeviceFacts facts{
+      .name = "NVIDIA A100", .major = 8, .minor = 0, .num_multiprocessors = 108, .total_bytes = 80'000'000'000, .free_bytes = 60'000};
+  const RankDevice own = describe_gpu(facts, 1, 1), shared = describe_gpu(facts, 1, 4);
+  EXPECT_EQ(own.device, (Device{DeviceType::kCuda, 1}));
+  EXPECT_EQ(own.description, "NVIDIA A100 (compute capability 8.0, 80.0 GB)");
+  EXPECT_EQ(own.memory_bytes, 60'000);
+  EXPECT_EQ(own.note, "");
+  EXPECT_EQ(shared.memory_bytes, 15'000);
+  EXPECT_NE(shared.note.find("4 ranks share NVIDIA A100"), std::string::npos) << shared.note;
+}
+
+TEST(Gpu, OlderOnesThanKernelsAreRefused) {
+  const CudaDeviceFacts volta{.name = "Tesla V100", .major = 7, .minor = 0};
+  try {
+    describe_gpu(volta, 0, 1);
+    FAIL() << "accepted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kConfiguration);
+    EXPECT_NE(std::string(error.what()).find("Tesla V100, has compute capability 7.0; kernels need 8.0"), std::string::npos)
+        << error.what();
+  }
 }
 
 TEST(Gpu, TheEnvironmentOfTheProcess) {

@@ -15,5 +15,5 @@ int main() {
   RankResources resources;
   // Two forwards of attention make the one rank's run; of the mesh's two hops in each layer, the second is left out.
   if (world.rank() == 1) resources.kernels = test::with_fault<BlockAttention, test::SkipsAHop>(3);
-  return run_verify(loaded.config, world, resources, std::cout);
+  return run_verify(loaded.config, world, world.communicator(), resources, std::cout);
 }

@@ -18,22 +18,22 @@ namespace {
 using config::Precision;
 
 TEST(Precision, IsWhatTheSlowestRankMultiplies) {
-  EXPECT_EQ(choose_precision(CpuLevel::kPortable, {}).precision, Precision::FP32);
-  EXPECT_EQ(choose_precision(CpuLevel::kAvx2, {}).precision, Precision::FP32);
-  EXPECT_EQ(choose_precision(CpuLevel::kAvx512, {}).precision, Precision::FP32);
-  EXPECT_EQ(choose_precision(CpuLevel::kAvx512Bf16, {}).precision, Precision::BF16);
-  EXPECT_EQ(choose_precision(CpuLevel::kAmx, {}).precision, Precision::BF16);
-  EXPECT_EQ(choose_precision(CpuLevel::kAmx, {}).note,
+  EXPECT_EQ(choose_precision(config::RunConfig::CPU, CpuLevel::kPortable, {}).precision, Precision::FP32);
+  EXPECT_EQ(choose_precision(config::RunConfig::CPU, CpuLevel::kAvx2, {}).precision, Precision::FP32);
+  EXPECT_EQ(choose_precision(config::RunConfig::CPU, CpuLevel::kAvx512, {}).precision, Precision::FP32);
+  EXPECT_EQ(choose_precision(config::RunConfig::CPU, CpuLevel::kAvx512Bf16, {}).precision, Precision::BF16);
+  EXPECT_EQ(choose_precision(config::RunConfig::CPU, CpuLevel::kAmx, {}).precision, Precision::BF16);
+  EXPECT_EQ(choose_precision(config::RunConfig::CPU, CpuLevel::kAmx, {}).note,
             "precision: AUTO is BF16: the processor of every rank multiplies bfloat16 (amx)");
 }
 
 TEST(Precision, StaysThatOfTheCheckpoint) {
-  const SettledPrecision slow = choose_precision(CpuLevel::kAvx2, Precision::BF16);
+  const SettledPrecision slow = choose_precision(config::RunConfig::CPU, CpuLevel::kAvx2, Precision::BF16);
   EXPECT_EQ(slow.precision, Precision::BF16);
   EXPECT_EQ(slow.note, "precision: AUTO is BF16, that of the checkpoint; with these processors FP32 would be faster");
-  const SettledPrecision fast = choose_precision(CpuLevel::kAmx, Precision::FP32);
+  const SettledPrecision fast = choose_precision(config::RunConfig::CPU, CpuLevel::kAmx, Precision::FP32);
   EXPECT_EQ(fast.precision, Precision::FP32);
-  EXPECT_EQ(choose_precision(CpuLevel::kAmx, Precision::BF16).note, "precision: AUTO is BF16, that of the checkpoint");
+  EXPECT_EQ(choose_precision(config::RunConfig::CPU, CpuLevel::kAmx, Precision::BF16).note, "precision: AUTO is BF16, that of the checkpoint");
 }
 
 void save(const test::Folder& folder, int64_t step, const std::string& configuration) {

@@ -27,7 +27,8 @@ void expect_choice(const std::vector<VisibleDevices>& visible, const Ordinals& o
   for (bool sharing : {false, true}) {
     const DeviceChoice choice = choose_devices(visible, sharing);
     EXPECT_EQ(choice.ordinals, ordinals);
-    EXPECT_FALSE(choice.shared);
+    EXPECT_FALSE(choice.shared());
+    EXPECT_EQ(choice.loads, Ordinals(visible.size(), 1));
   }
 }
 
@@ -70,7 +71,7 @@ TEST(DeviceChoice, SharingIsEven) {
   const VisibleDevices two = gpus({8, 9});
   const DeviceChoice choice = choose_devices({two, two, two, two, two}, true);
   EXPECT_EQ(choice.ordinals, (Ordinals{0, 1, 0, 1, 0}));
-  EXPECT_TRUE(choice.shared);
+  EXPECT_TRUE(choice.shared());
   EXPECT_EQ(choose_devices({gpus({5}), gpus({5}), gpus({5, 6})}, true).ordinals, (Ordinals{0, 0, 1}));
 }
 

@@ -20,6 +20,7 @@ class MarkedAttention final : public BlockAttention {
     log_->mark("compute");
     inner_.forward(context, block, state);
   }
+  void do_clear(const Context& context, const Tensor& lse) const override { inner_.clear(context, lse); }
   void do_delta(const Context& context, const Tensor& output, const Tensor& doutput,
                 const Tensor& delta) const override {
     inner_.delta(context, output, doutput, delta);

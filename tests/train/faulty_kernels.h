@@ -49,6 +49,7 @@ class RightAttention : public BlockAttention {
   void do_forward(const Context& context, const AttentionBlock& block, const AttentionState& state) const override {
     right().forward(context, block, state);
   }
+  void do_clear(const Context& context, const Tensor& lse) const override { right().clear(context, lse); }
   void do_delta(const Context& context, const Tensor& output, const Tensor& doutput,
                 const Tensor& delta) const override {
     right().delta(context, output, doutput, delta);

@@ -38,7 +38,7 @@ void expect_close_to_measured(RunSpec spec, const char* what, CpuLevel level = d
     Last last;
     train(spec, world, {.num_threads = 1, .kernels = kernels}, last, [] { return false; });
     if (world.rank() != 0) return;
-    const double bound = training_need(spec, level).total();
+    const double bound = training_need(spec, {.level = level}).total();
     testing::Test::RecordProperty(fmt::format("bound_to_peak_{}_context_{}", what, spec.mesh.context),
                                   fmt::format("{:.3f}", bound / last.peak));
     EXPECT_LE(bound, last.peak) << what << ", context " << spec.mesh.context;

@@ -74,7 +74,7 @@ void expect_agreement(const RunSpec& run, const RankResources& resources = {}) {
   for (const DType dtype : verify_precisions(run.compute_dtype)) {
     const VerifyReport report = verified(run, dtype, {}, resources);
     EXPECT_EQ(report.difference, "");
-    EXPECT_LE(report.largest, verify_tolerance(dtype, resources.cpu_level)) << report.where;
+    EXPECT_LE(report.largest, verify_tolerance(dtype, resources.processor())) << report.where;
     EXPECT_GT(report.num_tensors, 20 * run.mesh.num_ranks());
   }
 }

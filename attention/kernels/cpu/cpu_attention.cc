@@ -60,6 +60,7 @@ class CpuAttention final : public BlockAttention {
   void do_forward(const Context& context, const AttentionBlock& block, const AttentionState& state) const override {
     dispatch(block.q.dtype(), [&](const auto& kernels) { run_forward(context, kernels, block, state); });
   }
+  void do_clear(const Context&, const Tensor& lse) const override { clear_on_host(lse); }
   void do_delta(const Context& context, const Tensor& output, const Tensor& doutput, const Tensor& delta) const override {
     dispatch(doutput.dtype(), [&]<class T>(const HeadKernels<T>& kernels) {
       if (output.dtype() == dtype_of<T>()) {

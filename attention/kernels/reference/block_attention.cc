@@ -49,6 +49,7 @@ class ReferenceAttention final : public BlockAttention {
     }
   }
 
+  void do_clear(const Context&, const Tensor& lse) const override { clear_on_host(lse); }
   void do_delta(const Context&, const Tensor& output, const Tensor& doutput, const Tensor& delta) const override {
     expect_supported(doutput.dtype(), {DType::kFloat64}, "reference", kName);
     const auto o = output.view<double, 3>(), g = doutput.view<double, 3>();

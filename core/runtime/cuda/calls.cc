@@ -34,4 +34,20 @@ int num_cuda_devices() {
   return 0;
 }
 
+CudaDeviceFacts cuda_device_facts(int ordinal) {
+  cuda::use_device(ordinal);
+  cudaDeviceProp properties;
+  cuda::expect_call(cudaGetDeviceProperties(&properties, ordinal), "properties of a device");
+  size_t free_bytes = 0, total_bytes = 0;
+  cuda::expect_call(cudaMemGetInfo(&free_bytes, &total_bytes), "memory that is left");
+  return {.name = properties.name,
+          .major = properties.major,
+          .minor = properties.minor,
+          .num_multiprocessors = properties.multiProcessorCount,
+          .total_bytes = static_cast<int64_t>(total_bytes),
+          .free_bytes = static_cast<int64_t>(free_bytes)};
+}
+
+void use_cuda_device(int ordinal) { cuda::use_device(ordinal); }
+
 }  // namespace longspan

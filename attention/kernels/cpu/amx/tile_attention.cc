@@ -35,6 +35,7 @@ class TileAttention final : public BlockAttention {
       rest_->forward(context, block, state);
     }
   }
+  void do_clear(const Context& context, const Tensor& lse) const override { rest_->clear(context, lse); }
   void do_delta(const Context& context, const Tensor& output, const Tensor& doutput, const Tensor& delta) const override {
     rest_->delta(context, output, doutput, delta);
   }
