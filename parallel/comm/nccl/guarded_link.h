@@ -12,7 +12,8 @@
 // Where the tracer of the compute stream records, each operation leaves a span of the link's stream: from the moment at which all
 // that it waits for on this device is done to its end, waiting for peers included. There, start waits until NCCL has added the
 // operation, so that the point of its end follows it at once.
-// Of one thread, like its group. An abort by one rank leaves its peers to their own errors and timeouts.
+// Of one thread, like its group. An abort by one rank leaves its peers to their own errors and timeouts, and other links alone
+// (tests/parallel/nccl_failures_test.cc).
 #pragma once
 
 #include <deque>
