@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "core/base/cache_size.h"
@@ -234,6 +235,19 @@ void add_token_cases(std::vector<KernelCase>& cases, int64_t rows, int64_t n) {
                    {logits, targets, losses},
                    [](const Context& c, Operands t) {
                      c.kernels<Loss>().cross_entropy_with_gradient(c, t[0], t[1], 3.0, t[2], t[0]);
+                   }});
+  cases.push_back({"loss",
+                   "cross_entropy_with_gradient over logits",
+                   {logits, targets, losses, {{rows, n}, Kind::kCompute, Fill::kNan}},
+                   [](const Context& c, Operands t) {
+                     const auto& loss = c.kernels<Loss>();
+                     const Tensor own = c.empty(t[0].shape(), t[0].dtype());
+                     std::memcpy(own.raw(), t[0].raw(), own.num_bytes());
+                     const Tensor dlogits = loss.gradient_over(c, own, c.compute_dtype());
+                     loss.cross_entropy_with_gradient(c, own, t[1], 0.25, t[2], dlogits);
+                     c.stream().synchronize();
+                     for (int64_t row = 0; row < dlogits.size(0); ++row)
+                       std::memcpy(t[3].select(0, row).raw(), dlogits.select(0, row).raw(), t[3].select(0, row).num_bytes());
                    }});
 }
 

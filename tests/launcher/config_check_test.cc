@@ -278,6 +278,10 @@ TEST(ConfigDefaults, AreCompleteAndStable) {
   EXPECT_EQ(loaded.config.context().scheme(), config::Context::RING);
   EXPECT_EQ(loaded.config.memory().loss_tile_tokens(), 1024);
   EXPECT_EQ(loaded.config.device(), config::RunConfig::CPU);
+  LoadedConfig gpu = parse_config("device: CUDA", "gpu.textproto", {});
+  ConfigProblems problems(gpu.origins);
+  fill_defaults(gpu.config, target(), problems);
+  EXPECT_EQ(gpu.config.memory().loss_tile_tokens(), 4096);
   EXPECT_EQ(resolved({"memory.loss_tile_tokens=0", "context.scheme=AUTO"}).config.memory().loss_tile_tokens(), 1024);
 }
 
