@@ -41,6 +41,10 @@ std::vector<FieldProblem> problems_of(const ModelSpec& spec);
 // Raises Error(kConfiguration) with the first of them.
 void validate(const ModelSpec& spec);
 
+// Operations of training on so many tokens, whose queries see `pairs` keys together, by the usual convention: forward 2 for each token
+// and parameter of a product, and 4 x head_dim for each pair and head; backward twice that; nothing that is computed again.
+double training_flop(const ModelSpec& spec, double tokens, double pairs);
+
 // Every field, so that two models that differ in anything differ in this text: "vocabulary_size 256 hidden_size ...".
 std::string to_string(const ModelSpec& spec);
 

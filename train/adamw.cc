@@ -39,6 +39,7 @@ void AdamW::step(const Context& context, int64_t step, double learning_rate, dou
     context.kernels<OptimizerKernels>().adamw(context, options, part.gradient, part.master, moments_[i].first,
                                               moments_[i].second, part.value);
   }
+  if (parameters_.share().num_ranks == 1) parameters_.pack_values(context);
 }
 
 void AdamW::for_each_state(const VisitState& visit) const {

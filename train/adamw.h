@@ -19,7 +19,7 @@ class AdamW {
   AdamW(const Context& context, ParameterSet& parameters, const OptimizerSpec& spec);
 
   // One update of this rank's parts; `step` counts from 1. Gradients are scaled by gradient_clip / norm where the norm is above it.
-  // share_values follows.
+  // Where ranks share state, share_values follows.
   void step(const Context& context, int64_t step, double learning_rate, double gradient_norm);
 
   // Visits what a checkpoint must hold beside the masters: the end of the name, the part, and its state.

@@ -106,6 +106,7 @@ StateTensors checkpoint_tensors(const Context& context, const ParameterSet& para
 }
 
 void refresh_values(const Context& context, const ProcessMesh& mesh, ParameterSet& parameters) {
+  if (parameters.share().num_ranks == 1) return parameters.refresh_values(context);
   parameters.convert_masters(context);
   share_values(context, mesh.replicas(), parameters);
 }

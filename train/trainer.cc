@@ -25,7 +25,7 @@ Trainer::Trainer(const RunSpec& spec, Communicator& world, const RankResources& 
       observer_(observer),
       rank_(spec.compute_dtype, resources, RankContext::Measure::kTime),
       mesh_(world, spec.mesh),
-      meter_(spec, rank_, mesh_, observer),
+      meter_(spec, rank_, mesh_, observer, resources.peak_flop_per_second),
       data_(open_dataset(spec.data, spec.seed, spec.model.vocabulary_size, Order::kShuffled)),
       decoder_(spec.model, mesh_.axis(Axis::kContext), spec.loss_tile_tokens),
       loader_(spec, data_, mesh_) {
@@ -126,7 +126,6 @@ Trainer::StepResult Trainer::step(int64_t step, const std::function<bool()>& sto
   compute_gradients(step);
   agree(stop_requested, result);
   update(result.report);
-  result.report.tokens = spec_.global_batch_sequences * spec_.data.sequence_length;
   meter_.end(result.report);
   return result;
 }
@@ -152,17 +151,23 @@ void Trainer::agree(const std::function<bool()>& stop_requested, StepResult& res
   const TraceRange range(context.tracer(), TimeCategory::kCompute, "losses");
   StepReport& report = result.report;
   report.grad_norm = gradient_norm(context, decoder_.parameters(), mesh_.replicas());
-  // Losses; ranks asked to stop; ranks whose norm is not finite, which may be one alone where memory or a network errs.
+  // Losses; ranks asked to stop; ranks whose norm is not finite, which may be one alone where memory or a network errs; pairs
+  // of queries and keys.
   const Context& host = context.host();
-  const Tensor sums = host.zeros({3}, DType::kFloat64, MemoryTag::kWorkspace);
+  const Tensor sums = host.zeros({4}, DType::kFloat64, MemoryTag::kWorkspace);
   auto* s = sums.data<double>();
-  for (const Microbatch& batch : decoder_.microbatches()) s[0] += sum_of_losses(context, batch) * batch.gradient_scale;
+  for (const Microbatch& batch : decoder_.microbatches()) {
+    s[0] += sum_of_losses(context, batch) * batch.gradient_scale;
+    s[3] += static_cast<double>(batch.num_pairs);
+  }
   s[1] = stop_requested() ? 1 : 0;
   s[2] = std::isfinite(report.grad_norm) ? 0 : 1;
   mesh_.replicas().all_reduce(host.stream(), sums, ReduceOp::kSum);
   decoder_.microbatches().clear();
   report.loss = s[0];
   result.stop = s[1] > 0;
+  report.tokens = spec_.global_batch_sequences * spec_.data.sequence_length;
+  report.model_flop = training_flop(spec_.model, static_cast<double>(report.tokens), s[3]);
   if (!std::isfinite(report.loss) || s[2] > 0) refuse_not_finite(spec_, report);
 }
 

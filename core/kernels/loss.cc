@@ -14,7 +14,19 @@ void expect_logits(const Tensor& logits, const Tensor& targets, const Tensor& lo
   expect_dense(losses, {logits.size(0)}, logits.dtype(), "losses");
 }
 
+// As Tensor::over_rows lays it out.
+bool lies_over_rows(const Tensor& dlogits, const Tensor& logits) {
+  return dlogits.storage_id() == logits.storage_id() && dlogits.raw() == logits.raw() && dlogits.dtype() != logits.dtype() &&
+         dlogits.layout().strides() == logits.over_rows(dlogits.dtype()).layout().strides();
+}
+
 }  // namespace
+
+Tensor Loss::gradient_over(const Context& context, const Tensor& logits, DType dtype) const {
+  if (dtype == logits.dtype()) return logits;
+  if (narrows_in_place()) return logits.over_rows(dtype);
+  return context.empty(logits.shape(), dtype, MemoryTag::kWorkspace);
+}
 
 void Loss::cross_entropy(const Context& context, const Tensor& logits, const Tensor& targets,
                          const Tensor& losses) const {
@@ -32,7 +44,7 @@ void Loss::cross_entropy_with_gradient(const Context& context, const Tensor& log
         "dlogits are {}, whose accumulator is {}, but logits are {}", name(dlogits.dtype()),
         name(accumulator(dlogits.dtype())), name(logits.dtype()));
   expect_shape(dlogits, logits.shape(), "dlogits");
-  expect_contiguous(dlogits, "dlogits");
+  if (!lies_over_rows(dlogits, logits) || !narrows_in_place()) expect_contiguous(dlogits, "dlogits");
   if (losses.num_elements() == 0) return;
   do_cross_entropy(context, logits, targets, gradient_scale, losses, dlogits);
 }

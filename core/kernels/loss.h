@@ -17,11 +17,15 @@ class Loss {
   void cross_entropy(const Context& context, const Tensor& logits, const Tensor& targets,
                      const Tensor& losses) const;
   // The same, and dlogits = gradient_scale * (softmax(logits) - one_hot(target)), zeros where there is no target;
-  // dlogits [tokens, vocabulary] in the compute dtype, assigned; it may be the logits tensor itself.
+  // dlogits [tokens, vocabulary] in the compute dtype, assigned; it may be the logits tensor itself, or what gradient_over gave.
   void cross_entropy_with_gradient(const Context& context, const Tensor& logits, const Tensor& targets,
                                    double gradient_scale, const Tensor& losses, const Tensor& dlogits) const;
+  // Where dlogits of this dtype may lie with the least memory: the logits themselves; over the beginnings of their rows, if the
+  // backend can do that; else a tensor of its own.
+  Tensor gradient_over(const Context& context, const Tensor& logits, DType dtype) const;
 
  private:
+  virtual bool narrows_in_place() const { return false; }
   // dlogits is undefined when only the losses are wanted
   virtual void do_cross_entropy(const Context&, const Tensor& logits, const Tensor& targets, double gradient_scale,
                                 const Tensor& losses, const Tensor& dlogits) const = 0;

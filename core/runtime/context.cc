@@ -15,6 +15,7 @@ Context::Context(Options options)
   if (!options_.memory) options_.memory = std::make_shared<HostResource>();
   stream_->trace_with(options_.tracer);
   if (on_host) return;
+  if (options_.tracer) options_.tracer->time_stream(stream_);
   Options host = {.device = {},
                   .compute_dtype = options_.compute_dtype,
                   .num_threads = options_.num_threads,

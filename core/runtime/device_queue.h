@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 
 struct CUstream_st;
@@ -18,6 +19,14 @@ class EventState {
   virtual bool wait(std::chrono::milliseconds timeout) const = 0;  // false: it was not reached
 };
 
+// When a device reached a point of one of its streams.
+class TimePoint {
+ public:
+  virtual ~TimePoint() = default;
+  // By the device's clock. Both must have been reached, by streams of one device.
+  virtual int64_t ns_since(const TimePoint& earlier) const = 0;
+};
+
 // What goes wrong on the device shows later, as Error(kInternal) of any call.
 class DeviceQueue {
  public:
@@ -30,6 +39,7 @@ class DeviceQueue {
   // Later work starts after the event. False: it is of another kind, which this queue cannot wait for.
   virtual bool wait_for(const EventState& event) = 0;
   virtual void synchronize() = 0;
+  virtual std::shared_ptr<const TimePoint> mark_time() = 0;  // after what was given so far; null where time is not told
   virtual CUstream_st* native() const = 0;  // null where there is none
 };
 

@@ -44,6 +44,8 @@ class Stream {
   Event record();
   void wait_for(const Event& event);  // later work of this stream starts after `event`
   void synchronize();                 // blocks until all work is done
+  // When the device gets to this point; null where that is not known, as on streams of the host.
+  std::shared_ptr<const TimePoint> mark_time() { return queue_ ? queue_->mark_time() : nullptr; }
 
   bool on_device() const { return queue_ != nullptr; }
   uint64_t id() const { return id_; }  // of no other stream of this process, ever

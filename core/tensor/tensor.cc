@@ -26,6 +26,16 @@ Tensor Tensor::reshape(const Shape& shape) const {
   return t;
 }
 
+Tensor Tensor::over_rows(DType dtype) const {
+  check(rank() == 2 && layout_.is_contiguous() && layout_.offset() == 0, "shape {} is not that of a whole matrix", shape().to_string());
+  const size_t wide = size_bytes(dtype_), narrow = size_bytes(dtype);
+  check(wide % narrow == 0, "{} does not lie over whole elements of {}", name(dtype), name(dtype_));
+  Tensor t = *this;
+  t.dtype_ = dtype;
+  t.layout_ = Layout::contiguous({size(0), size(1) * static_cast<int64_t>(wide / narrow)}).slice(1, 0, size(1));
+  return t;
+}
+
 void* Tensor::raw() const {
   check(defined(), "a tensor without storage was read");
   return static_cast<std::byte*>(storage_.get()) + static_cast<size_t>(layout_.offset()) * size_bytes(dtype_);

@@ -25,7 +25,8 @@ void gather_pieces(const Context& context, Communicator& group, const Tensor& fl
 }
 
 void share_values(const Context& context, Communicator& replicas, ParameterSet& parameters) {
-  if (parameters.share().num_ranks > 1) gather_pieces(context, replicas, parameters.values());
+  if (parameters.share().num_ranks == 1) return;
+  gather_pieces(context, replicas, parameters.values());
   parameters.pack_values(context);
 }
 

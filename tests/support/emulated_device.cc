@@ -97,6 +97,18 @@ class EmulatedEvent final : public EventState {
   mutable bool asked_ = false;
 };
 
+// What a queue of the emulator is given and is not late is done at once.
+class MomentOfHost final : public TimePoint {
+ public:
+  int64_t ns_since(const TimePoint& earlier) const override {
+    const auto passed = at_ - dynamic_cast<const MomentOfHost&>(earlier).at_;
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(passed).count();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point at_ = std::chrono::steady_clock::now();
+};
+
 class EmulatedQueue final : public DeviceQueue {
  public:
   ~EmulatedQueue() override { state_->finish(state_->given); }
@@ -123,6 +135,7 @@ class EmulatedQueue final : public DeviceQueue {
   std::shared_ptr<const EventState> record() override { return std::make_shared<EmulatedEvent>(state_); }
   bool wait_for(const EventState& event) override { return dynamic_cast<const EmulatedEvent*>(&event) != nullptr; }
   void synchronize() override { state_->finish(state_->given); }
+  std::shared_ptr<const TimePoint> mark_time() override { return std::make_shared<MomentOfHost>(); }
   CUstream_st* native() const override { return nullptr; }
 
   std::shared_ptr<QueueState> state_ = std::make_shared<QueueState>();

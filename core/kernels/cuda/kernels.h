@@ -103,7 +103,8 @@ struct CrossEntropyArguments {
   const int32_t* targets;
   float gradient_scale;
   float* losses;
-  void* dlogits;  // null: only losses
+  void* dlogits;  // null: only losses; may be the logits, of bfloat16 too
+  int64_t gradient_stride = vocabulary;  // elements between rows of dlogits
 };
 void launch_cross_entropy(NativeStream stream, DType gradient_dtype, const CrossEntropyArguments& arguments);
 

@@ -11,8 +11,11 @@ class CudaLoss final : public Loss {
     expect_cuda_dtype<Loss>(dtype);
     launch_cross_entropy(context.stream().native(), dtype,
                          {logits.size(0), logits.size(1), logits.data<float>(), targets.data<int32_t>(),
-                          static_cast<float>(gradient_scale), losses.data<float>(), raw_or_null(dlogits)});
+                          static_cast<float>(gradient_scale), losses.data<float>(), raw_or_null(dlogits),
+                          dlogits.defined() ? dlogits.layout().strides()[0] : 0});
   }
+
+  bool narrows_in_place() const override { return true; }
 };
 
 }  // namespace

@@ -8,7 +8,8 @@ namespace {
 constexpr float kLog2E = 1.44269504088896340736f, kLn2 = 0.69314718055994530942f;
 
 // Row by row: the maximum and the sum of exponentials in one pass (Milakov and Gimelshein 2018), then the gradient. A logit is read
-// for the last time by the thread that overwrites it, but the target's, which is read before.
+// for the last time by the thread that overwrites it, but the target's, which is read before; and but those under a gradient of
+// half their size, whose thread waits until the block has read its logits: what it writes then ends before where they began.
 template <class T, int kWidth, bool kGradient>
 __global__ void cross_entropy_kernel(CrossEntropyArguments a) {
   for_each_row(a.tokens, [&](int64_t t) {
@@ -37,16 +38,21 @@ __global__ void cross_entropy_kernel(CrossEntropyArguments a) {
     }
     if constexpr (kGradient) {
       const float scale = counts ? a.gradient_scale / row_sum : 0.0f;
-      T* const gradients = static_cast<T*>(a.dlogits) + t * a.vocabulary;
-      for_each_piece_of_row<kWidth>(a.vocabulary, [&]<int w>(int64_t i, Width<w>) {
-        Floats<w> values = load_floats<w>(logits + i);
+      T* const gradients = static_cast<T*>(a.dlogits) + t * a.gradient_stride;
+      const bool shares = sizeof(T) < sizeof(float) && a.dlogits == a.logits;
+      for (int64_t first = 0; first < a.vocabulary; first += num_threads() * kWidth) {
+        const int64_t i = first + thread_index() * kWidth;
+        Floats<kWidth> values{};
+        if (i < a.vocabulary) values = load_floats<kWidth>(logits + i);
+        if (shares) sync_block();
+        if (i >= a.vocabulary) continue;
 #pragma unroll
-        for (int j = 0; j < w; ++j) {
+        for (int j = 0; j < kWidth; ++j) {
           values[j] = counts ? scale * exp2_approximate((values[j] - row_most) * kLog2E) : 0.0f;
           if (counts && i + j == target) values[j] -= a.gradient_scale;
         }
         store_floats(gradients + i, values);
-      });
+      }
     }
   });
 }

@@ -80,6 +80,8 @@ class CudaQueue final : public DeviceQueue {
 
   void synchronize() override { expect_call(cudaStreamSynchronize(stream_), "work of a stream"); }
 
+  std::shared_ptr<const TimePoint> mark_time() override { return cuda::mark_time(stream_); }
+
   CUstream_st* native() const override { return stream_; }
 
  private:
