@@ -61,6 +61,7 @@ class TrainObserver {
   // else, where ranks share state, this rank's piece alone.
   virtual bool wants_gradients() const { return false; }
   virtual void on_gradients(const Context&, int64_t /*step*/, const ParameterSet&) {}
+  virtual void on_gradient_norm(double) {}  // as this rank has it
   virtual void on_step(const StepReport&) {}
   virtual void on_evaluation(const EvaluationReport&) {}
   virtual void on_checkpoint(int64_t /*step*/, const std::string& /*folder*/, double /*seconds*/) {}

@@ -151,6 +151,7 @@ void Trainer::agree(const std::function<bool()>& stop_requested, StepResult& res
   const TraceRange range(context.tracer(), TimeCategory::kCompute, "losses");
   StepReport& report = result.report;
   report.grad_norm = gradient_norm(context, decoder_.parameters(), mesh_.replicas());
+  observer_.on_gradient_norm(report.grad_norm);
   // Losses; ranks asked to stop; ranks whose norm is not finite, which may be one alone where memory or a network errs; pairs
   // of queries and keys.
   const Context& host = context.host();

@@ -140,7 +140,7 @@ TEST(ConfigSupport, RefusesByName) {
     expect_refusal({fmt::format("pipeline.schedule={}", schedule)},
                    fmt::format("pipeline.schedule: {} does not exist", schedule));
   }
-  for (const char* state : {"OPTIMIZER", "GRADIENTS", "WEIGHTS"}) {
+  for (const char* state : {"GRADIENTS", "WEIGHTS"}) {
     expect_refusal({fmt::format("sharding.state={}", state)}, fmt::format("sharding.state: {} does not exist", state));
   }
   expect_refusal({"pipeline.chunks_per_stage=2"}, "pipeline.chunks_per_stage: is 2");

@@ -181,7 +181,8 @@ TEST(Trace, HasARowForEachStreamOfEachRank) {
                                                        {"reduce", "communication"},
                                                        {"gradient transfer", "communication"},
                                                        {"all_reduce", "communication"},
-                                                       {"barrier", "communication"},
+                                                       {"all_gather", "communication"},
+                                                       {"broadcast", "communication"},
                                                        {"load batch", "data"},
                                                        {"checkpoint", "checkpoint"},
                                                        {"evaluation", "evaluation"}};
