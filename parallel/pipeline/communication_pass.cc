@@ -11,7 +11,8 @@ namespace {
 
 using Kind = Action::Kind;
 
-// What an action that computes reads from another rank, and what another rank reads of it. Kind::kReduce stands for nothing.
+// What an action that computes reads from another rank, and what another rank reads of it. Kind::kReduce
+// stands for nothing.
 Action receive_for(const PipelineShape& shape, const std::vector<int>& owner, const Action& action) {
   const int own = owner[static_cast<size_t>(action.block)], num_blocks = shape.placement.num_blocks();
   const bool forward = action.kind == Kind::kForward, backward = action.kind == Kind::kBackwardInput;
@@ -35,7 +36,8 @@ Action send_after(const PipelineShape& shape, const std::vector<int>& owner, con
 // The receive that a send meets.
 Action receive_of(const Action& send, int sender) {
   const bool forward = send.kind == Kind::kSendActivation;
-  return {forward ? Kind::kReceiveActivation : Kind::kReceiveGradient, send.microbatch, send.block + (forward ? 1 : -1), sender};
+  return {forward ? Kind::kReceiveActivation : Kind::kReceiveGradient, send.microbatch, send.block + (forward ? 1 : -1),
+          sender};
 }
 
 class CommunicationPass {
@@ -76,7 +78,8 @@ class CommunicationPass {
       const std::vector<Action>& from_peer = arriving(receive.peer, rank);
       size_t& posted = num_posted[static_cast<size_t>(receive.peer)];
       const auto found = std::find(from_peer.begin(), from_peer.end(), receive);
-      for (const auto end = static_cast<size_t>(found - from_peer.begin()) + 1; posted < end && posted < from_peer.size(); ++posted) {
+      for (const auto end = static_cast<size_t>(found - from_peer.begin()) + 1; posted < end && posted < from_peer.size();
+           ++posted) {
         program.push_back(from_peer[posted]);
       }
     };
@@ -104,8 +107,8 @@ class CommunicationPass {
     return end == begin && end < compute.size() ? end + 1 : end;
   }
 
-  // Runs the programs with sends that nothing buffers; where all ranks stand still, posts the receive that one of them waits
-  // for. A deadlock that no receive can end is left for the verifier to name.
+  // Runs the programs with sends that nothing buffers; where all ranks stand still, posts the receive that
+  // one of them waits for. A deadlock that no receive can end is left for the verifier to name.
   void free_of_deadlock(PipelineProgram& program) const {
     for (;;) {
       const Simulation simulation = simulate(program, {}, SendMode::kRendezvous);

@@ -1,4 +1,5 @@
-// What schedules are made of: programs that compute, without a message, each in a file of its own. See schedules.h.
+// What schedules are made of: programs that compute, without a message, each in a file of its own. See
+// schedules.h.
 #pragma once
 
 #include "parallel/pipeline/pipeline_program.h"
@@ -15,7 +16,8 @@ class ComputeWriter {
  public:
   explicit ComputeWriter(const PipelineShape& shape) : shape_(shape) {}
   void forward(int microbatch, int chunk);
-  void backward(int microbatch, int chunk);  // B and W block by block, so that a stash goes before the next block's B
+  // B and W block by block, so that a stash goes before the next block's B.
+  void backward(int microbatch, int chunk);
   void backward_input(int microbatch, int chunk);
   void backward_weight(int microbatch, int block);
   Program finish();  // with the reduction

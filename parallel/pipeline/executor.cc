@@ -116,9 +116,9 @@ class Interpreter {
   Context& context_;
   Stage& stage_;
   const std::function<void()>& reduce_;
-  const PipelineRank* pipeline_;  // null: the program runs alone
-  int num_blocks_;                // of the model
-  std::vector<int> local_;        // by block of the model: its place in the stage
+  const PipelineRank* pipeline_;            // null: the program runs alone
+  int num_blocks_;                          // of the model
+  std::vector<int> local_;                  // by block of the model: its place in the stage
   std::map<Key, Flow> inputs_, gradients_;  // by the block that reads them
   std::map<Key, std::any> stashes_;
   std::deque<Work> sends_;

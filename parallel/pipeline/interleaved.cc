@@ -7,7 +7,8 @@ namespace longspan {
 
 namespace {
 
-// The k-th thing a rank does in one direction: a group of microbatches goes through its first chunk, then through the next.
+// The k-th thing a rank does in one direction: a group of microbatches goes through its first chunk, then
+// through the next.
 struct Turn {
   int microbatch, chunk;  // the latter: which of the rank's own
 };
@@ -21,7 +22,8 @@ int checked_group_size(const PipelineShape& shape) {
   const int num_ranks = shape.placement.num_ranks, chunks = shape.sequence_chunks;
   for (size_t c = 0; c < shape.placement.chunks.size(); ++c) {
     if (shape.placement.chunks[c].rank != static_cast<int>(c) % num_ranks) {
-      raise(ErrorKind::kConfiguration, "interleaved 1F1B deals chunks to ranks in turn, but chunk {} is on rank {}; use rank {}", c,
+      raise(ErrorKind::kConfiguration,
+            "interleaved 1F1B deals chunks to ranks in turn, but chunk {} is on rank {}; use rank {}", c,
             shape.placement.chunks[c].rank, static_cast<int>(c) % num_ranks);
     }
   }
@@ -29,8 +31,8 @@ int checked_group_size(const PipelineShape& shape) {
   if (rest != 0) {
     const int above = shape.num_microbatches - rest + group_size;
     const int nearest = rest < group_size - rest && above > group_size ? above - group_size : above;
-    raise(ErrorKind::kConfiguration, "interleaved 1F1B over {} ranks takes a multiple of {} microbatches, not {}; use {}", num_ranks,
-          group_size, shape.num_microbatches, nearest);
+    raise(ErrorKind::kConfiguration, "interleaved 1F1B over {} ranks takes a multiple of {} microbatches, not {}; use {}",
+          num_ranks, group_size, shape.num_microbatches, nearest);
   }
   return group_size;
 }
@@ -49,7 +51,8 @@ std::vector<Program> interleaved_compute(const PipelineShape& shape) {
       const Turn next = turn(k, group_size, chunks_per_rank);
       writer.forward(next.microbatch, chunks[static_cast<size_t>(next.chunk)]);
     };
-    const int warm_up = std::min(total, 2 * (num_ranks - 1 - rank) + (chunks_per_rank - 1) * group_size + shape.sequence_chunks - 1);
+    const int warm_up =
+        std::min(total, 2 * (num_ranks - 1 - rank) + (chunks_per_rank - 1) * group_size + shape.sequence_chunks - 1);
     int forwards = 0;
     while (forwards < warm_up) forward(forwards++);
     for (int k = 0; k < total; ++k) {

@@ -8,7 +8,8 @@ namespace longspan {
 std::vector<Program> one_forward_one_backward_compute(const PipelineShape& shape) {
   const int num_ranks = shape.placement.num_ranks;
   if (shape.placement.chunks_per_rank() != 1) {
-    raise(ErrorKind::kConfiguration, "1F1B has 1 chunk a rank, not {}; use 1, or interleaved", shape.placement.chunks_per_rank());
+    raise(ErrorKind::kConfiguration, "1F1B has 1 chunk a rank, not {}; use 1, or interleaved",
+          shape.placement.chunks_per_rank());
   }
   std::vector<Program> programs;
   for (int rank = 0; rank < num_ranks; ++rank) {

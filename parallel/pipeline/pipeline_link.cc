@@ -7,14 +7,17 @@ namespace longspan {
 namespace {
 
 // Nothing, of the tensor's dtype: the side of a message that goes the other way.
-Tensor nothing_of(const Tensor& tensor) { return tensor.slice(0, 0, 0); }
+Tensor nothing_of(const Tensor& tensor) {
+  return tensor.slice(0, 0, 0);
+}
 
 }  // namespace
 
 PipelineLink::PipelineLink(Communicator& pipeline) : rank_(pipeline.rank()) {
   const int size = pipeline.size();
   const int num_edges = size > 2 ? size : size - 1;  // edge e joins ranks e and e + 1; two ranks have one
-  // Edges without a rank in common are made by one split: the even ones, the odd ones, and in a ring of an odd size the last.
+  // Edges without a rank in common are made by one split: the even ones, the odd ones, and in a ring of an
+  // odd size the last.
   for (int turn = 0; turn < 3; ++turn) {
     const auto is_now = [&](int e) { return (size % 2 == 1 && e == size - 1 ? 2 : e % 2) == turn; };
     bool any = false;
@@ -30,8 +33,9 @@ PipelineLink::PipelineLink(Communicator& pipeline) : rank_(pipeline.rank()) {
     auto ahead = pipeline.split(color, rank_, "pipeline ahead");
     auto back = pipeline.split(color, rank_, "pipeline back");
     if (edge < 0) continue;
-    if (rank_ == edge) neighbours_.push_back({(edge + 1) % size, std::move(ahead), std::move(back)});
-    else neighbours_.push_back({edge, std::move(back), std::move(ahead)});
+    const bool is_first = rank_ == edge;
+    neighbours_.push_back({is_first ? (edge + 1) % size : edge, std::move(is_first ? ahead : back),
+                           std::move(is_first ? back : ahead)});
   }
 }
 

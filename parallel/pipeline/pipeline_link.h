@@ -1,9 +1,9 @@
 // PipelineLink: the messages between ranks that hold neighbouring blocks.
 //
-// Ranks are neighbours in a ring, the last one and the first among them. Each pair has a group of its own for each direction:
-// messages of one direction keep their order whatever goes the other way, and on a device, where a group does one thing after
-// the other, a receive that was posted early holds up nothing but what comes after it from the same rank.
-// A send is done when the receiver has posted its receive, at the soonest.
+// Ranks are neighbours in a ring, the last one and the first among them. Each pair has a group of its own for
+// each direction: messages of one direction keep their order whatever goes the other way, and on a device,
+// where a group does one thing after the other, a receive that was posted early holds up nothing but what
+// comes after it from the same rank. A send is done when the receiver has posted its receive, at the soonest.
 #pragma once
 
 #include <memory>

@@ -21,10 +21,14 @@ double PipelineCosts::seconds_of_message(const PipelineShape& shape, int microba
 double PipelineCosts::seconds_of(const PipelineShape& shape, const Action& action) const {
   const BlockCosts& cost = of(shape, action.microbatch, action.block);
   switch (action.kind) {
-    case Action::Kind::kForward: return cost.forward_seconds;
-    case Action::Kind::kBackwardInput: return cost.backward_input_seconds;
-    case Action::Kind::kBackwardWeight: return cost.backward_weight_seconds;
-    default: return 0;
+    case Action::Kind::kForward:
+      return cost.forward_seconds;
+    case Action::Kind::kBackwardInput:
+      return cost.backward_input_seconds;
+    case Action::Kind::kBackwardWeight:
+      return cost.backward_weight_seconds;
+    default:
+      return 0;
   }
 }
 

@@ -1,9 +1,9 @@
 // PipelineProgram: the programs of all ranks of a pipeline, and what they are about.
 //
-// A microbatch is a batch of whole sequences, or, with sequence_chunks n > 1, chunk m mod n of the sequences of group m / n
-// (Seq1F1B: later chunks attend to earlier ones). Then chunks go forward in order and backward in reverse, as the
-// gradients by keys and values of an earlier chunk come from later ones.
-// Weight gradients are summed in one order in every program: sequences in order, and within one the chunks in reverse. So
+// A microbatch is a batch of whole sequences, or, with sequence_chunks n > 1, chunk m mod n of the sequences
+// of group m / n (Seq1F1B: later chunks attend to earlier ones). Then chunks go forward in order and backward
+// in reverse, as the gradients by keys and values of an earlier chunk come from later ones. Weight gradients
+// are summed in one order in every program: sequences in order, and within one the chunks in reverse. So
 // gradients do not depend on the schedule, to the last bit.
 #pragma once
 
@@ -17,7 +17,8 @@ struct PipelineShape {
   int num_microbatches = 1;  // a multiple of sequence_chunks
   int sequence_chunks = 1;
 
-  // The k-th microbatch whose gradients are summed, and the other way round: when the gradients of microbatch k are.
+  // The k-th microbatch whose gradients are summed, and the other way round: when the gradients of microbatch
+  // k are.
   int gradient_order(int k) const {
     const int chunk = k % sequence_chunks;
     return k - chunk + sequence_chunks - 1 - chunk;

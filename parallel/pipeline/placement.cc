@@ -11,10 +11,12 @@ namespace {
 
 constexpr double kNever = std::numeric_limits<double>::infinity();
 
-// best[k][i]: the least value for the first i blocks in k runs; value(value of the runs before, cost of this run).
+// best[k][i]: the least value for the first i blocks in k runs; value(value of the runs before, cost of this
+// run).
 class ChainCutter {
  public:
-  ChainCutter(const std::vector<double>& costs, int num_parts) : num_blocks_(static_cast<int>(costs.size())), num_parts_(num_parts) {
+  ChainCutter(const std::vector<double>& costs, int num_parts)
+      : num_blocks_(static_cast<int>(costs.size())), num_parts_(num_parts) {
     sums_.push_back(0);
     for (double cost : costs) sums_.push_back(sums_.back() + cost);
   }
@@ -59,8 +61,8 @@ class ChainCutter {
 }  // namespace
 
 int Placement::chunk_of(int block) const {
-  const auto after = std::upper_bound(chunks.begin(), chunks.end(), block,
-                                      [](int b, const PlacedChunk& chunk) { return b < chunk.end; });
+  const auto after =
+      std::upper_bound(chunks.begin(), chunks.end(), block, [](int b, const PlacedChunk& chunk) { return b < chunk.end; });
   check(block >= 0 && after != chunks.end(), "block {} is in none of the chunks of {} blocks", block, num_blocks());
   return static_cast<int>(after - chunks.begin());
 }
@@ -81,7 +83,9 @@ std::vector<int> Placement::blocks_of(int rank) const {
   return own;
 }
 
-Placement single_rank_placement(int num_blocks) { return {.num_ranks = 1, .chunks = {{0, 0, num_blocks}}}; }
+Placement single_rank_placement(int num_blocks) {
+  return {.num_ranks = 1, .chunks = {{0, 0, num_blocks}}};
+}
 
 std::vector<int> split_chain(const std::vector<double>& costs, int num_parts) {
   check(num_parts >= 1, "a chain is not cut into {} parts", num_parts);
@@ -110,8 +114,8 @@ Placement place_blocks(const std::vector<double>& costs, int num_ranks, int chun
   Placement placement{.num_ranks = num_ranks, .chunks = {}};
   for (int c = 0; c < num_chunks; ++c) {
     const bool returns = order == ChunkOrder::kVShape && c >= num_ranks;
-    placement.chunks.push_back({returns ? num_chunks - 1 - c : c % num_ranks, bounds[static_cast<size_t>(c)],
-                                bounds[static_cast<size_t>(c) + 1]});
+    placement.chunks.push_back(
+        {returns ? num_chunks - 1 - c : c % num_ranks, bounds[static_cast<size_t>(c)], bounds[static_cast<size_t>(c) + 1]});
   }
   return placement;
 }

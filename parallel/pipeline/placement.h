@@ -1,8 +1,9 @@
 // Placement: which blocks of a model each rank of the pipeline axis holds.
 //
-// The blocks of a model are a chain: the embedding, the layers, the head with the loss. A *chunk* is a run of neighbouring
-// blocks on one rank; a rank may hold several (virtual stages), dealt to the ranks in turn (Narayanan et al. 2021, section
-// 2.2) or there and back again in the shape of a V (Qi et al. 2024), where the first rank holds embedding and loss.
+// The blocks of a model are a chain: the embedding, the layers, the head with the loss. A *chunk* is a run of
+// neighbouring blocks on one rank; a rank may hold several (virtual stages), dealt to the ranks in turn
+// (Narayanan et al. 2021, section 2.2) or there and back again in the shape of a V (Qi et al. 2024), where
+// the first rank holds embedding and loss.
 #pragma once
 
 #include <cstddef>
@@ -33,13 +34,14 @@ enum class ChunkOrder { kRoundRobin, kVShape };
 // One rank that holds all.
 Placement single_rank_placement(int num_blocks);
 
-// Cuts a chain with these costs into `num_parts` runs, none empty, such that the costliest run is as cheap as can be, and
-// among such cuts one whose runs differ least (smallest sum of squares). Returns num_parts + 1 bounds. Raises
-// Error(kConfiguration) where there are fewer blocks than parts.
+// Cuts a chain with these costs into `num_parts` runs, none empty, such that the costliest run is as cheap as
+// can be, and among such cuts one whose runs differ least (smallest sum of squares). Returns num_parts + 1
+// bounds. Raises Error(kConfiguration) where there are fewer blocks than parts.
 std::vector<int> split_chain(const std::vector<double>& costs, int num_parts);
 
 // costs: of each block, embedding and head among them. The costliest chunk is as cheap as can be. Raises
-// Error(kConfiguration) naming the most chunks that work where the blocks do not reach; a V has two chunks a rank.
+// Error(kConfiguration) naming the most chunks that work where the blocks do not reach; a V has two chunks a
+// rank.
 Placement place_blocks(const std::vector<double>& costs, int num_ranks, int chunks_per_rank = 1,
                        ChunkOrder order = ChunkOrder::kRoundRobin);
 

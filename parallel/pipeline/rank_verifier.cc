@@ -24,7 +24,9 @@ RankVerifier::State& RankVerifier::at(int microbatch, int block) {
   return states_[static_cast<size_t>(microbatch) * owner_.size() + static_cast<size_t>(block)];
 }
 
-bool RankVerifier::holds(int block) const { return owner_[static_cast<size_t>(block)] == rank_; }
+bool RankVerifier::holds(int block) const {
+  return owner_[static_cast<size_t>(block)] == rank_;
+}
 
 void RankVerifier::take(const Action& action) {
   check(!reduced_, "rank {}: {} comes after the reduction", rank_, action.to_string());
@@ -35,14 +37,22 @@ void RankVerifier::take(const Action& action) {
   check(holds(action.block), "rank {}: {} is of a block that rank {} holds", rank_, action.to_string(),
         owner_[static_cast<size_t>(action.block)]);
   switch (action.kind) {
-    case Kind::kForward: return forward(action);
-    case Kind::kBackwardInput: return backward_input(action);
-    case Kind::kBackwardWeight: return backward_weight(action);
-    case Kind::kSendActivation: return send(action, Done::kForward, action.block + 1, &State::sent_activation);
-    case Kind::kSendGradient: return send(action, Done::kBackwardInput, action.block - 1, &State::sent_gradient);
-    case Kind::kReceiveActivation: return receive(action, action.block - 1, &State::has_input);
-    case Kind::kReceiveGradient: return receive(action, action.block + 1, &State::has_gradient);
-    case Kind::kReduce: return;
+    case Kind::kForward:
+      return forward(action);
+    case Kind::kBackwardInput:
+      return backward_input(action);
+    case Kind::kBackwardWeight:
+      return backward_weight(action);
+    case Kind::kSendActivation:
+      return send(action, Done::kForward, action.block + 1, &State::sent_activation);
+    case Kind::kSendGradient:
+      return send(action, Done::kBackwardInput, action.block - 1, &State::sent_gradient);
+    case Kind::kReceiveActivation:
+      return receive(action, action.block - 1, &State::has_input);
+    case Kind::kReceiveGradient:
+      return receive(action, action.block + 1, &State::has_gradient);
+    case Kind::kReduce:
+      return;
   }
 }
 
@@ -86,7 +96,8 @@ void RankVerifier::reduce() {
     for (int b = 0; b < static_cast<int>(owner_.size()); ++b) {
       if (!holds(b)) continue;
       const bool sends_output = b + 1 < static_cast<int>(owner_.size()) && !holds(b + 1);
-      check(!sends_output || at(m, b).sent_activation, "rank {}: what F(microbatch {}, block {}) makes is never sent", rank_, m, b);
+      check(!sends_output || at(m, b).sent_activation, "rank {}: what F(microbatch {}, block {}) makes is never sent", rank_, m,
+            b);
       check(b == 0 || holds(b - 1) || at(m, b).sent_gradient, "rank {}: what B(microbatch {}, block {}) makes is never sent",
             rank_, m, b);
     }

@@ -16,7 +16,7 @@ class RankVerifier {
   // Of a (microbatch, block) of this rank.
   struct State {
     Done done = Done::kNothing;
-    bool has_input = false, has_gradient = false;      // received
+    bool has_input = false, has_gradient = false;  // received
     bool sent_activation = false, sent_gradient = false;
   };
 
@@ -36,9 +36,9 @@ class RankVerifier {
   const PipelineShape& shape_;
   const PipelineCosts& costs_;
   int rank_;
-  int num_own_ = 0;              // blocks
-  std::vector<int> owner_;       // by block
-  std::vector<State> states_;    // [microbatch, block]
+  int num_own_ = 0;                              // blocks
+  std::vector<int> owner_;                       // by block
+  std::vector<State> states_;                    // [microbatch, block]
   std::vector<int> next_forward_, next_weight_;  // by block: how many are done
   int num_stashes_ = 0, num_receives_ = 0;
   int64_t stash_bytes_ = 0, num_finished_ = 0;

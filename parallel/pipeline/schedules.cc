@@ -16,16 +16,20 @@ void check_microbatches(const PipelineShape& shape) {
   const int rest = microbatches % chunks;
   if (rest == 0) return;
   const int below = std::max(microbatches - rest, chunks);
-  raise(ErrorKind::kConfiguration, "{} microbatches are no whole number of sequences of {} chunks; use {}", microbatches, chunks,
-        rest <= chunks - rest ? below : microbatches - rest + chunks);
+  raise(ErrorKind::kConfiguration, "{} microbatches are no whole number of sequences of {} chunks; use {}", microbatches,
+        chunks, rest <= chunks - rest ? below : microbatches - rest + chunks);
 }
 
 std::vector<Program> compute_of(PipelineSchedule schedule, const PipelineShape& shape, const PipelineCosts& costs) {
   switch (schedule) {
-    case PipelineSchedule::kGPipe: return gpipe_compute(shape);
-    case PipelineSchedule::kOneForwardOneBackward: return one_forward_one_backward_compute(shape);
-    case PipelineSchedule::kInterleaved: return interleaved_compute(shape);
-    case PipelineSchedule::kZeroBubble: return zero_bubble_compute(shape, costs);
+    case PipelineSchedule::kGPipe:
+      return gpipe_compute(shape);
+    case PipelineSchedule::kOneForwardOneBackward:
+      return one_forward_one_backward_compute(shape);
+    case PipelineSchedule::kInterleaved:
+      return interleaved_compute(shape);
+    case PipelineSchedule::kZeroBubble:
+      return zero_bubble_compute(shape, costs);
   }
   raise(ErrorKind::kInternal, "{} is no schedule", static_cast<int>(schedule));
 }

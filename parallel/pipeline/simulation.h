@@ -1,5 +1,6 @@
-// Simulation: what happens when all ranks run their programs, by given costs: when each action begins and ends, and who waits
-// for whom for ever. Ranks compute one action at a time; messages of one direction between two ranks go one after another.
+// Simulation: what happens when all ranks run their programs, by given costs: when each action begins and
+// ends, and who waits for whom for ever. Ranks compute one action at a time; messages of one direction
+// between two ranks go one after another.
 #pragma once
 
 #include <string>
@@ -20,8 +21,8 @@ struct Span {
 };
 
 struct Simulation {
-  bool finished = false;           // every rank came to the end of its program
-  std::vector<size_t> stopped_at;  // by rank: the index of the action it never did, or the length of its program
+  bool finished = false;                 // every rank came to the end of its program
+  std::vector<size_t> stopped_at;        // by rank: the index of the action it never did, or the length of its program
   std::vector<std::vector<Span>> spans;  // by rank
   double makespan_seconds = 0;
 
@@ -29,8 +30,8 @@ struct Simulation {
   double bubble() const;  // the share of all ranks' time in which they compute nothing
 };
 
-// Takes programs whose messages match (verify_pipeline says whether they do). Confluent: whether a program finishes depends on
-// no costs.
+// Takes programs whose messages match (verify_pipeline says whether they do). Confluent: whether a program
+// finishes depends on no costs.
 Simulation simulate(const PipelineProgram& program, const PipelineCosts& costs, SendMode mode);
 
 }  // namespace longspan

@@ -89,7 +89,9 @@ PipelineFacts verify_pipeline(const PipelineProgram& program, const PipelineCost
   check_messages(program);
   const Simulation timed = run(program, costs, SendMode::kAsynchronous, "sends under way until they are received");
   if (program.ranks.size() > 1) run(program, costs, SendMode::kRendezvous, "sends that nothing buffers");
-  for (size_t rank = 0; rank < program.ranks.size(); ++rank) facts.ranks[rank].busy_seconds = timed.busy_seconds(static_cast<int>(rank));
+  for (size_t rank = 0; rank < program.ranks.size(); ++rank) {
+    facts.ranks[rank].busy_seconds = timed.busy_seconds(static_cast<int>(rank));
+  }
   facts.makespan_seconds = timed.makespan_seconds;
   facts.bubble = timed.bubble();
   return facts;

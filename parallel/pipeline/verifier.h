@@ -1,12 +1,13 @@
 // Verifier: proves the programs of all ranks sound, before anything runs, and counts what they keep and move.
 //
-// Of each rank: F, B and W once for every microbatch and block of its own. F after F of the block before, or after the receive of
-// that; B after its F and after B of the block behind, or after the receive of that; W after its B. A block's F are in the
-// order of microbatches, its W in that of PipelineShape::gradient_order, so that sums have one order in all schedules; its B
-// within a sequence go from the last chunk to the first. What leaves is sent once, after it is computed, to the rank that holds
-// the block; what arrives is received once. One reduction, after the last W and the last message.
-// Of all ranks: messages from one rank to another are received in the order in which they are sent, and nobody waits for ever,
-// even if a send holds its rank until the peer has posted the receive. Then any number of sends may be under way.
+// Of each rank: F, B and W once for every microbatch and block of its own. F after F of the block before, or
+// after the receive of that; B after its F and after B of the block behind, or after the receive of that; W
+// after its B. A block's F are in the order of microbatches, its W in that of PipelineShape::gradient_order,
+// so that sums have one order in all schedules; its B within a sequence go from the last chunk to the first.
+// What leaves is sent once, after it is computed, to the rank that holds the block; what arrives is received
+// once. One reduction, after the last W and the last message. Of all ranks: messages from one rank to another
+// are received in the order in which they are sent, and nobody waits for ever, even if a send holds its rank
+// until the peer has posted the receive. Then any number of sends may be under way.
 #pragma once
 
 #include "parallel/pipeline/simulation.h"

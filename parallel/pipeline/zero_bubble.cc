@@ -1,6 +1,7 @@
-// ZB-H1 as list scheduling: all ranks at once, in simulated time, each doing the most urgent thing it can: B and F, which others
-// wait for, the latter as far as its stashes allow; W where it would otherwise wait. Which of B and F is the more urgent, and how
-// far F may run ahead, depends on the costs, so the best of several programs is taken.
+// ZB-H1 as list scheduling: all ranks at once, in simulated time, each doing the most urgent thing it can: B
+// and F, which others wait for, the latter as far as its stashes allow; W where it would otherwise wait.
+// Which of B and F is the more urgent, and how far F may run ahead, depends on the costs, so the best of
+// several programs is taken.
 #include <algorithm>
 #include <deque>
 #include <limits>
@@ -17,8 +18,8 @@ namespace {
 using Kind = Action::Kind;
 constexpr double kNotYet = std::numeric_limits<double>::infinity();
 
-// How many microbatches a rank may have begun, between their F and B, and between their F and their last W; and which of F and B
-// goes first where both could.
+// How many microbatches a rank may have begun, between their F and B, and between their F and their last W;
+// and which of F and B goes first where both could.
 struct Limits {
   int forwards_ahead = 0, stashes = 0;
   Kind first = Kind::kBackwardInput;
@@ -136,7 +137,8 @@ class ListScheduler {
       state.weights.push_back({Kind::kBackwardWeight, m, b});
     }
     state.writer.backward_input(m, rank);
-    if (rank > 0) states_[static_cast<size_t>(rank) - 1].gradient[static_cast<size_t>(m)] = state.clock + costs_.seconds_of_message(shape_, m);
+    if (rank == 0) return;
+    states_[static_cast<size_t>(rank) - 1].gradient[static_cast<size_t>(m)] = state.clock + costs_.seconds_of_message(shape_, m);
   }
 
   const PipelineShape& shape_;
@@ -168,7 +170,8 @@ std::vector<Program> delayed_weights(const PipelineShape& shape) {
 
 std::vector<Program> zero_bubble_compute(const PipelineShape& shape, const PipelineCosts& costs) {
   if (shape.placement.chunks_per_rank() != 1) {
-    raise(ErrorKind::kConfiguration, "the zero-bubble schedule has 1 chunk a rank, not {}; use 1", shape.placement.chunks_per_rank());
+    raise(ErrorKind::kConfiguration, "the zero-bubble schedule has 1 chunk a rank, not {}; use 1",
+          shape.placement.chunks_per_rank());
   }
   check_costs(costs, shape);
   const int most = shape.placement.num_ranks - 1 + shape.sequence_chunks;

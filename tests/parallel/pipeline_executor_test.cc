@@ -1,11 +1,11 @@
-// The executor over ranks as threads: every schedule computes what one rank does, keeps what the verifier predicts, and moves
-// what the formula says.
-#include "parallel/pipeline/executor.h"
-
+// The executor over ranks as threads: every schedule computes what one rank does, keeps what the verifier
+// predicts, and moves what the formula says.
 #include <gtest/gtest.h>
 
 #include <atomic>
 
+#include "parallel/pipeline/executor.h"
+#include "parallel/pipeline/measure_bubble.h"
 #include "parallel/pipeline/schedules.h"
 #include "tests/parallel/comm_support.h"
 #include "tests/parallel/toy_pipeline.h"
@@ -103,16 +103,21 @@ void expect_equals_one_rank(Schedule schedule, const PipelineShape& shape, int m
 PipelineShape shape_of(int ranks, int chunks, int microbatches, int sequence_chunks) {
   // One block more than chunks, so that chunks are uneven.
   const std::vector<double> costs(static_cast<size_t>(ranks * chunks + 1), 1.0);
-  return {.placement = place_blocks(costs, ranks, chunks), .num_microbatches = microbatches, .sequence_chunks = sequence_chunks};
+  return {
+      .placement = place_blocks(costs, ranks, chunks), .num_microbatches = microbatches, .sequence_chunks = sequence_chunks};
 }
 
 TEST(PipelineExecutor, EqualsOneRankToTheLastBit) {
   for (int ranks : {1, 2, 3, 4, 8}) {
     for (int sequence_chunks : {1, 2, 4}) {
       const int microbatches = ranks == 3 ? 12 : 8;
-      for (Schedule schedule : kPipelineSchedules) expect_equals_one_rank(schedule, shape_of(ranks, 1, microbatches, sequence_chunks), 4);
+      for (Schedule schedule : kPipelineSchedules) {
+        expect_equals_one_rank(schedule, shape_of(ranks, 1, microbatches, sequence_chunks), 4);
+      }
       expect_equals_one_rank(Schedule::kGPipe, shape_of(ranks, 3, microbatches, sequence_chunks), 4);
-      for (int chunks : {2, 4}) expect_equals_one_rank(Schedule::kInterleaved, shape_of(ranks, chunks, microbatches, sequence_chunks), 4);
+      for (int chunks : {2, 4}) {
+        expect_equals_one_rank(Schedule::kInterleaved, shape_of(ranks, chunks, microbatches, sequence_chunks), 4);
+      }
     }
   }
 }
@@ -176,6 +181,19 @@ TEST(PipelineExecutor, NamesWhatDoesNotFit) {
     });
   });
   EXPECT_TRUE(contains(far, "pipeline rank 0 has no link to rank 2")) << far;
+}
+
+// How long it takes is the machine's affair; that nobody is in two places at once, and that all is done, is
+// not.
+TEST(PipelineExecutor, MeasuresABubble) {
+  const PipelineShape shape = shape_of(4, 1, 8, 1);
+  const PipelineCosts costs{.blocks = {{0.0002, 0.0002, 0.0001}}};
+  for (Schedule schedule : kPipelineSchedules) {
+    const MeasuredBubble measured = measure_bubble(make_pipeline_program(schedule, shape, costs), costs);
+    EXPECT_GE(measured.makespan_seconds, 8 * 2 * 0.0005);  // of the rank with two blocks
+    EXPECT_GT(measured.bubble, 0);
+    EXPECT_LT(measured.bubble, 1);
+  }
 }
 
 }  // namespace

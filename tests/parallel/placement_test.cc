@@ -37,8 +37,11 @@ double least_largest_run(const std::vector<double>& costs, int num_parts) {
 }
 
 TEST(Placement, TheCostliestRunIsAsCheapAsCanBe) {
-  const std::vector<std::vector<double>> chains = {
-      {1, 1, 1, 1, 1, 1, 1, 1}, {0.2, 1, 1, 1, 1, 1, 1, 4.5}, {3, 1, 4, 1, 5, 9, 2, 6, 5}, {0, 0, 7, 0, 0, 0}, {2.5, 1, 1, 1, 1}};
+  const std::vector<std::vector<double>> chains = {{1, 1, 1, 1, 1, 1, 1, 1},
+                                                   {0.2, 1, 1, 1, 1, 1, 1, 4.5},
+                                                   {3, 1, 4, 1, 5, 9, 2, 6, 5},
+                                                   {0, 0, 7, 0, 0, 0},
+                                                   {2.5, 1, 1, 1, 1}};
   for (const auto& costs : chains) {
     for (int parts = 1; parts <= static_cast<int>(costs.size()); ++parts) {
       const std::vector<int> bounds = split_chain(costs, parts);

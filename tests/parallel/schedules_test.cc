@@ -1,4 +1,5 @@
-// Schedules: every generated program is sound, keeps what it should, and waits as long as the literature says.
+// Schedules: every generated program is sound, keeps what it should, and waits as long as the literature
+// says.
 #include "parallel/pipeline/schedules.h"
 
 #include <gtest/gtest.h>
@@ -15,7 +16,8 @@ using Schedule = PipelineSchedule;
 
 PipelineShape shape_of(int ranks, int chunks, int microbatches, int sequence_chunks = 1, int blocks_per_chunk = 1) {
   const std::vector<double> costs(static_cast<size_t>(ranks * chunks * blocks_per_chunk), 1.0);
-  return {.placement = place_blocks(costs, ranks, chunks), .num_microbatches = microbatches, .sequence_chunks = sequence_chunks};
+  return {
+      .placement = place_blocks(costs, ranks, chunks), .num_microbatches = microbatches, .sequence_chunks = sequence_chunks};
 }
 
 // Whether the schedule is defined, by the rules in the header.
@@ -29,7 +31,9 @@ bool defined(Schedule schedule, int ranks, int chunks, int microbatches, int seq
 
 PipelineCosts uneven_costs(const PipelineShape& shape) {
   PipelineCosts costs{.blocks = {}, .seconds_per_message = 0.3};
-  for (int b = 0; b < shape.placement.num_blocks(); ++b) costs.blocks.push_back({1.0 + b % 3, 2.0 + b % 2, b % 4 == 1 ? 0.0 : 0.7});
+  for (int b = 0; b < shape.placement.num_blocks(); ++b) {
+    costs.blocks.push_back({1.0 + b % 3, 2.0 + b % 2, b % 4 == 1 ? 0.0 : 0.7});
+  }
   return costs;
 }
 
@@ -40,7 +44,8 @@ void expect_sound_over(int sequence_chunks) {
       for (int chunks = 1; chunks <= 4; ++chunks) {
         for (int microbatches = 1; microbatches <= 32; ++microbatches) {
           const PipelineShape shape = shape_of(ranks, chunks, microbatches, sequence_chunks);
-          const std::string what = fmt::format("{}: {} ranks, {} chunks, {} microbatches", name(schedule), ranks, chunks, microbatches);
+          const std::string what =
+              fmt::format("{}: {} ranks, {} chunks, {} microbatches", name(schedule), ranks, chunks, microbatches);
           try {
             const PipelineProgram program = make_pipeline_program(schedule, shape);
             verify_pipeline(program);
@@ -57,7 +62,9 @@ void expect_sound_over(int sequence_chunks) {
   }
 }
 
-TEST(Schedules, AllAreSound) { expect_sound_over(1); }
+TEST(Schedules, AllAreSound) {
+  expect_sound_over(1);
+}
 TEST(Schedules, AllAreSoundOverChunksOfSequences) {
   expect_sound_over(2);
   expect_sound_over(4);
@@ -94,7 +101,8 @@ TEST(Schedules, UndefinedOnesNameTheNearest) {
 }
 
 TEST(Schedules, OneRankDoesWhatASingleStageDoes) {
-  EXPECT_EQ(make_pipeline_program(Schedule::kOneForwardOneBackward, shape_of(1, 1, 3, 1, 4)).ranks.front(), single_stage_program(3, 4));
+  EXPECT_EQ(make_pipeline_program(Schedule::kOneForwardOneBackward, shape_of(1, 1, 3, 1, 4)).ranks.front(),
+            single_stage_program(3, 4));
 }
 
 // Of equal blocks, F = 1, B = 2, W = 1.5 and messages that take no time.
@@ -105,8 +113,8 @@ PipelineFacts facts_of(Schedule schedule, const PipelineShape& shape) {
   return verify_pipeline(make_pipeline_program(schedule, shape, costs), costs);
 }
 
-// The textbooks' (P - 1)(F + B + W), but for the W of a chunk's first block, which others need not wait for: a gradient leaves
-// as soon as it is there.
+// The textbooks' (P - 1)(F + B + W), but for the W of a chunk's first block, which others need not wait for:
+// a gradient leaves as soon as it is there.
 TEST(Schedules, WaitAsLongAsTheyShould) {
   for (int p = 1; p <= 8; ++p) {
     for (int m : {p, 2 * p, 4 * p}) {
@@ -131,7 +139,9 @@ TEST(Schedules, ZeroBubbleFillsTheBubbleWithW) {
     for (int p = 1; p <= 8; ++p) {
       for (int m : {2 * p, 4 * p}) {
         const PipelineShape shape = shape_of(p, 1, m);
-        const double seconds = verify_pipeline(make_pipeline_program(Schedule::kZeroBubble, shape, {.blocks = {cost}}), {.blocks = {cost}}).makespan_seconds;
+        const double seconds =
+            verify_pipeline(make_pipeline_program(Schedule::kZeroBubble, shape, {.blocks = {cost}}), {.blocks = {cost}})
+                .makespan_seconds;
         const double f = cost.forward_seconds, b = cost.backward_input_seconds, w = cost.backward_weight_seconds;
         EXPECT_LE(seconds, m * (f + b + w) + (p - 1) * (f + b - w) + 1e-9) << p << " ranks, " << m;  // Qi et al. 2024, table 2
       }
@@ -144,7 +154,9 @@ TEST(Schedules, ZeroBubbleIsNeverSlowerThanOneForwardOneBackward) {
     for (int microbatches = 1; microbatches <= 16; ++microbatches) {
       const PipelineShape shape = shape_of(ranks, 1, microbatches, 1, 3);
       const PipelineCosts costs = uneven_costs(shape);
-      const auto seconds = [&](Schedule s) { return verify_pipeline(make_pipeline_program(s, shape, costs), costs).makespan_seconds; };
+      const auto seconds = [&](Schedule s) {
+        return verify_pipeline(make_pipeline_program(s, shape, costs), costs).makespan_seconds;
+      };
       EXPECT_LE(seconds(Schedule::kZeroBubble), seconds(Schedule::kOneForwardOneBackward) + 1e-9);
     }
   }

@@ -1,5 +1,5 @@
-// A toy model for pipelines: blocks that are small linear maps in double precision, with a prefix that couples the chunks of a
-// sequence as attention does, and counts of what is kept.
+// A toy model for pipelines: blocks that are small linear maps in double precision, with a prefix that
+// couples the chunks of a sequence as attention does, and counts of what is kept.
 #pragma once
 
 #include <algorithm>
@@ -23,14 +23,17 @@ struct StashCount {
 };
 
 struct ToyStash {
-  ToyStash(StashCount* count, Vec input) : counter(count), x(std::move(input)) { counter->peak = std::max(counter->peak, ++counter->now); }
+  ToyStash(StashCount* count, Vec input) : counter(count), x(std::move(input)) {
+    counter->peak = std::max(counter->peak, ++counter->now);
+  }
   ~ToyStash() { --counter->now; }
   StashCount* counter;
   Vec x, dy;
 };
 
 // y = W (x + p), where p is half the sum of the inputs of the earlier chunks of the sequence. The
-// first block makes x from the microbatch; the last adds sum(y * target) to the loss, with a target of the microbatch.
+// first block makes x from the microbatch; the last adds sum(y * target) to the loss, with a target of the
+// microbatch.
 class ToyBlock final : public StageBlock {
  public:
   ToyBlock(int block, const PipelineShape& shape, StashCount* count) : block_(block), shape_(shape), count_(count) {

@@ -31,7 +31,9 @@ void drop(Program& program, const Action& action) {
   program.erase(program.begin() + static_cast<std::ptrdiff_t>(place_of(program, action)));
 }
 
-void swap(Program& program, const Action& a, const Action& b) { std::swap(program[place_of(program, a)], program[place_of(program, b)]); }
+void swap(Program& program, const Action& a, const Action& b) {
+  std::swap(program[place_of(program, a)], program[place_of(program, b)]);
+}
 
 void expect_rejected(const PipelineProgram& program, const std::string& reason) {
   const std::string message = test::message_of<Error>([&] { verify_pipeline(program); });
@@ -89,7 +91,9 @@ TEST(Verifier, SumsInAnotherOrderAreNamed) {
   Program& last = program.ranks[1];
   drop(last, {Kind::kBackwardWeight, 0, 1});
   last.insert(last.end() - 1, {Kind::kBackwardWeight, 0, 1});
-  expect_rejected(program, "rank 1: W(microbatch 1, block 1) comes before W of microbatch 0: gradients would be summed in another order");
+  expect_rejected(program,
+                  "rank 1: W(microbatch 1, block 1) comes before W of microbatch 0: gradients would be "
+                  "summed in another order");
 }
 
 TEST(Verifier, DoubledActionsAreNamed) {
@@ -109,13 +113,16 @@ TEST(Verifier, DoubledActionsAreNamed) {
 TEST(Verifier, WrongPeersAndBlocksAreNamed) {
   PipelineProgram program = good();
   program.ranks[0][place_of(program.ranks[0], kSend1)].peer = 0;
-  expect_rejected(program, "rank 0: SEND_ACTIVATION(microbatch 1, block 1, to rank 0) names a wrong peer: block 2 is on rank 1");
+  expect_rejected(program,
+                  "rank 0: SEND_ACTIVATION(microbatch 1, block 1, to rank 0) names a wrong peer: block 2 is on rank 1");
   program = good();
   program.ranks[0][place_of(program.ranks[0], {Kind::kForward, 0, 1})].block = 2;
   expect_rejected(program, "rank 0: F(microbatch 0, block 2) is of a block that rank 1 holds");
   program = good();
   program.ranks[0][place_of(program.ranks[0], kSend1)].block = 0;
-  expect_rejected(program, "rank 0: SEND_ACTIVATION(microbatch 1, block 0, to rank 1) is about block 1, which the rank holds itself");
+  expect_rejected(program,
+                  "rank 0: SEND_ACTIVATION(microbatch 1, block 0, to rank 1) is about block 1, which the "
+                  "rank holds itself");
   program = good();
   program.ranks[1][place_of(program.ranks[1], kReceive1)].microbatch = 7;
   expect_rejected(program, "rank 1: RECEIVE_ACTIVATION(microbatch 7, block 2, from rank 0) is outside 3 microbatches");
@@ -132,8 +139,9 @@ TEST(Verifier, ReorderedMessagesAreNamed) {
   const Action first{Kind::kReceiveActivation, 1, 1, 0}, second{Kind::kReceiveActivation, 2, 1, 0};
   drop(last, second);
   last.insert(last.begin() + static_cast<std::ptrdiff_t>(place_of(last, first)), second);
-  expect_rejected(program, "rank 1: RECEIVE_ACTIVATION(microbatch 2, block 1, from rank 0) is out of order: it meets "
-                           "SEND_ACTIVATION(microbatch 1, block 0, to rank 1) of rank 0");
+  expect_rejected(program,
+                  "rank 1: RECEIVE_ACTIVATION(microbatch 2, block 1, from rank 0) is out of order: it meets "
+                  "SEND_ACTIVATION(microbatch 1, block 0, to rank 1) of rank 0");
 }
 
 TEST(Verifier, OrderOfMicrobatchesAndChunksIsHeldTo) {
@@ -164,18 +172,23 @@ TEST(Verifier, DeadlocksAreNamed) {
     own.insert(own.begin() + static_cast<std::ptrdiff_t>(place_of(own, before)), action);
   };
   program = make_pipeline_program(PipelineSchedule::kGPipe, {.placement = place_blocks({1, 1}, 2), .num_microbatches = 2});
-  // Rank 0 sends its second output only after it has got the first gradient; rank 1, by GPipe, wants both first.
+  // Rank 0 sends its second output only after it has got the first gradient; rank 1, by GPipe, wants both
+  // first.
   const Action send{Kind::kSendActivation, 1, 0, 1};
   drop(program.ranks[0], send);
   program.ranks[0].insert(program.ranks[0].end() - 1, send);
-  expect_rejected(program, "deadlock with sends under way until they are received: rank 0 at B(microbatch 0, block 0), rank 1 at "
-                           "F(microbatch 1, block 1)");
+  expect_rejected(program,
+                  "deadlock with sends under way until they are received: rank 0 at B(microbatch 0, block 0), rank 1 at "
+                  "F(microbatch 1, block 1)");
   // Both send before they post their receives: only a buffer helps.
-  program = make_pipeline_program(PipelineSchedule::kOneForwardOneBackward, {.placement = place_blocks({1, 1}, 2), .num_microbatches = 2});
+  program = make_pipeline_program(PipelineSchedule::kOneForwardOneBackward,
+                                  {.placement = place_blocks({1, 1}, 2), .num_microbatches = 2});
   move_before(0, {Kind::kReceiveGradient, 0, 0, 1}, {Kind::kReceiveGradient, 1, 0, 1});
   move_before(1, {Kind::kReceiveActivation, 1, 1, 0}, {Kind::kForward, 1, 1});
-  expect_rejected(program, "deadlock with sends that nothing buffers: rank 0 at SEND_ACTIVATION(microbatch 1, block 0, to rank 1), "
-                           "rank 1 at SEND_GRADIENT(microbatch 0, block 1, to rank 0)");
+  expect_rejected(program,
+                  "deadlock with sends that nothing buffers: rank 0 at SEND_ACTIVATION(microbatch 1, block "
+                  "0, to rank 1), "
+                  "rank 1 at SEND_GRADIENT(microbatch 0, block 1, to rank 0)");
 }
 
 TEST(Verifier, CountsReceivesThatAreNotYetRead) {
