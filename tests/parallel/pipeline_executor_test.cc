@@ -17,7 +17,7 @@ using Schedule = PipelineSchedule;
 
 struct Measured {
   ToyResult result;
-  std::vector<int> peak_stashes;  // by rank
+  std::vector<StashCount> stashes;  // by rank
   int num_reductions = 0;
   std::vector<std::shared_ptr<CommLog>> logs;
 };
@@ -26,7 +26,7 @@ Measured run(const PipelineProgram& program, int max_sends) {
   const auto num_ranks = program.ranks.size();
   Measured measured;
   measured.result.gradients.resize(static_cast<size_t>(program.shape.placement.num_blocks()));
-  measured.peak_stashes.resize(num_ranks);
+  measured.stashes.resize(num_ranks);
   for (size_t r = 0; r < num_ranks; ++r) measured.logs.push_back(std::make_shared<CommLog>());
   std::atomic<int> num_reductions{0};
   run_in_process(static_cast<int>(num_ranks), [&](Communicator& world) {
@@ -42,7 +42,7 @@ Measured run(const PipelineProgram& program, int max_sends) {
              .max_sends = max_sends});
     EXPECT_EQ(toy.count->now, 0);
     toy.collect(measured.result);
-    measured.peak_stashes[rank] = toy.count->peak;
+    measured.stashes[rank] = *toy.count;
   });
   measured.num_reductions = num_reductions;
   return measured;
@@ -77,7 +77,12 @@ void expect_equals_one_rank(Schedule schedule, const PipelineShape& shape, int m
                            shape.placement.num_ranks, shape.placement.chunks_per_rank(), shape.num_microbatches,
                            shape.sequence_chunks, max_sends));
   constexpr size_t kMessageBytes = kWidth * sizeof(double);
-  const PipelineCosts costs{.message_bytes = {kMessageBytes}};
+  PipelineCosts costs{.blocks = {}, .message_bytes = {kMessageBytes}};
+  for (int chunk = 0; chunk < shape.sequence_chunks; ++chunk) {
+    for (int b = 0; b < shape.placement.num_blocks(); ++b) {
+      costs.blocks.push_back({1.0 + chunk, 2.0 + b % 2, b % 3 == 1 ? 0.0 : 0.7, stash_bytes(b, chunk)});
+    }
+  }
   const PipelineProgram program = make_pipeline_program(schedule, shape, costs);
   const PipelineFacts facts = verify_pipeline(program, costs);
   const Measured measured = run(program, max_sends);
@@ -88,7 +93,8 @@ void expect_equals_one_rank(Schedule schedule, const PipelineShape& shape, int m
   EXPECT_EQ(measured.num_reductions, shape.placement.num_ranks);
   size_t bytes = 0;
   for (size_t rank = 0; rank < facts.ranks.size(); ++rank) {
-    EXPECT_EQ(measured.peak_stashes[rank], facts.ranks[rank].peak_stashes) << "rank " << rank;
+    EXPECT_EQ(measured.stashes[rank].peak, facts.ranks[rank].peak_stashes) << "rank " << rank;
+    EXPECT_EQ(measured.stashes[rank].peak_bytes, facts.ranks[rank].peak_stash_bytes) << "rank " << rank;
     EXPECT_EQ(measured.logs[rank]->bytes_sent(), static_cast<size_t>(facts.ranks[rank].bytes_sent)) << "rank " << rank;
     EXPECT_EQ(measured.logs[rank]->bytes_received(), static_cast<size_t>(facts.ranks[rank].bytes_received)) << "rank " << rank;
     bytes += measured.logs[rank]->bytes_sent();
@@ -153,6 +159,37 @@ TEST(PipelineExecutor, OneRankComputesTheDerivative) {
       const double h = 1e-3;  // the loss is linear in each weight
       EXPECT_NEAR((loss_with(block, i, h) - loss_with(block, i, -h)) / (2 * h), result.gradients[block][i], 1e-8);
     }
+  }
+}
+
+TEST(PipelineLink, KeepsTheOrderOfEachDirectionWhateverGoesTheOtherWay) {
+  for (int size : {2, 3, 4, 5, 8}) {
+    run_in_process(size, [&](Communicator& world) {
+      const Context context = make_context();
+      PipelineLink link(world);
+      const int rank = world.rank(), next = (rank + 1) % size, previous = (rank + size - 1) % size;
+      // To the next rank 4 messages of growing size, the first of them empty, to the one before only one. Some ranks post the
+      // receive of that first, the others last; of two ranks none does, as all comes from one.
+      const bool early = size > 2 && rank % 2 == 0;
+      std::vector<Tensor> from_previous;
+      std::vector<Work> works;
+      const Tensor from_next = context.empty({1}, DType::kFloat64);
+      if (early) works.push_back(link.receive(context.stream(), from_next, next));
+      for (int i = 0; i < 4; ++i) {
+        const Tensor sent = filled<double>(context, {i}, [&](int64_t k) { return 100 * rank + 10 * i + static_cast<double>(k); });
+        works.push_back(link.send(context.stream(), sent, next));
+        from_previous.push_back(context.empty({i}, DType::kFloat64));
+        works.push_back(link.receive(context.stream(), from_previous.back(), previous));
+      }
+      works.push_back(link.send(context.stream(), filled<double>(context, {1}, [&](int64_t) { return -1.0 * rank; }), previous));
+      if (!early) works.push_back(link.receive(context.stream(), from_next, next));
+      for (Work& work : works) work.wait();
+      for (int i = 0; i < 4; ++i) {
+        const auto expected = [&](int64_t k) { return 100 * previous + 10 * i + static_cast<double>(k); };
+        expect_values<double>(from_previous[static_cast<size_t>(i)], expected, "from the rank before");
+      }
+      expect_values<double>(from_next, [&](int64_t) { return -1.0 * next; }, "from the next rank");
+    });
   }
 }
 

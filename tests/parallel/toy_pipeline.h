@@ -20,14 +20,26 @@ using Vec = std::vector<double>;
 // What is alive on one rank.
 struct StashCount {
   int now = 0, peak = 0;
+  int64_t now_bytes = 0, peak_bytes = 0;
 };
 
+// What a stash is said to weigh: another number for each block and chunk of a sequence.
+inline int64_t stash_bytes(int block, int chunk) { return 100 + 10 * block + chunk; }
+
 struct ToyStash {
-  ToyStash(StashCount* count, Vec input) : counter(count), x(std::move(input)) {
+  ToyStash(StashCount* count, int64_t size, Vec input) : counter(count), bytes(size), x(std::move(input)) {
     counter->peak = std::max(counter->peak, ++counter->now);
+    counter->peak_bytes = std::max(counter->peak_bytes, counter->now_bytes += bytes);
   }
-  ~ToyStash() { --counter->now; }
+  ~ToyStash() {
+    --counter->now;
+    counter->now_bytes -= bytes;
+  }
+  ToyStash(const ToyStash&) = delete;
+  ToyStash& operator=(const ToyStash&) = delete;
+
   StashCount* counter;
+  int64_t bytes;
   Vec x, dy;
 };
 
@@ -53,7 +65,7 @@ class ToyBlock final : public StageBlock {
       input[at(i)] += 0.5 * prefix[at(i)];
       prefix[at(i)] += own[at(i)];
     }
-    *stash = std::make_shared<ToyStash>(count_, input);
+    *stash = std::make_shared<ToyStash>(count_, stash_bytes(block_, microbatch % shape_.sequence_chunks), input);
     Vec y(kWidth, 0);
     for (int i = 0; i < kWidth; ++i) {
       for (int j = 0; j < kWidth; ++j) y[at(i)] += weight[at(i * kWidth + j)] * input[at(j)];
