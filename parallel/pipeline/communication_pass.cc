@@ -77,11 +77,12 @@ class CommunicationPass {
       if (!receive.receives()) return;
       const std::vector<Action>& from_peer = arriving(receive.peer, rank);
       size_t& posted = num_posted[static_cast<size_t>(receive.peer)];
-      const auto found = std::find(from_peer.begin(), from_peer.end(), receive);
-      for (const auto end = static_cast<size_t>(found - from_peer.begin()) + 1; posted < end && posted < from_peer.size();
-           ++posted) {
-        program.push_back(from_peer[posted]);
-      }
+      // With all that the peer sends before it. What is not found was posted so already.
+      const auto begin = from_peer.begin() + static_cast<std::ptrdiff_t>(posted);
+      const auto found = std::find(begin, from_peer.end(), receive);
+      if (found == from_peer.end()) return;
+      program.insert(program.end(), begin, found + 1);
+      posted = static_cast<size_t>(found - from_peer.begin()) + 1;
     };
     size_t posted_for = 0, next_run = end_of_run(compute, 0);
     for (size_t i = 0; i < compute.size(); ++i) {
@@ -109,11 +110,9 @@ class CommunicationPass {
 
   // Runs the programs with sends that nothing buffers; where all ranks stand still, posts the receive that
   // one of them waits for. A deadlock that no receive can end is left for the verifier to name.
-  void free_of_deadlock(PipelineProgram& program) const {
-    for (;;) {
-      const Simulation simulation = simulate(program, {}, SendMode::kRendezvous);
-      if (simulation.finished || !post_earlier(program, simulation.stopped_at)) return;
-    }
+  static void free_of_deadlock(PipelineProgram& program) {
+    simulate(program, {}, SendMode::kRendezvous,
+             [&program](const std::vector<size_t>& stopped_at) { return post_earlier(program, stopped_at); });
   }
 
   static bool post_earlier(PipelineProgram& program, const std::vector<size_t>& stopped_at) {

@@ -31,23 +31,29 @@ class Simulator {
     result_.spans.resize(num_ranks_);
   }
 
-  Simulation run() {
-    for (bool moved = true; moved;) {
-      moved = false;
+  Simulation run(const Unstick& unstick) {
+    do {
+      while (move()) continue;
+      result_.finished = true;
       for (size_t rank = 0; rank < num_ranks_; ++rank) {
-        size_t& at = result_.stopped_at[rank];
-        for (; at < program_.ranks[rank].size() && take(rank, program_.ranks[rank][at]); ++at) moved = true;
+        result_.finished = result_.finished && result_.stopped_at[rank] == program_.ranks[rank].size();
       }
-    }
-    result_.finished = true;
-    for (size_t rank = 0; rank < num_ranks_; ++rank) {
-      result_.finished = result_.finished && result_.stopped_at[rank] == program_.ranks[rank].size();
-      result_.makespan_seconds = std::max(result_.makespan_seconds, clocks_[rank]);
-    }
+    } while (!result_.finished && unstick && unstick(result_.stopped_at));
+    for (const double clock : clocks_) result_.makespan_seconds = std::max(result_.makespan_seconds, clock);
     return std::move(result_);
   }
 
  private:
+  // Every rank as far as it gets; whether any got on.
+  bool move() {
+    bool moved = false;
+    for (size_t rank = 0; rank < num_ranks_; ++rank) {
+      size_t& at = result_.stopped_at[rank];
+      for (; at < program_.ranks[rank].size() && take(rank, program_.ranks[rank][at]); ++at) moved = true;
+    }
+    return moved;
+  }
+
   // Whether the rank could do it; else it does it later.
   bool take(size_t rank, const Action& action) {
     if (action.kind == Action::Kind::kReduce) return true;
@@ -130,9 +136,9 @@ double Simulation::bubble() const {
   return all > 0 ? 1 - busy / all : 0;
 }
 
-Simulation simulate(const PipelineProgram& program, const PipelineCosts& costs, SendMode mode) {
+Simulation simulate(const PipelineProgram& program, const PipelineCosts& costs, SendMode mode, const Unstick& unstick) {
   check_costs(costs, program.shape);
-  return Simulator(program, costs, mode).run();
+  return Simulator(program, costs, mode).run(unstick);
 }
 
 }  // namespace longspan

@@ -3,7 +3,7 @@
 // between two ranks go one after another.
 #pragma once
 
-#include <string>
+#include <functional>
 #include <vector>
 
 #include "parallel/pipeline/pipeline_program.h"
@@ -32,6 +32,8 @@ struct Simulation {
 
 // Takes programs whose messages match (verify_pipeline says whether they do). Confluent: whether a program
 // finishes depends on no costs.
-Simulation simulate(const PipelineProgram& program, const PipelineCosts& costs, SendMode mode);
+// Where all ranks stand still, `unstick` may reorder what they have not done, from stopped_at on, and says whether it did.
+using Unstick = std::function<bool(const std::vector<size_t>& stopped_at)>;
+Simulation simulate(const PipelineProgram& program, const PipelineCosts& costs, SendMode mode, const Unstick& unstick = {});
 
 }  // namespace longspan
