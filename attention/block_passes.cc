@@ -1,15 +1,6 @@
 #include "attention/block_passes.h"
 
-#include "core/kernels/elementwise.h"
-
 namespace longspan {
-
-Tensor to_compute_dtype(Context& context, const Tensor& x, MemoryTag tag) {
-  if (x.dtype() == context.compute_dtype()) return x;
-  Tensor y = context.empty(x.shape(), context.compute_dtype(), tag);
-  context.kernels<Elementwise>().convert(context, x, y);
-  return y;
-}
 
 ForwardPass::ForwardPass(Context& context, const Tensor& q, double scale, MemoryTag tag)
     : context_(context),

@@ -7,9 +7,6 @@
 
 namespace longspan {
 
-// The tensor itself where it has the compute dtype already.
-Tensor to_compute_dtype(Context& context, const Tensor& x, MemoryTag tag = MemoryTag::kActivations);
-
 class ForwardPass {
  public:
   ForwardPass(Context& context, const Tensor& q, double scale, MemoryTag tag);
@@ -33,7 +30,7 @@ class BackwardPass {
   BackwardPass(Context& context, const AttentionStash& stash, const Tensor& doutput, double scale);
   // dQ accumulates; returns what these queries add to {dK, dV}, accumulator.
   std::vector<Tensor> attend(const Tensor& k, const Tensor& v, const KeyIntervals& visible, int hop);
-  Tensor dq() const { return to_compute_dtype(context_, gradient_.dq); }
+  const Tensor& dq() const { return gradient_.dq; }  // accumulator
 
  private:
   Context& context_;

@@ -24,7 +24,7 @@ Tensor RingAttention::do_forward(Context& context, const Tensor& q, const Tensor
   RingPass ring(context, ring_, {k, v}, shapes_of(tiles, k));
   for (const RingHop& hop : ring) pass.attend(hop.tensors[0], hop.tensors[1], tiles.keys_of(hop.owner), hop.index);
   Tensor output = pass.finish();
-  if (stash) *stash = {.q = q, .k = k, .v = v, .output = output, .lse = pass.lse(), .parts = {}};
+  if (stash) *stash = {.q = q, .k = k, .v = v, .output = output, .lse = pass.lse(), .parts = {}, .num_kv_heads = 0};
   return output;
 }
 
@@ -40,8 +40,7 @@ QkvGradient RingAttention::do_backward(Context& context, const Tensor& doutput, 
     home.add(pass.attend(hop.tensors[0], hop.tensors[1], tiles.keys_of(hop.owner), hop.index));
   }
   std::vector<Tensor> dkv = home.finish();
-  stash = {};
-  return {.dq = pass.dq(), .dk = to_compute_dtype(context, dkv[0]), .dv = to_compute_dtype(context, dkv[1])};
+  return {.dq = pass.dq(), .dk = dkv[0], .dv = dkv[1]};
 }
 
 }  // namespace longspan

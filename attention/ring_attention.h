@@ -8,6 +8,8 @@
 // Partial outputs stay in the accumulator dtype between hops. Raises CommError when a peer fails.
 #pragma once
 
+#include <memory>
+
 #include "attention/sequence_attention.h"
 #include "parallel/comm/communicator.h"
 
@@ -17,6 +19,7 @@ class RingAttention final : public SequenceAttention {
  public:
   // `ring`: the ranks that share the sequence, in the layout's order. `scale` multiplies the scores.
   RingAttention(Communicator& ring, double scale) : ring_(ring), scale_(scale) {}
+  RingAttention(std::unique_ptr<Communicator> ring, double scale) : own_(std::move(ring)), ring_(*own_), scale_(scale) {}
   int num_ranks() const override { return ring_.size(); }
 
  private:
@@ -25,6 +28,7 @@ class RingAttention final : public SequenceAttention {
   QkvGradient do_backward(Context& context, const Tensor& doutput, const TileMap& tiles,
                           AttentionStash& stash) const override;
 
+  std::unique_ptr<Communicator> own_;  // null where the ring is another's
   Communicator& ring_;
   double scale_;
 };

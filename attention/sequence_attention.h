@@ -24,6 +24,7 @@ struct AttentionStash {
   Tensor lse;      // [num_heads, tokens], accumulator
   // Of exchanged heads: instead of the above, one for each of the rank's parts.
   std::vector<AttentionStash> parts;
+  int64_t num_kv_heads = 0;  // of which the parts have some
 
   template <class F>
   void for_each_storage(F visit) {
@@ -36,6 +37,9 @@ struct QkvGradient {
   Tensor dq, dk, dv;  // compute dtype, assigned
 };
 
+// The tensor itself where it has the compute dtype already.
+Tensor to_compute_dtype(Context& context, const Tensor& x, MemoryTag tag = MemoryTag::kActivations);
+
 class SequenceAttention {
  public:
   virtual ~SequenceAttention() = default;
@@ -46,6 +50,8 @@ class SequenceAttention {
                  AttentionStash* stash) const;
   // Consumes the stash.
   QkvGradient backward(Context& context, const Tensor& doutput, const TileMap& tiles, AttentionStash& stash) const;
+  // The same for those who go on summing: each gradient in the accumulator, or in the compute dtype where it was rounded already.
+  QkvGradient backward_unrounded(Context& context, const Tensor& doutput, const TileMap& tiles, AttentionStash& stash) const;
   // How many ranks share the sequence.
   virtual int num_ranks() const = 0;
 
