@@ -66,6 +66,13 @@ TEST_P(SchemesTest, EqualOneRankWhereSomeHaveNoTokens) {
   }
 }
 
+// A layout by area is a list of ranges like any other.
+TEST(Schemes, EqualOneRankInALayoutByArea) {
+  const SequenceCase c = {LayoutType::kZigzag, Masking::kCausal, 83, 1, 6, 8, 2, 2, 5};
+  const SequenceResult one = attend(c, 1, 25);
+  for (const int num_ranks : {2, 4, 8}) expect_same(c, 25, one, num_ranks);
+}
+
 TEST_P(SchemesTest, EqualOneRankOnSixteen) {
   const SequenceCase c = {GetParam(), Masking::kCausal, 131, 1, 5, 16, 4, 2};
   expect_same(c, 20, attend(c, 1, 20), 16);

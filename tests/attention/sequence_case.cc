@@ -4,6 +4,7 @@
 #include <cstring>
 #include <mutex>
 
+#include "attention/sequence_area.h"
 #include "tests/support/sequences.h"
 #include "tests/support/tensors.h"
 
@@ -29,6 +30,19 @@ void place_rows(const Tensor& mine, const std::vector<int64_t>& places, std::vec
     std::copy_n(rows.data() + static_cast<int64_t>(i) * n, n, all.data() + places[i] * n);
   }
 }
+
+// Memory that holds not-a-number until something is written, so that what was never received or computed shows.
+class PoisonedResource final : public MemoryResource {
+  void* do_allocate(size_t num_bytes, Stream& stream, MemoryTag tag) override {
+    void* pointer = host_.allocate(num_bytes, stream, tag);
+    std::memset(pointer, 0xff, num_bytes);
+    return pointer;
+  }
+  void do_deallocate(void* pointer, size_t num_bytes, Stream& stream, MemoryTag tag) noexcept override {
+    host_.deallocate(pointer, num_bytes, stream, tag);
+  }
+  HostResource host_;
+};
 
 Tensor draw(const Context& context, const Arithmetic& arithmetic, const Shape& shape, uint64_t seed, const char* name) {
   const Tensor drawn = random_tensor(context, shape, arithmetic.drawn, seed, name);
@@ -60,12 +74,20 @@ double relative_error(const SequenceResult& got, const SequenceResult& want) {
                    relative_error(got.dk, want.dk), relative_error(got.dv, want.dv)});
 }
 
+SequenceLayout layout_of(const SequenceCase& c, int num_ranks, uint64_t seed) {
+  if (c.chunks_per_rank == 0) return SequenceLayout(c.layout, num_ranks, c.length, c.num_sequences);
+  return layout_by_area({.masking = c.masking, .num_ranks = num_ranks, .chunks_per_rank = c.chunks_per_rank},
+                        c.length * c.num_sequences, document_begins(c, seed));
+}
+
 SequenceShare make_share(const Context& context, const SequenceCase& c, int rank, int num_ranks, uint64_t seed,
                          const Arithmetic& arithmetic) {
-  const SequenceLayout layout(c.layout, num_ranks, c.length, c.num_sequences);
+  const SequenceLayout layout = layout_of(c, num_ranks, seed);
   const auto mine = indices(layout.ranges(rank));
   const auto make = [&](const char* name, int64_t heads) {
-    return rows_of(context, draw(context, arithmetic, {layout.total_tokens(), heads, c.head_dim}, seed, name), mine);
+    const Context& host = context.host();
+    const Tensor all = draw(host, arithmetic, {layout.total_tokens(), heads, c.head_dim}, seed, name);
+    return context.to_device(rows_of(host, all, mine));
   };
   return {.tiles = TileMap(c.masking, layout, rank, document_begins(c, seed)),
           .indices = mine,
@@ -82,7 +104,9 @@ SequenceResult attend(const SequenceCase& c, int num_ranks, uint64_t seed, const
   for (auto* v : {&result.dk, &result.dv}) v->resize(static_cast<size_t>(total * c.num_kv_heads * c.head_dim));
   std::mutex mutex;
   run_in_process(num_ranks, [&](Communicator& world) {
-    Context context = make_context(run.arithmetic.dtype, nullptr, 1, run.arithmetic.level);
+    Context context = run.make_context ? run.make_context()
+                                       : make_context(run.arithmetic.dtype, std::make_shared<PoisonedResource>(), 1,
+                                                      run.arithmetic.level);
     const auto decorated = run.decorate ? run.decorate(world) : nullptr;
     const auto attention = make_sequence_attention(decorated ? *decorated : world, run.options);
     const SequenceShare mine = make_share(context, c, world.rank(), num_ranks, seed, run.arithmetic);
@@ -90,10 +114,10 @@ SequenceResult attend(const SequenceCase& c, int num_ranks, uint64_t seed, const
     const Tensor output = attention->forward(context, mine.q, mine.k, mine.v, mine.tiles, &stash);
     const QkvGradient d = attention->backward(context, mine.doutput, mine.tiles, stash);
     const std::lock_guard lock(mutex);
-    place_rows(output, mine.indices, result.output);
-    place_rows(d.dq, mine.indices, result.dq);
-    place_rows(d.dk, mine.indices, result.dk);
-    place_rows(d.dv, mine.indices, result.dv);
+    place_rows(context.to_host(output), mine.indices, result.output);
+    place_rows(context.to_host(d.dq), mine.indices, result.dq);
+    place_rows(context.to_host(d.dk), mine.indices, result.dk);
+    place_rows(context.to_host(d.dv), mine.indices, result.dv);
   });
   return result;
 }

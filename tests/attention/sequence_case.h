@@ -15,6 +15,7 @@ struct SequenceCase {
   LayoutType layout;
   Masking masking;
   int64_t length, num_sequences, num_documents, num_heads, num_kv_heads, head_dim;
+  int chunks_per_rank = 0;  // not 0: that many of each rank, by area, whatever the layout
   std::string to_string() const;
 };
 
@@ -30,6 +31,8 @@ struct Arithmetic {
   CpuLevel level = detect_cpu_level();
 };
 
+SequenceLayout layout_of(const SequenceCase& c, int num_ranks, uint64_t seed);
+
 // One rank's part of a problem, inputs drawn from the seed.
 struct SequenceShare {
   TileMap tiles;
@@ -44,6 +47,7 @@ struct SchemeRun {
   Arithmetic arithmetic = {};
   // Decorates a rank's communicator, which is given to the scheme instead. Empty: nothing does.
   std::function<std::unique_ptr<Communicator>(Communicator&)> decorate = {};
+  std::function<Context()> make_context = {};  // of a rank. Empty: the CPU's for the arithmetic, in memory that is poisoned
 };
 SequenceResult attend(const SequenceCase& c, int num_ranks, uint64_t seed, const SchemeRun& run = {});
 
