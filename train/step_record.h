@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "attention/kernels/block_attention.h"
 #include "model/decoder.h"
 #include "train/observer.h"
 

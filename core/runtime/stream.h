@@ -40,6 +40,7 @@ class Stream {
   void run(std::function<void()> work);  // of the host; raises on a device's stream
   // As DeviceQueue says; where both are memory of the host, any stream copies.
   void copy(void* to, const void* from, size_t num_bytes);
+  void copy_rows(const RowCopy& rows);
   void clear(void* to, size_t num_bytes);
   Event record();
   void wait_for(const Event& event);  // later work of this stream starts after `event`

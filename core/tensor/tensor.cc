@@ -14,6 +14,12 @@ Tensor Tensor::slice(int dim, int64_t begin, int64_t end) const {
   return t;
 }
 
+Tensor Tensor::every(int dim, int64_t step) const {
+  Tensor t = *this;
+  t.layout_ = layout_.every(dim, step);
+  return t;
+}
+
 Tensor Tensor::select(int dim, int64_t index) const {
   Tensor t = *this;
   t.layout_ = layout_.select(dim, index);

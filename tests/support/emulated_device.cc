@@ -127,6 +127,15 @@ class EmulatedQueue final : public DeviceQueue {
     std::memcpy(to, from, num_bytes);
     if (is_pinned(from)) state_->pending.push_back({state_->given, nullptr, from, {bytes, bytes + num_bytes}});
   }
+  void copy_rows(const RowCopy& rows) override {
+    if (!simt::is_global(rows.to) || !simt::is_global(rows.from)) throw std::logic_error("rows of the host's memory");
+    const simt::OpenToHost open({rows.to, rows.from});
+    ++state_->given;
+    for (size_t i = 0; i < rows.num_rows; ++i) {
+      std::memcpy(static_cast<std::byte*>(rows.to) + i * rows.to_pitch,
+                  static_cast<const std::byte*>(rows.from) + i * rows.from_pitch, rows.row_bytes);
+    }
+  }
   void clear(void* to, size_t num_bytes) override {
     const simt::OpenToHost open({to});
     ++state_->given;
