@@ -69,6 +69,12 @@ class VirtualDevice {
    public:
     explicit Queue(VirtualDevice& device) : device_(device) {}
     void copy(void* to, const void* from, size_t num_bytes) override { std::memcpy(to, from, num_bytes); }
+    void copy_rows(const RowCopy& rows) override {
+      for (size_t row = 0; row < rows.num_rows; ++row) {
+        std::memcpy(static_cast<std::byte*>(rows.to) + row * rows.to_pitch,
+                    static_cast<const std::byte*>(rows.from) + row * rows.from_pitch, rows.row_bytes);
+      }
+    }
     void clear(void* to, size_t num_bytes) override { std::memset(to, 0, num_bytes); }
     std::shared_ptr<const EventState> record() override { return std::make_shared<Reached>(device_); }
     bool wait_for(const EventState&) override { return true; }  // of this stream, the only one that others see
