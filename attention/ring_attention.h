@@ -8,43 +8,27 @@
 // Partial outputs stay in the accumulator dtype between hops. Raises CommError when a peer fails.
 #pragma once
 
-#include "attention/kernels/block_attention.h"
-#include "attention/tile_map.h"
+#include <memory>
+
+#include "attention/sequence_attention.h"
 #include "parallel/comm/communicator.h"
 
 namespace longspan {
 
-// What the compute of a hop is called in a trace.
-constexpr const char* kAttentionForward = "attention forward";
-constexpr const char* kAttentionBackward = "attention backward";
-
-struct AttentionStash {
-  Tensor q, k, v;  // as given to forward
-  Tensor output;   // [tokens, num_heads, head_dim], compute dtype
-  Tensor lse;      // [num_heads, tokens], accumulator
-
-  template <class F>
-  void for_each_storage(F visit) {
-    for (Tensor* t : {&q, &k, &v, &output, &lse}) visit(*t);
-  }
-};
-
-struct QkvGradient {
-  Tensor dq, dk, dv;  // compute dtype, assigned
-};
-
-class RingAttention {
+class RingAttention final : public SequenceAttention {
  public:
   // `ring`: the ranks that share the sequence, in the layout's order. `scale` multiplies the scores.
   RingAttention(Communicator& ring, double scale) : ring_(ring), scale_(scale) {}
-
-  // q [tokens, num_heads, head_dim]; k, v [tokens, num_kv_heads, head_dim]; returns [tokens, num_heads, head_dim].
-  Tensor forward(Context& context, const Tensor& q, const Tensor& k, const Tensor& v, const TileMap& tiles,
-                 AttentionStash* stash) const;
-  // Consumes the stash.
-  QkvGradient backward(Context& context, const Tensor& doutput, const TileMap& tiles, AttentionStash& stash) const;
+  RingAttention(std::unique_ptr<Communicator> ring, double scale) : own_(std::move(ring)), ring_(*own_), scale_(scale) {}
+  int num_ranks() const override { return ring_.size(); }
 
  private:
+  Tensor do_forward(Context& context, const Tensor& q, const Tensor& k, const Tensor& v, const TileMap& tiles,
+                    AttentionStash* stash) const override;
+  QkvGradient do_backward(Context& context, const Tensor& doutput, const TileMap& tiles,
+                          AttentionStash& stash) const override;
+
+  std::unique_ptr<Communicator> own_;  // null where the ring is another's
   Communicator& ring_;
   double scale_;
 };

@@ -44,8 +44,15 @@ SequenceLayout::SequenceLayout(LayoutType type, int num_ranks, int64_t sequence_
         sequence_length);
 }
 
+SequenceLayout::SequenceLayout(std::vector<IndexRanges> shares)
+    : SequenceLayout(LayoutType::kContiguous, static_cast<int>(shares.size()), 0, 1) {
+  shares_ = std::move(shares);
+  for (const IndexRanges& share : shares_) sequence_length_ += longspan::num_tokens(share);
+}
+
 IndexRanges SequenceLayout::ranges(int rank) const {
   check(rank >= 0 && rank < num_ranks_, "rank {} is not one of the layout's {}", rank, num_ranks_);
+  if (!shares_.empty()) return shares_[static_cast<size_t>(rank)];
   IndexRanges ranges;
   for (int64_t s = 0; s < num_sequences_; ++s) {
     const int64_t base = s * sequence_length_;

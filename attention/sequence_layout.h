@@ -18,6 +18,8 @@ std::string_view name(LayoutType type);
 class SequenceLayout {
  public:
   SequenceLayout(LayoutType type, int num_ranks, int64_t sequence_length, int64_t num_sequences);
+  // What each rank holds, in increasing order; together every index from 0 on once.
+  explicit SequenceLayout(std::vector<IndexRanges> shares);
 
   int num_ranks() const { return num_ranks_; }
   int64_t total_tokens() const { return sequence_length_ * num_sequences_; }
@@ -28,6 +30,7 @@ class SequenceLayout {
   LayoutType type_;
   int num_ranks_;
   int64_t sequence_length_, num_sequences_;
+  std::vector<IndexRanges> shares_;  // empty: as the type says
 };
 
 }  // namespace longspan

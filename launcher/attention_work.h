@@ -22,7 +22,7 @@ class AttentionWork {
   void forward();
   void backward();  // delta included; after a forward
   double forward_gflop() const;
-  int num_threads() const { return context_.num_threads(); }
+  const Context& context() const { return context_; }
 
  private:
   Context context_;

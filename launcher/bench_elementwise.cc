@@ -6,15 +6,12 @@
 
 #include "core/base/cache_size.h"
 #include "core/kernels/activation.h"
-#include "core/kernels/backends.h"
 #include "core/kernels/elementwise.h"
 #include "core/kernels/embedding.h"
 #include "core/kernels/loss.h"
 #include "core/kernels/normalization.h"
 #include "core/kernels/optimizer.h"
 #include "core/kernels/rotary.h"
-#include "launcher/bench_tools.h"
-#include "launcher/stream_copy.h"
 
 namespace longspan {
 namespace {
@@ -22,16 +19,17 @@ namespace {
 struct Sizes {
   int64_t tokens, hidden, mlp, heads, head_dim, vocabulary, loss_tokens;
 };
-// Single tensors of 64 and 128 MiB.
-Sizes large_sizes(int64_t hidden) {
-  constexpr int64_t kElements = int64_t{1} << 25, kHeadDim = 128;
-  return {.tokens = kElements / hidden,
+// By default single tensors of 64 and 128 MiB.
+Sizes large_sizes(const BenchElementwiseOptions& options) {
+  constexpr int64_t kHeadDim = 128;
+  const int64_t hidden = options.hidden_size;
+  return {.tokens = std::max<int64_t>(1, options.num_elements / hidden),
           .hidden = hidden,
           .mlp = hidden,
           .heads = std::max<int64_t>(1, hidden / kHeadDim),
           .head_dim = std::min(hidden, kHeadDim),
-          .vocabulary = 32768,
-          .loss_tokens = 1024};
+          .vocabulary = options.vocabulary_size,
+          .loss_tokens = options.loss_tokens};
 }
 // The model of configs/quickstart.textproto with 4096 tokens.
 constexpr Sizes kSmall = {4096, 256, 688, 4, 64, 256, 1024};
@@ -44,11 +42,7 @@ class Operands {
   Tensor x(int i, int64_t rows, int64_t n) { return get(compute_, i, {rows, n}, context_.compute_dtype()); }
   // The same in the accumulator.
   Tensor wide(int i, int64_t rows, int64_t n) { return get(wide_, i, {rows, n}, DType::kFloat32); }
-  Tensor tokens(int64_t count, int64_t bound) const {
-    const Tensor tokens = context_.empty({count}, DType::kInt32);
-    for (int64_t t = 0; t < count; ++t) tokens.data<int32_t>()[t] = static_cast<int32_t>(t * 7919 % bound);
-    return tokens;
-  }
+  Tensor tokens(int64_t count, int64_t bound) const { return spread_tokens(context_, count, bound); }
 
  private:
   Tensor get(std::vector<Tensor>& all, int i, const Shape& shape, DType dtype) {
@@ -69,29 +63,29 @@ class Operands {
   const Sizes s;
 };
 
-// One thread is timed by its CPU time, which other programs on its core do not lengthen, several by the clock.
 struct Report {
   const BenchElementwiseOptions& options;
   const Context& context;
-  const StreamCopy& copy;
+  MemoryCopy& copy;
   std::ostream& out;
 
   // An operation over [rows, n] that reads and writes `bytes`.
   void time(const char* operation, const Shape& shape, size_t bytes, const std::function<void()>& body) const {
-    const auto now = options.num_threads == 1 ? thread_cpu_seconds : clock_seconds;
     // In turn, as what memory gives changes within seconds on a machine that others use, too.
-    double rate = 0, peak = 0;
+    Stopwatch watch(context, body);
+    double peak = 0;
+    const BenchMachine& machine = options.machine;
     const double begin = clock_seconds();
     for (int i = 0; i < 8 || clock_seconds() - begin < options.min_seconds; ++i) {
       peak = std::max(peak, copy.once());
-      if (bytes <= last_level_cache_bytes()) body();  // the copy has emptied the cache
-      const double start = now();
-      body();
-      rate = std::max(rate, 1e-9 * static_cast<double>(bytes) / (now() - start));
+      if (machine.on_cpu() && bytes <= last_level_cache_bytes()) body();  // the copy has emptied the cache
+      watch.sample();
     }
-    out << fmt::format("{:<28}  {:<8}  {:>6} x {:<5}  {:>2} {}  {:>6.1f} GB/s  {:>5.1f}% of {:.1f}\n", operation,
-                       name(context.compute_dtype()), shape[0], shape[1], options.num_threads,
-                       options.num_threads == 1 ? "thread " : "threads", rate, 100 * rate / peak, peak)
+    const double rate = 1e-9 * static_cast<double>(bytes) / watch.seconds();
+    const char* threads = machine.num_threads() == 1 ? "thread " : "threads";
+    const std::string on = machine.on_cpu() ? fmt::format("{:>2} {}", machine.num_threads(), threads) : "device";
+    out << fmt::format("{:<28}  {:<8}  {:>6} x {:<6}  {}  {:>6.1f} GB/s  {:>5.1f}% of {:.1f}\n", operation,
+                       name(context.compute_dtype()), shape[0], shape[1], on, rate, 100 * rate / peak, peak)
         << std::flush;
   }
 };
@@ -147,8 +141,8 @@ void time_elementwise(const Report& report, Operands& o) {
   report.time("add in place", a.shape(), bytes_of({a, b, b}), [&] { kernels.add(c, a, b, b); });
   report.time("accumulate", a.shape(), bytes_of({a, wide, wide}), [&] { kernels.accumulate(c, a, wide); });
   if (c.compute_dtype() == DType::kBFloat16) {
-  report.time("convert to float32", a.shape(), bytes_of({a, wide}), [&] { kernels.convert(c, a, wide); });
-  report.time("convert from float32", a.shape(), bytes_of({a, wide}), [&] { kernels.convert(c, wide, a); });
+    report.time("convert to float32", a.shape(), bytes_of({a, wide}), [&] { kernels.convert(c, a, wide); });
+    report.time("convert from float32", a.shape(), bytes_of({a, wide}), [&] { kernels.convert(c, wide, a); });
   }
   report.time("bias", a.shape(), bytes_of({a, a}), [&] { kernels.add_bias(c, bias, a); });
   report.time("bias gradient", a.shape(), bytes_of({a}), [&] { kernels.accumulate_rows(c, b, dbias); });
@@ -185,8 +179,8 @@ void time_tokens(const Report& report, Operands& o) {
               [&] { loss.cross_entropy_with_gradient(c, logits, targets, 1e-3, losses, dlogits); });
 }
 
-void time_all(const BenchElementwiseOptions& options, const Sizes& sizes, const Context& context, const StreamCopy& copy,
-              std::ostream& out) {
+void time_all(const BenchElementwiseOptions& options, const Sizes& sizes, DType dtype, MemoryCopy& copy, std::ostream& out) {
+  const Context context = options.machine.context(dtype);
   Operands operands(context, sizes);
   const Report report{options, context, copy, out};
   time_normalization(report, operands);
@@ -199,28 +193,18 @@ void time_all(const BenchElementwiseOptions& options, const Sizes& sizes, const 
 }  // namespace
 
 void bench_elementwise(const BenchElementwiseOptions& options, std::ostream& out) {
-  if (options.num_threads < 1 || !(options.min_seconds > 0) || options.hidden_size < 2 || options.hidden_size % 2 != 0) {
-    raise(ErrorKind::kConfiguration, "hidden size {} on {} threads for {} seconds cannot be measured", options.hidden_size,
-          options.num_threads, options.min_seconds);
+  const BenchMachine& machine = options.machine;
+  expect_measurable(machine, options.min_seconds);
+  if (options.hidden_size < 2 || options.hidden_size % 2 != 0) {
+    raise(ErrorKind::kConfiguration, "a hidden size of {} cannot be measured", options.hidden_size);
   }
-  const auto kernels = std::make_shared<KernelSet>("cpu");
-  add_cpu_kernels(*kernels, options.level);
-  const auto context_for = [&](DType dtype) {
-    return Context({.device = {},
-                    .compute_dtype = dtype,
-                    .num_threads = options.num_threads,
-                    .memory = std::make_shared<HostResource>(),
-                    .kernels = kernels});
-  };
-  const Context plain = context_for(DType::kFloat32);
-  StreamCopy copy(plain);
-  const CopyRates& rates = copy.measure();
-  out << describe_peaks(options.num_threads, options.level) << "\n";
-  out << fmt::format("stream copy, {} {}: {:.1f} GB/s with non-temporal stores, {:.1f} with ordinary ones; reading alone {:.1f}\n",
-                     options.num_threads, options.num_threads == 1 ? "thread" : "threads", rates.streaming, rates.cached,
-                     rates.read);
-  for (const Sizes& sizes : {large_sizes(options.hidden_size), kSmall}) {
-    for (const DType dtype : options.dtypes) time_all(options, sizes, context_for(dtype), copy, out);
+  if (machine.on_cpu()) out << describe_machine(machine, DType::kFloat32) << "\n";
+  MemoryCopy copy(machine);
+  out << fmt::format("{}{}\n", machine.on_cpu() ? "" : machine.name + ": ", copy.description());
+  std::vector<Sizes> all = {large_sizes(options)};
+  if (machine.on_cpu()) all.push_back(kSmall);
+  for (const Sizes& sizes : all) {
+    for (const DType dtype : options.dtypes) time_all(options, sizes, dtype, copy, out);
   }
 }
 

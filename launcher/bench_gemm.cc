@@ -5,22 +5,10 @@
 #include <algorithm>
 #include <functional>
 
-#include "core/kernels/backends.h"
 #include "core/kernels/linear_algebra.h"
-#include "launcher/bench_tools.h"
 
 namespace longspan {
 namespace {
-
-constexpr int64_t kTileTokens = 1024, kVocabulary = 32000;
-
-// Of products of the dtype: the best that oneDNN could do from registers with the instructions of this machine. The level
-// decides only whether bfloat16 is multiplied by itself or as float32.
-double measure_product_peak(const BenchGemmOptions& options, DType dtype) {
-  const double peak = measure_fma_peak(options.num_threads, supported_cpu_levels().back());
-  if (dtype != DType::kBFloat16 || options.level < CpuLevel::kAvx512Bf16) return peak;
-  return std::max({peak, measure_dot_peak(options.num_threads), measure_amx_peak(options.num_threads, AmxOperands::kRegisters)});
-}
 
 struct Layer {
   const char* what;
@@ -33,7 +21,7 @@ std::vector<Layer> layers_of(const BenchGemmOptions& options, int64_t hidden, DT
   return {{"projection", tokens, hidden, hidden, dtype},
           {"gate or up", tokens, mlp, hidden, dtype},
           {"down", tokens, hidden, mlp, dtype},
-          {"head", std::min(tokens, kTileTokens), kVocabulary, hidden, DType::kFloat32}};
+          {"head", std::min(tokens, options.head_tokens), options.vocabulary_size, hidden, DType::kFloat32}};
 }
 
 struct Product {
@@ -59,18 +47,19 @@ std::vector<Product> products_of(const Context& context, const Layer& layer) {
            }}};
 }
 
-void run_layer(const BenchGemmOptions& options, const Context& context, const Layer& layer, std::ostream& out) {
-  const double gflop = 2e-9 * static_cast<double>(layer.tokens) * static_cast<double>(layer.out) *
-                       static_cast<double>(layer.in) / options.num_threads;
-  const auto peak_now = [&] { return measure_product_peak(options, context.compute_dtype()); };
-  double before = peak_now();
+void run_layer(const BenchGemmOptions& options, const Context& context, ProductPeak& peaks, const Layer& layer,
+               std::ostream& out) {
+  const BenchMachine& machine = options.machine;
+  const double flop =
+      2 * static_cast<double>(layer.tokens) * static_cast<double>(layer.out) * static_cast<double>(layer.in);
+  double before = peaks.measure();
   for (const Product& product : products_of(context, layer)) {
-    const double seconds = best_seconds(options.num_threads, options.min_seconds, product.run);
-    const double after = peak_now(), peak = std::max(before, after);
+    const double rate = flop / Stopwatch(context, product.run).seconds_within(options.min_seconds);
+    const double after = peaks.measure(), peak = std::max(before, after);
     before = after;
-    out << fmt::format("{:<15}  {:<8}  {:<10}  {:>5} tokens  {:>5} x {:<5}  {:>7.1f} GFLOP/s a core  {:>5.1f}% of {:.1f}\n",
-                       product.name, name(context.compute_dtype()), layer.what, layer.tokens, layer.out, layer.in,
-                       gflop / seconds, 100 * gflop / seconds / peak, peak)
+    out << fmt::format("{:<15}  {:<8}  {:<10}  {:>5} tokens  {:>5} x {:<5}  {}  {:>5.1f}% of {:.1f}\n", product.name,
+                       name(context.compute_dtype()), layer.what, layer.tokens, layer.out, layer.in, machine.rate_text(rate),
+                       100 * rate / peak, machine.in_unit(peak))
         << std::flush;
   }
 }
@@ -78,23 +67,20 @@ void run_layer(const BenchGemmOptions& options, const Context& context, const La
 }  // namespace
 
 void bench_gemm(const BenchGemmOptions& options, std::ostream& out) {
-  if (options.num_threads < 1 || !(options.min_seconds > 0) || options.num_tokens < 1 ||
+  const BenchMachine& machine = options.machine;
+  expect_measurable(machine, options.min_seconds);
+  if (options.num_tokens < 1 ||
       std::any_of(options.hidden_sizes.begin(), options.hidden_sizes.end(), [](int64_t size) { return size < 1; })) {
-    raise(ErrorKind::kConfiguration, "{} threads, {} tokens and {} seconds cannot be measured", options.num_threads,
-          options.num_tokens, options.min_seconds);
+    raise(ErrorKind::kConfiguration, "products of {} tokens cannot be measured", options.num_tokens);
   }
-  out << fmt::format("products of a training step, {} {}, {} kernels; the share is of what a core of this machine can multiply from registers\n",
-                     options.num_threads, options.num_threads == 1 ? "thread" : "threads", name(options.level));
-  const auto kernels = std::make_shared<KernelSet>("cpu");
-  add_cpu_kernels(*kernels, options.level);
-  for (const int64_t hidden : options.hidden_sizes) {
-    for (const DType dtype : options.dtypes) {
-      const Context context({.device = {},
-                             .compute_dtype = dtype,
-                             .num_threads = options.num_threads,
-                             .memory = std::make_shared<CachingResource>(std::make_shared<HostResource>()),
-                             .kernels = kernels});
-      for (const Layer& layer : layers_of(options, hidden, dtype)) run_layer(options, context, layer, out);
+  out << fmt::format("products of a training step, {}; the share is of {}\n", machine.description(),
+                     machine.on_cpu() ? "what a core of this machine can multiply from registers"
+                                      : fmt::format("a product of {0} x {0}", machine.square));
+  for (const DType dtype : options.dtypes) {
+    const Context context = machine.context(dtype);
+    ProductPeak peaks(machine, dtype);
+    for (const int64_t hidden : options.hidden_sizes) {
+      for (const Layer& layer : layers_of(options, hidden, dtype)) run_layer(options, context, peaks, layer, out);
     }
   }
 }

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cmath>
 
+#include "attention/kernels/block_attention.h"
 #include "attention/ring_attention.h"
 #include "core/base/random.h"
 #include "core/kernels/backends.h"

@@ -34,7 +34,9 @@ const std::vector<std::string> kBenchmarks = {
     "attention",
     "elementwise",
     "gemm",
+    "loss",
     "ring",
+    "step",
 };
 
 // "a, b or c"

@@ -1,6 +1,7 @@
 #include "launcher/config_defaults.h"
 
 #include "core/base/error.h"
+#include "core/nn/tiled_loss.h"
 #include "launcher/config_limits.h"
 
 namespace longspan {
@@ -171,9 +172,9 @@ void fill_mesh(Mesh& mesh, const ConfigTarget& target, ConfigProblems& problems)
 }
 
 void fill_plans(RunConfig& c) {
-  Context& context = *c.mutable_context();
-  if (context.scheme() == Context::AUTO) context.set_scheme(Context::RING);
-  LS_DEFAULT(context, layout, Context::ZIGZAG);
+  config::Context& context = *c.mutable_context();
+  if (context.scheme() == config::Context::AUTO) context.set_scheme(config::Context::RING);
+  LS_DEFAULT(context, layout, config::Context::ZIGZAG);
   Pipeline& pipeline = *c.mutable_pipeline();
   LS_DEFAULT(pipeline, schedule, Pipeline::AUTO);
   LS_DEFAULT(pipeline, chunks_per_stage, 1);
@@ -182,7 +183,8 @@ void fill_plans(RunConfig& c) {
   Memory& memory = *c.mutable_memory();
   LS_DEFAULT(memory, recompute, Recompute::NONE);
   LS_DEFAULT(memory, offload, Offload::NONE);
-  if (memory.loss_tile_tokens() == 0) memory.set_loss_tile_tokens(1024);
+  const DeviceType device = c.device() == RunConfig::CUDA ? DeviceType::kCuda : DeviceType::kCpu;
+  if (memory.loss_tile_tokens() == 0) memory.set_loss_tile_tokens(TiledLoss::default_tile_tokens(device));
   LS_DEFAULT(memory, mlp_tile_tokens, 0);
   Recurrence& recurrence = *c.mutable_recurrence();
   LS_DEFAULT(recurrence, mode, Recurrence::NONE);

@@ -33,8 +33,8 @@ void check_mesh_support(const RunConfig& c, ConfigProblems& problems) {
     problems.add("pipeline.sequence_chunks", "is {}; this program has no pipeline, so 1 is all it can do",
                  c.pipeline().sequence_chunks());
   }
-  if (c.sharding().state() != Sharding::NONE) {
-    problems.add("sharding.state", "{} does not exist yet; this program has NONE",
+  if (c.sharding().state() > Sharding::OPTIMIZER) {
+    problems.add("sharding.state", "{} does not exist yet; this program has NONE and OPTIMIZER",
                  Sharding::State_Name(c.sharding().state()));
   }
 }
@@ -198,10 +198,13 @@ void check_level(const RunConfig& c, const std::vector<CpuLevel>& here, ConfigPr
 void check_bench(const RunConfig& c, const std::string& name, ConfigProblems& problems) {
   // Besides cpu.level and threads_per_rank, which all of them read.
   static const std::map<std::string, std::vector<std::string>> kReads = {
-      {"attention", {"precision", "model.head_dim", "data.sequence_length"}},
-      {"elementwise", {"precision", "model.hidden_size"}},
-      {"gemm", {"precision", "model.hidden_size", "data.sequence_length"}},
+      {"attention", {"precision", "model.head_dim", "data.sequence_length", "device"}},
+      {"elementwise", {"precision", "model.hidden_size", "device"}},
+      {"gemm", {"precision", "model.hidden_size", "data.sequence_length", "device"}},
+      {"loss", {"precision", "model.hidden_size", "model.vocabulary_size", "memory.loss_tile_tokens", "device"}},
       {"ring", {"model.num_heads", "model.num_kv_heads", "model.head_dim", "data.sequence_length"}},
+      {"step",
+       {"precision", "model", "data.sequence_length", "memory.loss_tile_tokens", "training.micro_batch_sequences", "device"}},
   };
   const std::vector<std::string>& reads = kReads.at(name);
   RunConfig rest = c;

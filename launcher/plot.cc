@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cmath>
 #include <filesystem>
@@ -103,6 +104,14 @@ class Attributes {
   posix_spawnattr_t attributes_;
 };
 
+// One column that a run on a device leaves out stands for those beside it.
+Times times_in(const std::vector<Row>& steps) {
+  const std::vector<std::string> columns = plot_columns();
+  const auto compute = static_cast<size_t>(std::find(columns.begin(), columns.end(), "compute_seconds") - columns.begin());
+  const bool known = std::any_of(steps.begin(), steps.end(), [&](const Row& row) { return !std::isnan(row[compute]); });
+  return known ? Times::kKnown : Times::kUnknown;
+}
+
 }  // namespace
 
 bool write_plot(const std::string& output_directory) {
@@ -117,7 +126,7 @@ bool write_plot(const std::string& output_directory) {
   };
   write("steps.tsv", table_of(plot_columns(), steps));
   write("evaluations.tsv", table_of(held_out, evaluations));
-  write("plot.gp", plot_script(evaluations.empty() ? HeldOut::kNone : HeldOut::kSome));
+  write("plot.gp", plot_script(evaluations.empty() ? HeldOut::kNone : HeldOut::kSome, times_in(steps)));
   return true;
 }
 
@@ -147,7 +156,8 @@ std::string plot_run(const std::string& output_directory) noexcept try {
   if (!write_plot(output_directory)) return "";
   const std::string folder = output_directory + "/plot";
   const int code = run_program({"gnuplot", "plot.gp"}, folder, kPatience);
-  if (code == 0) return fmt::format("plots: loss.svg, memory.svg and time.svg in {}", folder);
+  const bool timed = std::filesystem::exists(folder + "/time.svg");
+  if (code == 0) return fmt::format("plots: loss.svg, memory.svg{} in {}", timed ? " and time.svg" : "", folder);
   if (code == kNotThere) return fmt::format("no plots: gnuplot is not installed; elsewhere, run plot.gp in {}", folder);
   return fmt::format("no plots: gnuplot failed; run plot.gp in {} to see why", folder);
 } catch (const std::exception& error) {

@@ -21,7 +21,7 @@ constexpr const char* kHidden = "communication_hidden_seconds";
 constexpr const char* kMemoryColours[kNumMemoryTags] = {"#0072b2", "#56b4e9", "#009e73", "#e69f00",
                                                         "#f0e442", "#999999", "#d55e00"};
 
-constexpr const char* kHead = R"(# Draws loss.svg, memory.svg and time.svg from the tables beside it: gnuplot plot.gp
+constexpr const char* kHead = R"(# Draws loss.svg, memory.svg and, where it is known, time.svg from the tables beside it: gnuplot plot.gp
 set datafile separator "\t"
 set datafile missing "nan"
 set terminal svg size 1000,560 background "white" font "sans,15"
@@ -57,6 +57,16 @@ std::string stacked(const std::vector<Layer>& layers, const char* scale) {
   return text;
 }
 
+std::string times_script() {
+  std::string text = "\nset output \"time.svg\"\nset title \"where a step's time goes on rank 0\"\nset ylabel \"seconds\"\n";
+  text += "plot " + stacked({std::begin(kTimes), std::end(kTimes)}, "");
+  text += fmt::format(
+      ", \\\n     \"steps.tsv\" using 1:{} with lines linewidth 1.5 linecolor \"black\" title "
+      "\"communication hidden\"\n",
+      number_of(kHidden));
+  return text;
+}
+
 }  // namespace
 
 std::vector<std::string> plot_columns() {
@@ -67,7 +77,7 @@ std::vector<std::string> plot_columns() {
   return columns;
 }
 
-std::string plot_script(HeldOut held_out) {
+std::string plot_script(HeldOut held_out, Times times) {
   std::string text = kHead;
   text += "\nset output \"loss.svg\"\nset title \"loss\"\nset ylabel \"nats for each predicted token\"\n";
   text += fmt::format("plot \"steps.tsv\" using 1:{} with lines linewidth 1.5 linecolor \"#0072b2\" title \"training\"",
@@ -87,13 +97,8 @@ std::string plot_script(HeldOut held_out) {
   for (size_t tag = 0; tag < kNumMemoryTags; ++tag) {
     memory.push_back({columns[tag].c_str(), titles[tag].c_str(), kMemoryColours[tag]});
   }
-  text += "plot " + stacked(memory, "/1048576");
-  text += "\n\nset output \"time.svg\"\nset title \"where a step's time goes on rank 0\"\nset ylabel \"seconds\"\n";
-  text += "plot " + stacked({std::begin(kTimes), std::end(kTimes)}, "");
-  text += fmt::format(
-      ", \\\n     \"steps.tsv\" using 1:{} with lines linewidth 1.5 linecolor \"black\" title "
-      "\"communication hidden\"\n",
-      number_of(kHidden));
+  text += "plot " + stacked(memory, "/1048576") + "\n";
+  if (times == Times::kKnown) text += times_script();
   return text;
 }
 

@@ -10,6 +10,7 @@ namespace longspan {
 std::vector<std::string> plot_columns();
 
 enum class HeldOut { kNone, kSome };  // whether evaluations.tsv has rows
-std::string plot_script(HeldOut held_out);
+enum class Times { kUnknown, kKnown };  // whether steps.tsv says where they went: not on a device (train/step_meter.h)
+std::string plot_script(HeldOut held_out, Times times);
 
 }  // namespace longspan

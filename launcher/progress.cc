@@ -40,8 +40,9 @@ std::string format_count(double count) {
 
 std::string format_step(const ProgressLine& line) {
   const StepReport& r = line.report;
-  return fmt::format("step {}/{} | loss {:.4f} | grad norm {:.3g} | lr {:.2e} | {} tok/s | {} left", r.step,
-                     line.last_step, r.loss, r.grad_norm, r.learning_rate, format_count(r.tokens_per_second()),
+  const std::string mfu = std::isfinite(r.mfu) ? fmt::format(" | mfu {:.1f}%", 100 * r.mfu) : "";
+  return fmt::format("step {}/{} | loss {:.4f} | grad norm {:.3g} | lr {:.2e} | {} tok/s{} | {} left", r.step,
+                     line.last_step, r.loss, r.grad_norm, r.learning_rate, format_count(r.tokens_per_second()), mfu,
                      format_duration(line.seconds_left));
 }
 

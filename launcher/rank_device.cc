@@ -1,5 +1,7 @@
 #include "launcher/rank_device.h"
 
+#include <algorithm>
+
 #include "core/kernels/backends.h"
 #include "launcher/gpu.h"
 #include "parallel/comm/backends.h"
@@ -19,12 +21,26 @@ RankDevice gpu_of_rank(const RunConfig& config, const World& world) {
 
 }  // namespace
 
+double datasheet_peak(const std::string& gpu) {
+  constexpr struct {
+    const char* name;
+    double tflops;
+  } kKnown[] = {  // what is more exact comes first
+      {"H100 PCIe", 756}, {"H100 NVL", 835}, {"H100", 989.5}, {"H200 NVL", 835}, {"H200", 989.5}, {"GH200", 989.5},
+      {"H800", 989.5},    {"A100", 312},     {"A800", 312},   {"B200", 2250},
+  };
+  const auto known = std::find_if(std::begin(kKnown), std::end(kKnown),
+                                  [&](const auto& one) { return gpu.find(one.name) != std::string::npos; });
+  return known == std::end(kKnown) ? 0 : 1e12 * known->tflops;
+}
+
 RankDevice describe_gpu(const CudaDeviceFacts& facts, int ordinal, int num_ranks) {
   if (facts.major < kLeastComputeCapability) {
     raise(ErrorKind::kConfiguration, "GPU {}, {}, has compute capability {}.{}; kernels need {}.0 or newer: use device CPU", ordinal,
           facts.name, facts.major, facts.minor, kLeastComputeCapability);
   }
-  RankDevice rank{.device = {DeviceType::kCuda, ordinal}, .memory_bytes = facts.free_bytes / num_ranks, .description = "", .note = ""};
+  RankDevice rank{.device = {DeviceType::kCuda, ordinal}, .memory_bytes = facts.free_bytes / num_ranks};
+  rank.peak_flop_per_second = datasheet_peak(facts.name) / num_ranks;
   rank.description = fmt::format("{} (compute capability {}.{}, {:.1f} GB)", facts.name, facts.major, facts.minor,
                                  static_cast<double>(facts.total_bytes) / 1e9);
   if (num_ranks > 1) rank.note = fmt::format("communication.device_sharing: {} ranks share {}", num_ranks, rank.description);

@@ -16,11 +16,15 @@ namespace longspan {
 struct RankDevice {
   Device device = {};
   int64_t memory_bytes = 0;  // of a GPU that are free, this rank's part of them
-  std::string description;   // "NVIDIA H100 (compute capability 9.0, 80.0 GB)"; empty for a CPU
-  std::string note;          // for the user; empty: nothing
+  double peak_flop_per_second = 0;  // of a GPU's dense bfloat16 products, this rank's part; 0: not known
+  std::string description = "";   // "NVIDIA H100 (compute capability 9.0, 80.0 GB)"; empty for a CPU
+  std::string note = "";          // for the user; empty: nothing
 
   bool on_cpu() const { return device.type == DeviceType::kCpu; }
 };
+
+// FLOP/s of dense bfloat16 products in the maker's data sheet, by the name of the GPU; 0: not known.
+double datasheet_peak(const std::string& gpu);
 
 // What kernels are compiled for, and older GPUs lack.
 constexpr int kLeastComputeCapability = 8;

@@ -9,12 +9,9 @@
 #include <iostream>
 #include <memory>
 
-#include "launcher/bench_attention.h"
-#include "launcher/bench_elementwise.h"
-#include "launcher/bench_gemm.h"
-#include "launcher/bench_ring.h"
 #include "launcher/config_spec.h"
 #include "launcher/exit_status.h"
+#include "launcher/run_benchmark.h"
 #include "launcher/run_verify.h"
 #include "launcher/stop_signal.h"
 #include "launcher/terminal.h"
@@ -32,6 +29,7 @@ RankResources resources_of(const config::RunConfig& config, const Ranks& ranks) 
   resources.device = ranks.device.device;
   resources.cpu_level = ranks.settled.cpu_level;
   resources.num_threads = asked > 0 ? asked : share;
+  resources.peak_flop_per_second = ranks.device.peak_flop_per_second;
   resources.memory_bytes = ranks.device.on_cpu() ? ranks.world.share_of_memory_bytes() : ranks.device.memory_bytes;
   return resources;
 }
@@ -130,76 +128,6 @@ int run_generation(const config::RunConfig& config, const RankResources& resourc
   return kExitDone;
 }
 
-// Both, unless one of them is asked for: AUTO is for runs.
-std::vector<DType> bench_dtypes(const config::RunConfig& config) {
-  const bool both = !config.has_precision() || config.precision() == config::Precision::AUTO;
-  if (both) return {DType::kFloat32, DType::kBFloat16};
-  return {config.precision() == config::Precision::BF16 ? DType::kBFloat16 : DType::kFloat32};
-}
-
-// What is set narrows the cases down; the length alone may be any. One thread unless asked for more: it is timed by its CPU
-// time, which other work on the machine does not distort.
-BenchAttentionOptions bench_attention_options(const config::RunConfig& config, CpuLevel level) {
-  BenchAttentionOptions options;
-  options.level = level;
-  if (config.threads_per_rank() > 0) options.num_threads = static_cast<int>(config.threads_per_rank());
-  const std::vector<DType> dtypes = bench_dtypes(config);
-  std::vector<BenchAttentionOptions::Case> cases;
-  for (BenchAttentionOptions::Case one : options.cases) {
-    if (std::find(dtypes.begin(), dtypes.end(), one.dtype) == dtypes.end()) continue;
-    if (config.model().has_head_dim()) one.head_dim = config.model().head_dim();
-    if (config.data().has_sequence_length()) one.num_tokens = config.data().sequence_length();
-    if (std::find(cases.begin(), cases.end(), one) == cases.end()) cases.push_back(one);
-  }
-  options.cases = cases;
-  return options;
-}
-
-BenchElementwiseOptions bench_elementwise_options(const config::RunConfig& config, CpuLevel level) {
-  BenchElementwiseOptions options;
-  options.level = level;
-  if (config.model().has_hidden_size()) options.hidden_size = config.model().hidden_size();
-  if (config.threads_per_rank() > 0) options.num_threads = static_cast<int>(config.threads_per_rank());
-  options.dtypes = bench_dtypes(config);
-  return options;
-}
-
-BenchGemmOptions bench_gemm_options(const config::RunConfig& config, CpuLevel level) {
-  BenchGemmOptions options;
-  options.level = level;
-  if (config.threads_per_rank() > 0) options.num_threads = static_cast<int>(config.threads_per_rank());
-  options.dtypes = bench_dtypes(config);
-  if (config.model().has_hidden_size()) options.hidden_sizes = {config.model().hidden_size()};
-  if (config.data().has_sequence_length()) options.num_tokens = config.data().sequence_length();
-  return options;
-}
-
-BenchRingOptions bench_ring_options(const config::RunConfig& config, CpuLevel level, int num_threads) {
-  BenchRingOptions options{.num_threads = num_threads};
-  options.level = level;
-  const config::Model& model = config.model();
-  if (model.has_head_dim()) options.head_dim = model.head_dim();
-  if (model.has_num_heads()) options.num_heads = options.num_kv_heads = model.num_heads();
-  if (model.has_num_kv_heads()) options.num_kv_heads = model.num_kv_heads();
-  if (config.data().has_sequence_length()) options.num_tokens = config.data().sequence_length();
-  return options;
-}
-
-int run_benchmark(const std::string& name, const config::RunConfig& config, const Ranks& ranks) {
-  const CpuLevel level = ranks.settled.cpu_level;
-  if (name == "ring") {
-    const BenchRingOptions options = bench_ring_options(config, level, resources_of(config, ranks).num_threads);
-    bench_ring(options, ranks.communicator, std::cout);
-  } else if (name == "elementwise") {
-    bench_elementwise(bench_elementwise_options(config, level), std::cout);
-  } else if (name == "gemm") {
-    bench_gemm(bench_gemm_options(config, level), std::cout);
-  } else {
-    bench_attention(bench_attention_options(config, level), std::cout);
-  }
-  return kExitDone;
-}
-
 void create_output_folder(const std::string& path) {
   std::error_code error;
   std::filesystem::create_directories(path, error);
@@ -239,8 +167,8 @@ int run(const CommandLine& line, const config::RunConfig& config, const Ranks& r
   if (ranks.world.rank() == 0) {
     for (const std::string& note : ranks.settled.notes) std::cerr << note << std::endl;
   }
-  if (line.command == Command::kBench) return run_benchmark(line.bench_name, config, ranks);
   const RankResources resources = resources_of(config, ranks);
+  if (line.command == Command::kBench) return run_benchmark(line.bench_name, config, resources, ranks.communicator, std::cout);
   if (line.command == Command::kGenerate) return run_generation(config, resources);
   return run_verify(config, ranks.world, ranks.communicator, resources, std::cout);
 }

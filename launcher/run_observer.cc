@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 #include <glog/logging.h>
 
+#include <cmath>
+
 #include "train/formats/atomic_file.h"
 
 namespace longspan {
@@ -21,9 +23,11 @@ void RunObserver::on_start(const RunFacts& facts) {
 void RunObserver::on_step(const StepReport& report) {
   last_step_ = report.step;
   const double seconds_left = report.step_seconds * static_cast<double>(facts_.last_step - report.step);
-  LOG(INFO) << format_step({report, facts_.last_step, seconds_left})
-            << fmt::format(" | waited {:.3f} s for the ring | peak {} bytes", report.exposed_wait_seconds,
-                           report.peak_memory_bytes);
+  const std::string waited = std::isnan(report.exposed_wait_seconds)
+                                 ? ""
+                                 : fmt::format(" | waited {:.3f} s for the ring", report.exposed_wait_seconds);
+  LOG(INFO) << format_step({report, facts_.last_step, seconds_left}) << waited
+            << fmt::format(" | peak {} bytes", report.peak_memory_bytes);
   if (printer_) printer_->on_step(report);
 }
 

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "attention/kernels/block_attention.h"
 #include "core/kernels/elementwise.h"
 #include "core/kernels/rotary.h"
 #include "parallel/tensor/repeated_heads.h"

@@ -22,6 +22,7 @@ struct Microbatch {
   Tensor tokens;   // int32 [tokens]
   Tensor targets;  // int32 [tokens]; kNoTarget where nothing is predicted
   int64_t num_predicted = 0;
+  int64_t num_pairs = 0;   // of its queries and the keys that they see
   SequenceShard shard;
   double gradient_scale = 0;  // 1 / predicted tokens of the global batch
   Tensor losses;   // [tokens], accumulator; written by forward

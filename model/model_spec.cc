@@ -77,6 +77,14 @@ void validate(const ModelSpec& spec) {
 
 int64_t max_tensor_degree(const ModelSpec& spec) { return std::min({spec.num_heads, spec.mlp_size, spec.vocabulary_size}); }
 
+double training_flop(const ModelSpec& spec, double tokens, double pairs) {
+  const auto real = [](int64_t n) { return static_cast<double>(n); };
+  const double attention = real(spec.hidden_size) * real(spec.head_dim) * real(2 * spec.num_heads + 2 * spec.num_kv_heads);
+  const double mlp = 3 * real(spec.hidden_size) * real(spec.mlp_size);
+  const double products = real(spec.num_layers) * (attention + mlp) + real(spec.vocabulary_size) * real(spec.hidden_size);
+  return 3 * (2 * products * tokens + 4 * pairs * real(spec.num_layers) * real(spec.num_heads) * real(spec.head_dim));
+}
+
 std::string to_string(const ModelSpec& spec) {
   const RopeSpec& rope = spec.rope;
   std::string text = fmt::format(

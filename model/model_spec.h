@@ -44,6 +44,10 @@ void validate(const ModelSpec& spec);
 // The most ranks of a tensor axis that can share this model; any fewer can.
 int64_t max_tensor_degree(const ModelSpec& spec);
 
+// Operations of training on so many tokens, whose queries see `pairs` keys together, by the usual convention: forward 2 for each token
+// and parameter of a product, and 4 x head_dim for each pair and head; backward twice that; nothing that is computed again.
+double training_flop(const ModelSpec& spec, double tokens, double pairs);
+
 // Every field, so that two models that differ in anything differ in this text: "vocabulary_size 256 hidden_size ...".
 std::string to_string(const ModelSpec& spec);
 

@@ -6,15 +6,21 @@
 
 namespace longspan {
 
-double gradient_norm(const Context& context, const ParameterSet& parameters) {
-  return std::sqrt(context.kernels<OptimizerKernels>().sum_of_squares(context, parameters.gradients()));
+double gradient_norm(const Context& context, const ParameterSet& parameters, Communicator& replicas) {
+  const double own = context.kernels<OptimizerKernels>().sum_of_squares(context, parameters.own_gradients());
+  if (parameters.share().num_ranks == 1) return std::sqrt(own);
+  const Context& host = context.host();
+  const Tensor sum = host.empty({1}, DType::kFloat64, MemoryTag::kWorkspace);
+  *sum.data<double>() = own;
+  replicas.all_reduce(host.stream(), sum, ReduceOp::kSum);
+  return std::sqrt(*sum.data<double>());
 }
 
 AdamW::AdamW(const Context& context, ParameterSet& parameters, const OptimizerSpec& spec)
     : parameters_(parameters), spec_(spec) {
-  for (const auto& p : parameters.all()) {
-    moments_.push_back({.first = context.zeros(p->shape, p->master.dtype(), MemoryTag::kOptimizer),
-                        .second = context.zeros(p->shape, p->master.dtype(), MemoryTag::kOptimizer)});
+  for (const ParameterSet::Part& part : parameters.parts()) {
+    moments_.push_back({.first = context.zeros(part.master.shape(), part.master.dtype(), MemoryTag::kOptimizer),
+                        .second = context.zeros(part.master.shape(), part.master.dtype(), MemoryTag::kOptimizer)});
   }
 }
 
@@ -27,20 +33,20 @@ void AdamW::step(const Context& context, int64_t step, double learning_rate, dou
   const bool clips = spec_.gradient_clip > 0 && gradient_norm > spec_.gradient_clip;
   options.gradient_scale = clips ? spec_.gradient_clip / gradient_norm : 1;
   for (size_t i = 0; i < moments_.size(); ++i) {
-    const Parameter& p = *parameters_.all()[i];
-    const bool decays = spec_.decay == OptimizerSpec::Decay::kAll || p.shape.rank() >= 2;
+    const ParameterSet::Part& part = parameters_.parts()[i];
+    const bool decays = spec_.decay == OptimizerSpec::Decay::kAll || part.parameter->shape.rank() >= 2;
     options.weight_decay = decays ? spec_.weight_decay : 0;
-    context.kernels<OptimizerKernels>().adamw(context, options, p.gradient, p.master, moments_[i].first,
-                                              moments_[i].second, p.value);
+    context.kernels<OptimizerKernels>().adamw(context, options, part.gradient, part.master, moments_[i].first,
+                                              moments_[i].second, part.value);
   }
-  parameters_.pack_values(context);
+  if (parameters_.share().num_ranks == 1) parameters_.pack_values(context);
 }
 
 void AdamW::for_each_state(const VisitState& visit) const {
   for (size_t i = 0; i < moments_.size(); ++i) {
-    const Parameter& p = *parameters_.all()[i];
-    visit(p.name + ".first_moment", moments_[i].first, p.box);
-    visit(p.name + ".second_moment", moments_[i].second, p.box);
+    const ParameterSet::Part& part = parameters_.parts()[i];
+    visit(".first_moment", part, moments_[i].first);
+    visit(".second_moment", part, moments_[i].second);
   }
 }
 

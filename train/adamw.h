@@ -5,31 +5,34 @@
 #include <string>
 
 #include "core/nn/parameter.h"
+#include "parallel/comm/communicator.h"
 #include "train/run_spec.h"
 
 namespace longspan {
 
-// Euclidean norm of all gradients, in double; the same bits on every rank that holds the same gradients.
-double gradient_norm(const Context& context, const ParameterSet& parameters);
+// Euclidean norm of all gradients, in double; the same bits on every rank that holds the same parameters. Collective where those
+// share state.
+double gradient_norm(const Context& context, const ParameterSet& parameters, Communicator& replicas);
 
 class AdamW {
  public:
   AdamW(const Context& context, ParameterSet& parameters, const OptimizerSpec& spec);
 
-  // One update; `step` counts from 1. Gradients are scaled by gradient_clip / norm where the norm is above it.
+  // One update of this rank's parts; `step` counts from 1. Gradients are scaled by gradient_clip / norm where the norm is above it.
+  // Where ranks share state, share_values follows.
   void step(const Context& context, int64_t step, double learning_rate, double gradient_norm);
 
-  // Visits what a checkpoint must hold: name, tensor, what it is of the whole.
-  using VisitState = std::function<void(const std::string& name, const Tensor& tensor, const Box& box)>;
+  // Visits what a checkpoint must hold beside the masters: the end of the name, the part, and its state.
+  using VisitState = std::function<void(const std::string& suffix, const ParameterSet::Part& part, const Tensor& state)>;
   void for_each_state(const VisitState& visit) const;
 
  private:
   struct Moments {
-    Tensor first, second;  // as the parameter's master
+    Tensor first, second;  // as the part's master
   };
   ParameterSet& parameters_;
   OptimizerSpec spec_;
-  std::vector<Moments> moments_;
+  std::vector<Moments> moments_;  // by part
 };
 
 }  // namespace longspan

@@ -36,7 +36,7 @@ struct OwnTokens {
   Tensor tokens, targets;
   HostVector<int64_t> positions;
   size_t num_filled = 0;
-  int64_t num_predicted = 0;
+  int64_t num_predicted = 0, num_pairs = 0;
 
   OwnTokens(const Context& host, int64_t num_tokens)
       : tokens(host.empty({num_tokens}, DType::kInt32)),
@@ -55,6 +55,7 @@ struct OwnTokens {
     positions.push_back(place - span.begin);
     ++num_filled;
     num_predicted += !last;
+    num_pairs += place - span.begin + 1;
   }
 };
 
@@ -81,6 +82,7 @@ Microbatch make_microbatch(const Context& context, const ModelSpec& model, const
   return {.tokens = context.to_device(own.tokens),
           .targets = context.to_device(own.targets),
           .num_predicted = own.num_predicted,
+          .num_pairs = own.num_pairs,
           .shard = {.rotary = make_rotary_table(context, model.rope, model.head_dim, own.positions),
                     .tiles = TileMap(Masking::kCausal, layout, share.rank, begins,
                                      context.host_vector<int32_t>().get_allocator())},

@@ -140,8 +140,11 @@ TrainingNeed training_need(const RunSpec& spec, const Processor& processor) {
   const double tokens = length * as_double(spec.micro_batch_sequences) / ranks;
   const double all_tokens = length * as_double(spec.global_batch_sequences) / spec.mesh.data;
   TrainingNeed need;
-  // Master, gradient and two moments are sums; the value is the master where the dtypes agree.
-  need.weights = parameters_of(spec.model) * (4 * b.sum + (b.sum == b.compute ? 0 : b.compute));
+  // Gradient and two moments are sums, and the master, which is the value where the dtypes agree; ranks may share moments and
+  // masters of their own.
+  const double sharers = spec.sharding == RunSpec::Sharding::kNone ? 1 : static_cast<double>(spec.mesh.data) * ranks;
+  const bool own_masters = b.sum != b.compute;
+  need.weights = parameters_of(spec.model) * (b.sum + b.compute + ((own_masters ? 3 : 2) * b.sum) / sharers);
   if (packs(spec, processor)) need.weights += 2 * b.compute * matrices_of(spec.model);
   need.kept = tokens * as_double(spec.model.num_layers) * stash_of_block(spec.model, b);
   const double loss = at_work_in_loss(spec, b, tokens), mlp = at_work_in_mlp(b, tokens);

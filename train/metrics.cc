@@ -1,5 +1,6 @@
 #include "train/metrics.h"
 
+#include <cmath>
 #include <filesystem>
 #include <limits>
 
@@ -36,7 +37,7 @@ std::vector<JsonField> fields_of(const StepReport& r) {
                                    {"evaluation_seconds", r.evaluation_seconds},
                                    {"compute_seconds_min", r.compute_seconds_min},
                                    {"compute_seconds_max", r.compute_seconds_max},
-                                   {"mfu", kUnknown},  // no peak is known for CPUs
+                                   {"mfu", r.mfu},
                                    {"mfu_convention", std::string(kMfuConvention)},
                                    {"peak_memory_bytes", r.peak_memory_bytes},
                                    {"peak_memory_bytes_max", r.peak_memory_bytes_max}};
@@ -65,6 +66,8 @@ std::vector<EventScalar> scalars_of(const StepReport& r) {
     scalars.push_back({fmt::format("memory/{}", name(static_cast<MemoryTag>(tag))),
                        static_cast<double>(r.memory_bytes_by_tag[tag])});
   }
+  const auto unknown = [](const EventScalar& scalar) { return scalar.tag.starts_with("seconds/") && std::isnan(scalar.value); };
+  std::erase_if(scalars, unknown);
   return scalars;
 }
 

@@ -4,6 +4,7 @@
 #include <iterator>
 #include <sstream>
 
+#include "parallel/data/shared_state.h"
 #include "train/agreement.h"
 #include "train/formats/huggingface.h"
 #include "train/formats/safetensors.h"
@@ -12,10 +13,12 @@ namespace longspan {
 
 namespace {
 
-bool reads(const ProcessMesh& mesh) { return mesh.replicas().rank() == 0; }
+// Of ranks that hold the same, the first reads and writes for all; those that share state do it each for itself.
+bool handles_files(const ProcessMesh& mesh, const StateTensors& state) { return state.shared || mesh.replicas().rank() == 0; }
 
-void share(Context& context, const ProcessMesh& mesh, const std::vector<NamedTensor>& tensors) {
-  for (const NamedTensor& named : tensors) mesh.replicas().broadcast(context.stream(), named.tensor, 0);
+void spread(Context& context, const ProcessMesh& mesh, const StateTensors& state) {
+  if (state.shared) return;
+  for (const NamedTensor& named : state.tensors) mesh.replicas().broadcast(context.stream(), named.tensor, 0);
 }
 
 // A tensor that no parameter takes would be a part of the model that is silently left out.
@@ -33,11 +36,11 @@ void refuse_unused(const HuggingFaceWeights& weights, const ParameterSet& parame
   }
 }
 
-void read_weights(const Context& context, const HuggingFaceWeights& weights, const Parameter& p, const Tensor& into) {
-  if (p.box.is_all()) return weights.read_into(p.name, into);
-  const Tensor whole = context.host().empty(p.box.whole, into.dtype(), MemoryTag::kWorkspace);
-  weights.read_into(p.name, whole);
-  copy_overlap(Box::all_of(p.box.whole), whole.raw(), p.box, into.raw(), size_bytes(into.dtype()));
+void read_weights(const Context& context, const HuggingFaceWeights& weights, const NamedTensor& named, const Tensor& into) {
+  if (named.box.is_all()) return weights.read_into(named.name, into);
+  const Tensor whole = context.host().empty(named.box.whole, into.dtype(), MemoryTag::kWorkspace);
+  weights.read_into(named.name, whole);
+  copy_overlap(Box::all_of(named.box.whole), whole.raw(), named.box, into.raw(), size_bytes(into.dtype()));
 }
 
 // Steps of the checkpoints to try, in that order; none where there is none to resume. On rank 0.
@@ -69,10 +72,11 @@ std::vector<int64_t> numbers_of_rank_zero(const Context& context, Communicator& 
 
 // Collective. Facts are those that rank 0 has read.
 CheckpointFacts load_step(Context& context, const RunSpec& spec, const ProcessMesh& mesh, int64_t step,
-                          const std::vector<NamedTensor>& tensors) {
+                          const StateTensors& state) {
   CheckpointFacts facts;
   on_every_rank(context, mesh.world(), [&] {
-    if (reads(mesh)) facts = load_checkpoint(checkpoint_path(spec.output_directory, step), tensors, to_string(spec.model));
+    if (!handles_files(mesh, state)) return;
+    facts = load_checkpoint(checkpoint_path(spec.output_directory, step), state.tensors, to_string(spec.model));
   });
   const auto numbers = numbers_of_rank_zero(context, mesh.world(), {facts.step, facts.next_sequence, facts.data_fingerprint,
                                                                     static_cast<int64_t>(facts.seed)});
@@ -80,23 +84,35 @@ CheckpointFacts load_step(Context& context, const RunSpec& spec, const ProcessMe
   facts.next_sequence = numbers.at(1);
   facts.data_fingerprint = numbers.at(2);
   facts.seed = static_cast<uint64_t>(numbers.at(3));
-  share(context, mesh, tensors);
+  spread(context, mesh, state);
   return facts;
 }
 
 }  // namespace
 
-std::vector<NamedTensor> checkpoint_tensors(const Context& context, ParameterSet& parameters, const AdamW* optimizer) {
-  std::vector<NamedTensor> tensors;
-  for (const auto& p : parameters.all()) tensors.push_back({p->name, p->master, &context, p->box});
-  if (optimizer) {
-    optimizer->for_each_state([&](const std::string& name, const Tensor& t, const Box& box) { tensors.push_back({name, t, &context, box}); });
-  }
-  return tensors;
+StateTensors checkpoint_tensors(const Context& context, const ParameterSet& parameters, const AdamW* optimizer) {
+  StateTensors state{.shared = parameters.share().num_ranks > 1};
+  const auto add = [&](const std::string& suffix, const ParameterSet::Part& part, const Tensor& tensor) {
+    int64_t begin = 0;
+    for (const Box& box : boxes_of_range(part.parameter->box, part.begin, part.end)) {
+      const int64_t end = begin + box.num_elements();
+      state.tensors.push_back({part.parameter->name + suffix, tensor.slice(0, begin, end).reshape(box.extent), &context, box});
+      begin = end;
+    }
+  };
+  for (const ParameterSet::Part& part : parameters.parts()) add("", part, part.master);
+  if (optimizer) optimizer->for_each_state(add);
+  return state;
+}
+
+void refresh_values(const Context& context, const ProcessMesh& mesh, ParameterSet& parameters) {
+  if (parameters.share().num_ranks == 1) return parameters.refresh_values(context);
+  parameters.convert_masters(context);
+  share_values(context, mesh.replicas(), parameters);
 }
 
 std::optional<CheckpointFacts> load_newest(Context& context, const RunSpec& spec, const ProcessMesh& mesh,
-                                           const std::vector<NamedTensor>& tensors, TrainObserver& observer) {
+                                           const StateTensors& state, TrainObserver& observer) {
   std::vector<int64_t> steps;
   on_rank_zero(context, mesh.world(), [&] { steps = candidates(spec); });
   steps = numbers_of_rank_zero(context, mesh.world(), steps);
@@ -104,7 +120,7 @@ std::optional<CheckpointFacts> load_newest(Context& context, const RunSpec& spec
   std::string first_reason;
   for (const int64_t step : steps) {
     try {
-      return load_step(context, spec, mesh, step, tensors);
+      return load_step(context, spec, mesh, step, state);
     } catch (const Error& e) {  // the same on every rank
       if (steps.size() == 1) throw;
       if (first_reason.empty()) first_reason = e.what();
@@ -127,17 +143,19 @@ void check_weights(const Context& context, const RunSpec& spec, const ProcessMes
 void initialize_weights(Context& context, const RunSpec& spec, const ProcessMesh& mesh, ParameterSet& parameters) {
   if (spec.model_folder.empty()) {
     parameters.initialize(context, spec.seed, spec.model.initializer_range);
+    if (parameters.share().num_ranks > 1) refresh_values(context, mesh, parameters);
     return;
   }
+  const StateTensors state = checkpoint_tensors(context, parameters, nullptr);
   on_every_rank(context, mesh.world(), [&] {
-    if (!reads(mesh)) return;
+    if (!handles_files(mesh, state)) return;
     const HuggingFaceWeights weights(spec.model_folder);
-    for (const auto& p : parameters.all()) {
-      context.write_from_host(p->master, [&](const Tensor& t) { read_weights(context, weights, *p, t); });
+    for (const NamedTensor& named : state.tensors) {
+      context.write_from_host(named.tensor, [&](const Tensor& t) { read_weights(context, weights, named, t); });
     }
   });
-  share(context, mesh, checkpoint_tensors(context, parameters, nullptr));
-  parameters.refresh_values(context);
+  spread(context, mesh, state);
+  refresh_values(context, mesh, parameters);
 }
 
 int64_t load_for_inference(Context& context, const RunSpec& spec, const ProcessMesh& mesh, ParameterSet& parameters,
@@ -146,7 +164,7 @@ int64_t load_for_inference(Context& context, const RunSpec& spec, const ProcessM
   if (any.checkpoint.resume == CheckpointSpec::Resume::kNone) any.checkpoint.resume = CheckpointSpec::Resume::kLatest;
   const auto facts = load_newest(context, any, mesh, checkpoint_tensors(context, parameters, nullptr), observer);
   if (facts) {
-    parameters.refresh_values(context);
+    refresh_values(context, mesh, parameters);
     return facts->step;
   }
   if (spec.model_folder.empty()) {
@@ -158,7 +176,7 @@ int64_t load_for_inference(Context& context, const RunSpec& spec, const ProcessM
 }
 
 std::string save(const Context& context, const RunSpec& spec, const ProcessMesh& mesh, const CheckpointFacts& facts,
-                 const std::vector<NamedTensor>& tensors) {
+                 const StateTensors& state) {
   Communicator& world = mesh.world();
   std::string unfinished, finished;
   try {
@@ -166,7 +184,7 @@ std::string save(const Context& context, const RunSpec& spec, const ProcessMesh&
     const std::string shared = text_of_rank_zero(context, world, unfinished);
     std::string part;
     on_every_rank(context, world, [&] {
-      if (reads(mesh)) part = write_part(shared, world.rank(), tensors);
+      if (handles_files(mesh, state)) part = write_part(shared, world.rank(), state.tensors);
     });
     const std::vector<std::string> parts = texts_of_ranks(context, world, part);
     on_rank_zero(context, world, [&] {

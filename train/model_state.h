@@ -13,14 +13,21 @@
 
 namespace longspan {
 
-// The tensors of a checkpoint: master weights and, where there is an optimizer, its moments.
-// They refer to the context.
-std::vector<NamedTensor> checkpoint_tensors(const Context& context, ParameterSet& parameters, const AdamW* optimizer);
+// What this rank keeps of a checkpoint's tensors: master weights and, where there is an optimizer, its moments. They refer to the
+// context.
+struct StateTensors {
+  bool shared = false;  // with the ranks that hold the same parameters, so that each reads and writes its own
+  std::vector<NamedTensor> tensors = {};
+};
+StateTensors checkpoint_tensors(const Context& context, const ParameterSet& parameters, const AdamW* optimizer);
+
+// Values of all parts from the masters. After masters were loaded.
+void refresh_values(const Context& context, const ProcessMesh& mesh, ParameterSet& parameters);
 
 // Fills the tensors from the checkpoint that `resume` asks for and returns its facts; nothing when there is none to resume.
 // An unsound checkpoint is passed over with a note for the next older one; if none is sound, Error(kCheckpoint).
 std::optional<CheckpointFacts> load_newest(Context& context, const RunSpec& spec, const ProcessMesh& mesh,
-                                           const std::vector<NamedTensor>& tensors, TrainObserver& observer);
+                                           const StateTensors& state, TrainObserver& observer);
 
 // Before the parameters are allocated: that spec.model_folder, where the run will begin with it, holds just these tensors in
 // these shapes.
@@ -36,7 +43,7 @@ int64_t load_for_inference(Context& context, const RunSpec& spec, const ProcessM
 
 // The folder of what was saved, on rank 0.
 std::string save(const Context& context, const RunSpec& spec, const ProcessMesh& mesh, const CheckpointFacts& facts,
-                 const std::vector<NamedTensor>& tensors);
+                 const StateTensors& state);
 
 // The gradients of all parameters as one safetensors file.
 void dump_gradients(const Context& context, const std::string& path, const ParameterSet& parameters);

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdint>
+#include <limits>
 #include <string>
 
 #include "core/runtime/memory_resource.h"
@@ -26,9 +27,12 @@ struct StepReport {
   double grad_norm = 0;    // global, before clipping
   double learning_rate = 0;
   int64_t tokens = 0;      // of this step, all ranks
+  double model_flop = 0;   // the same: training_flop of model/model_spec.h, over the pairs that queries see
+  double mfu = std::numeric_limits<double>::quiet_NaN();  // model_flop over what the ranks' devices could have done
   double step_seconds = 0;
-  double exposed_wait_seconds = 0;  // this rank's waiting for the ring
-  // Where this rank's step_seconds went (train/step_meter.h): these add up to it; hidden communication lies under them.
+  double exposed_wait_seconds = 0;  // this rank's waiting for the ring; on a device, not a number
+  // Where this rank's step_seconds went (train/step_meter.h): these add up to it; hidden communication lies under them. On a device
+  // all but data_seconds are not a number.
   double compute_seconds = 0, communication_exposed_seconds = 0, data_seconds = 0, unaccounted_seconds = 0;
   double communication_hidden_seconds = 0;
   double compute_seconds_min = 0, compute_seconds_max = 0;  // over the ranks
@@ -53,8 +57,11 @@ class TrainObserver {
   virtual void on_start(const RunFacts&) {}
   // Once, when the weights are there and before the first step. Blocks of the stage may be wrapped, to watch what flows.
   virtual void on_model(Decoder&) {}
-  // As the reduction left them: not yet looked at, so they may be anything.
+  // As the reduction left them: not yet looked at, so they may be anything. Whole where wants_gradients, which all ranks say alike;
+  // else, where ranks share state, this rank's piece alone.
+  virtual bool wants_gradients() const { return false; }
   virtual void on_gradients(const Context&, int64_t /*step*/, const ParameterSet&) {}
+  virtual void on_gradient_norm(double) {}  // as this rank has it
   virtual void on_step(const StepReport&) {}
   virtual void on_evaluation(const EvaluationReport&) {}
   virtual void on_checkpoint(int64_t /*step*/, const std::string& /*folder*/, double /*seconds*/) {}

@@ -62,6 +62,8 @@ struct RunSpec {
   EvaluationSpec evaluation;
   MeshShape mesh;
   LayoutType layout = LayoutType::kZigzag;
+  // Which state the ranks with the same parameters (data x context) share among themselves instead of each keeping all of it.
+  enum class Sharding { kNone, kOptimizer } sharding = Sharding::kNone;
   OptimizerSpec optimizer;
   int64_t num_steps = 100;
   int64_t global_batch_sequences = 1, micro_batch_sequences = 1;

@@ -47,7 +47,7 @@ VerifyReport StepComparison::report() {
   compare_tensors();
   const int64_t last = got_.tensors.back().order;
   compare_gradients(last + 1);
-  compare_number(last + 2, "norm of the gradients", std::sqrt(got_.squares), std::sqrt(expected_.squares));
+  compare_number(last + 2, "norm of the gradients", got_.norm, expected_.norm);
   compare_number(last + 3, "loss", got_.loss, expected_.loss);
   return findings_.settle(static_cast<int64_t>(got_.tensors.size() + got_.parameters.size()) + 2);
 }

@@ -1,8 +1,13 @@
 #include "train/step_meter.h"
 
 #include <algorithm>
+#include <limits>
 
 namespace longspan {
+
+namespace {
+constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
+}  // namespace
 
 void StepMeter::begin(int64_t step) {
   recorder_.before(step);
@@ -18,6 +23,8 @@ void StepMeter::end(StepReport& report) {
   range_.reset();
   const TimeBreakdown times = rank_.tracer().take();
   report.step_seconds = std::chrono::duration<double>(Clock::now() - begin_).count();
+  const double peak_flop = report.step_seconds * peak_flop_per_second_ * mesh_.world().size();
+  if (peak_flop > 0) report.mfu = report.model_flop / peak_flop;
   report.compute_seconds = times[TimeCategory::kCompute];
   report.communication_exposed_seconds = times[TimeCategory::kCommunication];
   report.communication_hidden_seconds = times.hidden_communication_seconds;
@@ -25,6 +32,10 @@ void StepMeter::end(StepReport& report) {
   report.unaccounted_seconds = times[TimeCategory::kNone];
   report.checkpoint_seconds = between_[TimeCategory::kCheckpoint];
   report.evaluation_seconds = between_[TimeCategory::kEvaluation];
+  if (!rank_.context().stream().on_device()) return;
+  report.exposed_wait_seconds = report.compute_seconds = report.unaccounted_seconds = kUnknown;
+  report.communication_exposed_seconds = report.communication_hidden_seconds = kUnknown;
+  report.compute_seconds_min = report.compute_seconds_max = kUnknown;
 }
 
 void StepMeter::compare_ranks(StepReport& report) {

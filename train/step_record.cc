@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "core/kernels/optimizer.h"
-
 namespace longspan {
 
 namespace {
@@ -131,30 +129,9 @@ class StepRecorder::WatchedAttention final : public BlockAttention {
   std::shared_ptr<const KernelSet> inner_;
 };
 
-// What the norm is made of; a rank that has it wrong alone would clip otherwise than its peers.
-class StepRecorder::WatchedOptimizer final : public OptimizerKernels {
- public:
-  WatchedOptimizer(StepRecorder& recorder, std::shared_ptr<const KernelSet> inner)
-      : recorder_(recorder), inner_(std::move(inner)) {}
-
- private:
-  const OptimizerKernels& inner() const { return inner_->get<OptimizerKernels>(); }
-  void do_adamw(const Context& context, const AdamWOptions& options, const Tensor& gradient, const Tensor& master,
-                const Tensor& first, const Tensor& second, const Tensor& value) const override {
-    inner().adamw(context, options, gradient, master, first, second, value);
-  }
-  double do_sum_of_squares(const Context& context, const Tensor& x) const override {
-    return recorder_.record_.squares = inner().sum_of_squares(context, x);
-  }
-
-  StepRecorder& recorder_;
-  std::shared_ptr<const KernelSet> inner_;
-};
-
 std::shared_ptr<const KernelSet> StepRecorder::watched(std::shared_ptr<const KernelSet> kernels) {
   const auto watched = std::make_shared<KernelSet>(*kernels);
-  watched->add<BlockAttention>(std::make_shared<const WatchedAttention>(*this, kernels));
-  watched->add<OptimizerKernels>(std::make_shared<const WatchedOptimizer>(*this, std::move(kernels)));
+  watched->add<BlockAttention>(std::make_shared<const WatchedAttention>(*this, std::move(kernels)));
   return watched;
 }
 

@@ -4,7 +4,7 @@
 // Of each microbatch: its tokens, targets, rotary angles and gradient scale; the queries, and the keys and values of
 // every hop, that attention is given in forward and in backward; what every block gives; the losses; the gradient of
 // every block's input; and its share in the gradients of the parameters, block by block. Of the step: the gradients as
-// they were reduced, the sum of their squares, and the loss.
+// they were reduced, their norm, and the loss.
 #pragma once
 
 #include <limits>
@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "attention/kernels/block_attention.h"
 #include "model/decoder.h"
 #include "train/observer.h"
 
@@ -46,13 +47,12 @@ struct StepRecord {
   std::vector<TensorRecord> tensors;
   std::vector<ParameterPlace> parameters;
   std::vector<double> gradients;  // flat, after the reduction
-  // The sum of the squares of the gradients, and the loss, of the global batch; NaN where the step did not come to it.
-  double squares = std::numeric_limits<double>::quiet_NaN();
+  // The norm of the gradients, which each rank clips by, and the loss, of the global batch; NaN where the step did not come to it.
+  double norm = std::numeric_limits<double>::quiet_NaN();
   double loss = std::numeric_limits<double>::quiet_NaN();
 };
 
-// Watches a run through the hooks of the trainer, and attention and the gradients' norm through kernels that are to be
-// those of the run.
+// Watches a run through the hooks of the trainer, and attention through kernels that are to be those of the run.
 class StepRecorder final : public TrainObserver {
  public:
   // The rank's place in its ring.
@@ -61,7 +61,9 @@ class StepRecorder final : public TrainObserver {
   std::shared_ptr<const KernelSet> watched(std::shared_ptr<const KernelSet> kernels);
 
   void on_model(Decoder& decoder) override;
+  bool wants_gradients() const override { return true; }
   void on_gradients(const Context& context, int64_t step, const ParameterSet& parameters) override;
+  void on_gradient_norm(double norm) override { record_.norm = norm; }
   void on_step(const StepReport& report) override;
 
   bool complete() const { return !record_.gradients.empty(); }
@@ -70,7 +72,6 @@ class StepRecorder final : public TrainObserver {
  private:
   class WatchedBlock;
   class WatchedAttention;
-  class WatchedOptimizer;
   struct Pass {
     int microbatch = 0;
     std::string of;  // "model.layers.1 in backward"

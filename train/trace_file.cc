@@ -16,6 +16,8 @@ namespace longspan {
 namespace {
 
 constexpr int kFirstTransferRow = kNumTimeCategories;
+constexpr int kFirstStreamRow = 1 << 16;  // more transfers are never under way at once
+constexpr int kMostStreams = 1 << 10;
 
 // Steps are on the row of compute, around it.
 int row_of(TimeCategory category) {
@@ -27,8 +29,9 @@ std::vector<int> rows_of(std::span<const TraceEvent> events) {
   std::vector<int> rows(events.size());
   std::vector<size_t> transfers;
   for (size_t i = 0; i < events.size(); ++i) {
-    rows[i] = row_of(events[i].category);
-    if (events[i].kind == TraceEvent::Kind::kTransfer) transfers.push_back(i);
+    const int stream = events[i].stream;
+    rows[i] = stream == TraceEvent::kHost ? row_of(events[i].category) : kFirstStreamRow + stream;
+    if (stream == TraceEvent::kHost && events[i].kind == TraceEvent::Kind::kTransfer) transfers.push_back(i);
   }
   std::sort(transfers.begin(), transfers.end(),
             [&](size_t a, size_t b) { return events[a].begin_ns < events[b].begin_ns; });
@@ -46,16 +49,19 @@ std::vector<int> rows_of(std::span<const TraceEvent> events) {
   return rows;
 }
 
-std::string row_name(int row) {
-  if (row < kFirstTransferRow) return std::string(name(static_cast<TimeCategory>(row)));
-  if (row == kFirstTransferRow) return "transfers";
-  return fmt::format("transfers {}", row - kFirstTransferRow + 1);
+std::string row_name(int row, std::span<const std::string> streams) {
+  if (row >= kFirstStreamRow) return streams[static_cast<size_t>(row - kFirstStreamRow)];
+  const std::string whose = streams.empty() ? "" : "host: ";
+  if (row < kFirstTransferRow) return whose + std::string(name(static_cast<TimeCategory>(row)));
+  if (row == kFirstTransferRow) return whose + "transfers";
+  return whose + fmt::format("transfers {}", row - kFirstTransferRow + 1);
 }
 
-// Transfers below communication, what is rare below both.
+// A device's streams on top; transfers below communication, what is rare below both.
 int place_of(int row) {
-  if (row <= row_of(TimeCategory::kCommunication)) return row;
-  return row >= kFirstTransferRow ? row : row + (1 << 20);
+  if (row >= kFirstStreamRow) return row - kFirstStreamRow;
+  const bool rare = row > row_of(TimeCategory::kCommunication) && row < kFirstTransferRow;
+  return kMostStreams + row + (rare ? kFirstStreamRow : 0);
 }
 
 template <class Out>
@@ -95,7 +101,7 @@ std::string trace_objects(const RankTrace& trace, const ReferenceClock& clock, i
   std::sort(used.begin(), used.end());
   used.erase(std::unique(used.begin(), used.end()), used.end());
   for (const int row : used) {
-    about("thread_name", row, fmt::format(R"("name":"{}")", row_name(row)));
+    about("thread_name", row, fmt::format(R"("name":"{}")", row_name(row, trace.streams)));
     about("thread_sort_index", row, fmt::format(R"("sort_index":{})", place_of(row)));
   }
   for (size_t i = 0; i < trace.events.size(); ++i) {

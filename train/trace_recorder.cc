@@ -12,8 +12,11 @@ namespace {
 
 constexpr size_t kMostEvents = size_t{1} << 20;
 
-// An action is a range; if it is an attention's, each hop is a few more, with its transfers and the waits for them.
-size_t events_of_step(size_t num_actions, int ring) { return 256 + num_actions * (4 + 16 * static_cast<size_t>(ring)); }
+// An action is a range; if it is an attention's, each hop is a few more, with its transfers and the waits for them. On a device
+// each may be there twice.
+size_t events_of_step(size_t num_actions, int ring, bool on_device) {
+  return (on_device ? 2 : 1) * (256 + num_actions * (4 + 16 * static_cast<size_t>(ring)));
+}
 
 }  // namespace
 
@@ -26,7 +29,8 @@ void TraceRecorder::start(int64_t first_step, int64_t last_step, size_t num_acti
   last_ = asked + trace.num_steps - 1;
   if (first_ <= last_ && first_ <= last_step) {
     const auto num_steps = static_cast<size_t>(std::min(last_, last_step) - first_ + 1);
-    capacity_ = std::min(num_steps * events_of_step(num_actions, static_cast<int>(spec_.mesh.context)), kMostEvents);
+    const bool on_device = rank_.context().stream().on_device();
+    capacity_ = std::min(num_steps * events_of_step(num_actions, static_cast<int>(spec_.mesh.context), on_device), kMostEvents);
     if (world_.rank() == 0) make_trace_folder(folder());
     return;
   }
@@ -68,7 +72,8 @@ void TraceRecorder::write(int64_t last_step) {
   const size_t num_lost = rank_.tracer().num_lost();
   const std::string failure = write_trace_file(
       rank_.context().host(), world_, path,
-      trace_objects({.rank = world_.rank(), .events = events, .num_lost = num_lost}, clock, origin_ns_));
+      trace_objects({.rank = world_.rank(), .events = events, .num_lost = num_lost, .streams = rank_.tracer().streams()}, clock,
+                    origin_ns_));
   if (!failure.empty()) return note(fmt::format("there is no trace: {}", failure));
   note(fmt::format("trace of steps {} to {}: {} (open it at ui.perfetto.dev)", first_, last_step, path));
   if (num_lost > 0) {

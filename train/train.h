@@ -19,6 +19,7 @@ struct RankResources {
   Device device = {};
   int num_threads = 1;
   CpuLevel cpu_level = detect_cpu_level();  // of the kernels; one that runs here
+  double peak_flop_per_second = 0;  // dense bfloat16 products of the device; 0: not known
   int64_t memory_bytes = 0;  // for this rank, at most; 0: not known
   std::shared_ptr<MemoryResource> memory = nullptr;  // default: a caching resource over the device's memory
   std::shared_ptr<const KernelSet> kernels = nullptr;  // default: those of the precision; tests plant errors in them

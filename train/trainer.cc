@@ -25,15 +25,16 @@ Trainer::Trainer(const RunSpec& spec, Communicator& world, const RankResources& 
       observer_(observer),
       rank_(spec.compute_dtype, resources, RankContext::Measure::kTime),
       mesh_(world, spec.mesh),
-      meter_(spec, rank_, mesh_, observer),
+      meter_(spec, rank_, mesh_, observer, resources.peak_flop_per_second),
       data_(open_dataset(spec.data, spec.seed, spec.model.vocabulary_size, Order::kShuffled)),
       decoder_(spec.model, mesh_.axis(Axis::kContext), spec.loss_tile_tokens),
-      loader_(spec, data_, mesh_),
-      reducer_(mesh_.replicas(), decoder_.parameters()) {
+      loader_(spec, data_, mesh_) {
   agree_on_configuration(rank_.context(), world, spec);  // first: what follows communicates as the configuration says
   if (spec.evaluation.data) evaluator_ = std::make_unique<Evaluator>(rank_.context(), spec, mesh_);
   check_weights(rank_.context(), spec, mesh_, decoder_.parameters());
-  expect_room_for_parameters(decoder_.parameters().num_elements(), kTrainingBytesPerParameter, resources.memory_bytes);
+  const int64_t bytes_per_parameter =
+      kTrainingBytesPerParameter - kSharedBytesPerParameter + kSharedBytesPerParameter / state_share().num_ranks;
+  expect_room_for_parameters(decoder_.parameters().num_elements(), bytes_per_parameter, resources.memory_bytes);
   expect_room_for_batch(spec, resources.memory_bytes, resources.processor());
   const int num_blocks = static_cast<int>(decoder_.stage().size());
   program_ = single_stage_program(loader_.num_microbatches(), num_blocks);
@@ -43,8 +44,13 @@ Trainer::Trainer(const RunSpec& spec, Communicator& world, const RankResources& 
   if (const int64_t skipped = data_.num_skipped_files() + data_.num_empty_files(); skipped > 0) {
     note(fmt::format("{} files in the data folders are empty or cannot be read; they are left out", skipped));
   }
-  decoder_.parameters().materialize(rank_.context(), ParameterSet::Purpose::kTraining);
+  decoder_.parameters().materialize(rank_.context(), ParameterSet::Purpose::kTraining, state_share());
   optimizer_ = std::make_unique<AdamW>(rank_.context(), decoder_.parameters(), spec.optimizer);
+}
+
+StateShare Trainer::state_share() const {
+  if (spec_.sharding == RunSpec::Sharding::kNone) return {};
+  return {.rank = mesh_.replicas().rank(), .num_ranks = mesh_.replicas().size()};
 }
 
 void Trainer::note(const std::string& text) {
@@ -61,13 +67,13 @@ void Trainer::resume() {
             spec_.checkpoint.resume_step, folders.front().path);
     }
   });
-  auto tensors = checkpoint_tensors(rank_.context(), decoder_.parameters(), optimizer_.get());
-  const auto facts = load_newest(rank_.context(), spec_, mesh_, tensors, observer_);
+  const StateTensors state = checkpoint_tensors(rank_.context(), decoder_.parameters(), optimizer_.get());
+  const auto facts = load_newest(rank_.context(), spec_, mesh_, state, observer_);
   if (!facts) {
     initialize_weights(rank_.context(), spec_, mesh_, decoder_.parameters());
     return;
   }
-  decoder_.parameters().refresh_values(rank_.context());
+  refresh_values(rank_.context(), mesh_, decoder_.parameters());
   steps_done_ = saved_step_ = facts->step;
   note(fmt::format("continues after step {}", facts->step));
   loader_.continue_at(facts->next_sequence, facts->step + 1);
@@ -120,7 +126,6 @@ Trainer::StepResult Trainer::step(int64_t step, const std::function<bool()>& sto
   compute_gradients(step);
   agree(stop_requested, result);
   update(result.report);
-  result.report.tokens = spec_.global_batch_sequences * spec_.data.sequence_length;
   meter_.end(result.report);
   return result;
 }
@@ -132,26 +137,38 @@ void Trainer::compute_gradients(int64_t step) {
     const TraceRange range(context.tracer(), TimeCategory::kCompute, "zero gradients");
     decoder_.parameters().zero_gradients(context);
   }
-  execute(context, program_, decoder_.stage(), [&] { reducer_.reduce(context); });
-  observer_.on_gradients(context, step, decoder_.parameters());
+  execute(context, program_, decoder_.stage(), [&] { reduce_gradients(context, mesh_.replicas(), decoder_.parameters()); });
+  ParameterSet& parameters = decoder_.parameters();
+  const bool dumps = step == 1 && !spec_.dump_gradients.empty();
+  if (parameters.share().num_ranks > 1 && (dumps || observer_.wants_gradients())) {
+    gather_pieces(context, mesh_.replicas(), parameters.gradients());
+  }
+  observer_.on_gradients(context, step, parameters);
 }
 
 void Trainer::agree(const std::function<bool()>& stop_requested, StepResult& result) {
   Context& context = rank_.context();
   const TraceRange range(context.tracer(), TimeCategory::kCompute, "losses");
   StepReport& report = result.report;
-  report.grad_norm = gradient_norm(context, decoder_.parameters());
-  // Losses; ranks asked to stop; ranks whose norm is not finite, which may be one alone where memory or a network errs.
+  report.grad_norm = gradient_norm(context, decoder_.parameters(), mesh_.replicas());
+  observer_.on_gradient_norm(report.grad_norm);
+  // Losses; ranks asked to stop; ranks whose norm is not finite, which may be one alone where memory or a network errs; pairs
+  // of queries and keys.
   const Context& host = context.host();
-  const Tensor sums = host.zeros({3}, DType::kFloat64, MemoryTag::kWorkspace);
+  const Tensor sums = host.zeros({4}, DType::kFloat64, MemoryTag::kWorkspace);
   auto* s = sums.data<double>();
-  for (const Microbatch& batch : decoder_.microbatches()) s[0] += sum_of_losses(context, batch) * batch.gradient_scale;
+  for (const Microbatch& batch : decoder_.microbatches()) {
+    s[0] += sum_of_losses(context, batch) * batch.gradient_scale;
+    s[3] += static_cast<double>(batch.num_pairs);
+  }
   s[1] = stop_requested() ? 1 : 0;
   s[2] = std::isfinite(report.grad_norm) ? 0 : 1;
   mesh_.replicas().all_reduce(host.stream(), sums, ReduceOp::kSum);
   decoder_.microbatches().clear();
   report.loss = s[0];
   result.stop = s[1] > 0;
+  report.tokens = spec_.global_batch_sequences * spec_.data.sequence_length;
+  report.model_flop = training_flop(spec_.model, static_cast<double>(report.tokens), s[3]);
   if (!std::isfinite(report.loss) || s[2] > 0) refuse_not_finite(spec_, report);
 }
 
@@ -162,6 +179,7 @@ void Trainer::update(StepReport& report) {
   const bool dumps = report.step == 1 && world_.rank() == 0 && !spec_.dump_gradients.empty();
   if (dumps) dump_gradients(context, spec_.dump_gradients, decoder_.parameters());
   optimizer_->step(context, report.step, report.learning_rate, report.grad_norm);
+  share_values(context, mesh_.replicas(), decoder_.parameters());
 }
 
 void Trainer::save(int64_t step) {
@@ -174,8 +192,8 @@ void Trainer::save(int64_t step) {
                                  .seed = spec_.seed,
                                  .model = to_string(spec_.model),
                                  .configuration = spec_.resolved_configuration};
-  const auto tensors = checkpoint_tensors(rank_.context(), decoder_.parameters(), optimizer_.get());
-  const std::string folder = longspan::save(rank_.context(), spec_, mesh_, facts, tensors);
+  const StateTensors state = checkpoint_tensors(rank_.context(), decoder_.parameters(), optimizer_.get());
+  const std::string folder = longspan::save(rank_.context(), spec_, mesh_, facts, state);
   if (world_.rank() == 0) observer_.on_checkpoint(step, folder, seconds_since(begin));
   saved_step_ = step;
 }

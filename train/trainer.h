@@ -4,7 +4,7 @@
 #include <functional>
 #include <memory>
 
-#include "parallel/data/gradient_reducer.h"
+#include "parallel/data/shared_state.h"
 #include "parallel/pipeline/executor.h"
 #include "train/adamw.h"
 #include "train/batch.h"
@@ -27,6 +27,7 @@ class Trainer {
   };
   int64_t data_identity() const;
   void resume();
+  StateShare state_share() const;
   StepResult step(int64_t step, const std::function<bool()>& stop_requested);
   void compute_gradients(int64_t step);
   // Collective: the loss of the global batch, whether to stop, whether all is finite. Raises on all ranks alike.
@@ -47,7 +48,6 @@ class Trainer {
   Decoder decoder_;
   std::unique_ptr<AdamW> optimizer_;
   BatchLoader loader_;
-  GradientReducer reducer_;
   Program program_;
   std::unique_ptr<MetricsWriter> metrics_;  // rank 0 only
   int64_t steps_done_ = 0;

@@ -17,16 +17,28 @@ void expect_logits_and_targets(const Tensor& logits, const Tensor& targets) {
   expect_dense(targets, {logits.size(0)}, DType::kInt32, "targets");
 }
 
-void expect_dlogits(const Tensor& dlogits, const Tensor& logits) {
+// As Tensor::over_rows lays it out.
+bool lies_over_rows(const Tensor& dlogits, const Tensor& logits) {
+  return dlogits.storage_id() == logits.storage_id() && dlogits.raw() == logits.raw() && dlogits.dtype() != logits.dtype() &&
+         dlogits.layout().strides() == logits.over_rows(dlogits.dtype()).layout().strides();
+}
+
+void expect_dlogits(const Tensor& dlogits, const Tensor& logits, bool narrows_in_place) {
   expect_floating(dlogits, "dlogits");
   check(accumulator(dlogits.dtype()) == logits.dtype(),
         "dlogits are {}, whose accumulator is {}, but logits are {}", name(dlogits.dtype()),
         name(accumulator(dlogits.dtype())), name(logits.dtype()));
   expect_shape(dlogits, logits.shape(), "dlogits");
-  expect_contiguous(dlogits, "dlogits");
+  if (!lies_over_rows(dlogits, logits) || !narrows_in_place) expect_contiguous(dlogits, "dlogits");
 }
 
 }  // namespace
+
+Tensor Loss::gradient_over(const Context& context, const Tensor& logits, DType dtype) const {
+  if (dtype == logits.dtype()) return logits;
+  if (narrows_in_place()) return logits.over_rows(dtype);
+  return context.empty(logits.shape(), dtype, MemoryTag::kWorkspace);
+}
 
 void Loss::cross_entropy(const Context& context, const Tensor& logits, const Tensor& targets,
                          const Tensor& losses) const {
@@ -41,7 +53,7 @@ void Loss::cross_entropy_with_gradient(const Context& context, const Tensor& log
                                        const Tensor& dlogits) const {
   expect_logits_and_targets(logits, targets);
   expect_dense(losses, {logits.size(0)}, logits.dtype(), "losses");
-  expect_dlogits(dlogits, logits);
+  expect_dlogits(dlogits, logits, narrows_in_place());
   if (losses.num_elements() == 0) return;
   do_cross_entropy(context, logits, targets, gradient_scale, losses, dlogits);
 }
@@ -75,7 +87,7 @@ void Loss::cross_entropy_gradient(const Context& context, const VocabularySlice&
   expect_logits_and_targets(logits, targets);
   expect_slice(slice, logits.size(1), "a row of logits");
   expect_dense(totals, {2, logits.size(0)}, logits.dtype(), "totals");
-  expect_dlogits(dlogits, logits);
+  expect_dlogits(dlogits, logits, narrows_in_place());
   if (logits.num_elements() == 0) return;
   do_gradient(context, slice, logits, targets, gradient_scale, totals, dlogits);
 }

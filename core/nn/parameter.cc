@@ -11,26 +11,30 @@ namespace longspan {
 
 namespace {
 
-// Each parameter begins on a cache line.
-int64_t padded(int64_t num_elements) { return (num_elements + 15) / 16 * 16; }
+// Each parameter begins on a cache line, and each rank's share of the state.
+constexpr int64_t kLine = 16;
+int64_t padded(int64_t num_elements, int64_t unit = kLine) { return (num_elements + unit - 1) / unit * unit; }
 
-// Writes to `values`, which are of the host.
+// Writes to `values`, which are of the host: elements [begin, end) of the parameter's storage.
 template <class T>
-void fill(const Context& context, const Parameter& parameter, uint64_t seed, double standard_deviation,
-          const Tensor& values) {
+void fill(const Context& context, const ParameterSet::Part& part, uint64_t seed, double standard_deviation, const Tensor& values) {
+  const Parameter& parameter = *part.parameter;
   T* data = values.data<T>();
   if (parameter.initialization != Initialization::kNormal) {
-    std::fill_n(data, parameter.shape.num_elements(), static_cast<T>(parameter.initialization == Initialization::kOnes ? 1 : 0));
+    std::fill_n(data, part.end - part.begin, static_cast<T>(parameter.initialization == Initialization::kOnes ? 1 : 0));
     return;
   }
   const RandomStream random(seed, parameter.name);
-  for_each_run(parameter.box, [&](int64_t in_box, int64_t in_whole, int64_t count) {
-    parallel_for(context, count, 4096, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) {
-        data[in_box + i] = static_cast<T>(standard_deviation * random.normal(static_cast<uint64_t>(in_whole + i)));
-      }
+  for (const Box& box : boxes_of_range(parameter.box, part.begin, part.end)) {
+    for_each_run(box, [&](int64_t in_box, int64_t in_whole, int64_t count) {
+      parallel_for(context, count, 4096, [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) {
+          data[in_box + i] = static_cast<T>(standard_deviation * random.normal(static_cast<uint64_t>(in_whole + i)));
+        }
+      });
     });
-  });
+    data += box.num_elements();
+  }
 }
 
 }  // namespace
@@ -54,40 +58,76 @@ int64_t ParameterSet::num_elements() const {
   return n;
 }
 
-void ParameterSet::materialize(const Context& context, Purpose purpose) {
+void ParameterSet::materialize(const Context& context, Purpose purpose, const StateShare& share) {
+  check(share.rank >= 0 && share.rank < share.num_ranks, "share {} of {}", share.rank, share.num_ranks);
+  share_ = share;
+  std::vector<int64_t> begins;
   int64_t total = 0;
-  for (const auto& p : parameters_) total += padded(p->shape.num_elements());
-  const DType accumulator = context.accumulator_dtype();
-  masters_ = context.zeros({total}, accumulator, MemoryTag::kWeights);
-  values_ = context.compute_dtype() == accumulator
-                ? masters_
-                : context.zeros({total}, context.compute_dtype(), MemoryTag::kWeights);
-  if (purpose == Purpose::kTraining) gradients_ = context.zeros({total}, accumulator, MemoryTag::kGradients);
-  int64_t begin = 0;
   for (const auto& p : parameters_) {
-    const int64_t end = begin + p->shape.num_elements();
-    p->master = masters_.slice(0, begin, end).reshape(p->shape);
-    p->value = values_.slice(0, begin, end).reshape(p->shape);
-    if (gradients_.defined()) p->gradient = gradients_.slice(0, begin, end).reshape(p->shape);
-    begin += padded(p->shape.num_elements());
+    begins.push_back(total);
+    total += padded(p->shape.num_elements());
   }
+  total = padded(total, kLine * share.num_ranks);
+  const int64_t piece = total / share.num_ranks;
+  const DType accumulator = context.accumulator_dtype();
+  const bool values_are_masters = context.compute_dtype() == accumulator;
+  values_ = context.zeros({total}, context.compute_dtype(), MemoryTag::kWeights);
+  masters_begin_ = values_are_masters ? 0 : share.rank * piece;
+  masters_ = values_are_masters ? values_ : context.zeros({piece}, accumulator, MemoryTag::kWeights);
+  if (purpose == Purpose::kTraining) gradients_ = context.zeros({total}, accumulator, MemoryTag::kGradients);
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    Parameter& p = *parameters_[i];
+    const int64_t begin = begins[i], end = begin + p.shape.num_elements();
+    p.value = values_.slice(0, begin, end).reshape(p.shape);
+    if (masters_.num_elements() == total) p.master = masters_.slice(0, begin, end).reshape(p.shape);
+    if (gradients_.defined()) p.gradient = gradients_.slice(0, begin, end).reshape(p.shape);
+  }
+  make_parts(begins);
+}
+
+void ParameterSet::make_parts(const std::vector<int64_t>& begins) {
+  const int64_t piece = values_.num_elements() / share_.num_ranks, first = share_.rank * piece;
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    Parameter& p = *parameters_[i];
+    const int64_t begin = std::max(begins[i], first), end = std::min(begins[i] + p.shape.num_elements(), first + piece);
+    if (begin >= end) continue;
+    Part& part = parts_.emplace_back();
+    part.parameter = &p;
+    part.begin = begin - begins[i];
+    part.end = end - begins[i];
+    part.value = values_.slice(0, begin, end);
+    part.master = masters_.slice(0, begin - masters_begin_, end - masters_begin_);
+    if (gradients_.defined()) part.gradient = gradients_.slice(0, begin, end);
+  }
+}
+
+Tensor ParameterSet::own_gradients() const {
+  const int64_t piece = gradients_.num_elements() / share_.num_ranks;
+  return gradients_.slice(0, share_.rank * piece, (share_.rank + 1) * piece);
 }
 
 void ParameterSet::initialize(const Context& context, uint64_t seed, double standard_deviation) {
-  for (const auto& p : parameters_) {
-    context.write_from_host(p->master, [&](const Tensor& values) {
+  for (const Part& part : parts_) {
+    context.write_from_host(part.master, [&](const Tensor& values) {
       if (values.dtype() == DType::kFloat64) {
-        fill<double>(context, *p, seed, standard_deviation, values);
+        fill<double>(context, part, seed, standard_deviation, values);
       } else {
-        fill<float>(context, *p, seed, standard_deviation, values);
+        fill<float>(context, part, seed, standard_deviation, values);
       }
     });
   }
-  refresh_values(context);
+  if (share_.num_ranks == 1) refresh_values(context);
+}
+
+void ParameterSet::convert_masters(const Context& context) {
+  if (values_.dtype() == masters_.dtype()) return;
+  const int64_t end = masters_begin_ + masters_.num_elements();
+  context.kernels<Elementwise>().convert(context, masters_, values_.slice(0, masters_begin_, end));
 }
 
 void ParameterSet::refresh_values(const Context& context) {
-  if (values_.dtype() != masters_.dtype()) context.kernels<Elementwise>().convert(context, masters_, values_);
+  check(share_.num_ranks == 1, "values of {} ranks are refreshed together", share_.num_ranks);
+  convert_masters(context);
   pack_values(context);
 }
 

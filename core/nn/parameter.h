@@ -27,39 +27,69 @@ struct Parameter {
   bool multiplies = false;  // set for a matrix that many products read, before materialize
 
   Tensor value;     // compute dtype: what products read
-  Tensor master;    // accumulator dtype: what the optimizer updates; the same storage where the dtypes agree
+  Tensor master;    // accumulator dtype: what the optimizer updates; the same storage where the dtypes agree; absent where ranks
+                    // share the masters among themselves
   Tensor gradient;  // accumulator dtype; backward accumulates into it; absent when nothing is learned
   // Of one that multiplies: `value`, and its transpose, as GemmOptions::packed_b; absent where the backend does without.
   // Only a backward reads the first.
   Tensor packed, packed_transposed;
 };
 
+// What of all parameters' state this rank keeps up to date for the ranks that hold the same parameters: of the flat buffers, piece
+// `rank` of `num_ranks` equal ones. One rank keeps all.
+struct StateShare {
+  int rank = 0, num_ranks = 1;
+};
+
 class ParameterSet {
  public:
   enum class Purpose { kInference, kTraining };
+
+  // Elements [begin, end) of a parameter's storage, which this rank keeps; flat.
+  struct Part {
+    Parameter* parameter = nullptr;
+    int64_t begin = 0, end = 0;
+    Tensor value, master, gradient;
+  };
 
   // Before materialize. The reference stays valid. Names are unique.
   Parameter& add(std::string name, const Box& box, Initialization initialization);
   Parameter& add(std::string name, const Shape& shape, Initialization initialization) {
     return add(std::move(name), Box::all_of(shape), initialization);
   }
-  // Gives every parameter its storage. Gradients are zeroed, values are not set.
-  void materialize(const Context& context, Purpose purpose);
-  // Draws values from (seed, name, element of the whole): the same for any sharding. Normal ones have this standard deviation.
+  // Gives every parameter its storage. Gradients are zeroed, values are not set. Where state is shared, masters exist for this rank's
+  // parts alone, unless values are the masters.
+  void materialize(const Context& context, Purpose purpose, const StateShare& share = {});
+  // Draws this rank's parts from (seed, name, element of the whole): the same for any sharding. Normal ones have this standard
+  // deviation. Values follow, where state is not shared.
   void initialize(const Context& context, uint64_t seed, double standard_deviation);
-  // value = master, rounded, and packed. After master weights were loaded.
-  void refresh_values(const Context& context);
+  // value = master, rounded, of this rank's parts. After master weights were loaded. Where state is shared, the parts of the other
+  // ranks follow (parallel/data/shared_state.h).
+  void convert_masters(const Context& context);
   // Packs the values again. After values were written, as the optimizer does.
   void pack_values(const Context& context);
+  // Both, where this rank keeps all.
+  void refresh_values(const Context& context);
   void zero_gradients(const Context& context);
 
   const std::vector<std::unique_ptr<Parameter>>& all() const { return parameters_; }
   int64_t num_elements() const;
-  const Tensor& gradients() const { return gradients_; }  // flat; gaps between parameters are zero
+  // Flat; gaps between parameters are zero.
+  const Tensor& gradients() const { return gradients_; }
+  const Tensor& values() const { return values_; }
+  // This rank's of them, all where state is not shared.
+  const StateShare& share() const { return share_; }
+  Tensor own_gradients() const;
+  const std::vector<Part>& parts() const { return parts_; }  // in the order of all()
 
  private:
+  void make_parts(const std::vector<int64_t>& begins);
+
   std::vector<std::unique_ptr<Parameter>> parameters_;
+  StateShare share_;
+  int64_t masters_begin_ = 0;  // the place of the first master in the flat buffers
   Tensor values_, masters_, gradients_;
+  std::vector<Part> parts_;
 };
 
 }  // namespace longspan

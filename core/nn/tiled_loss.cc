@@ -18,7 +18,7 @@ Tensor TiledLoss::forward(Context& context, const Tensor& x, const Tensor& targe
                           Stash* stash) const {
   const auto& algebra = context.kernels<LinearAlgebra>();
   const auto& loss = context.kernels<Loss>();
-  const int64_t num_tokens = x.size(0), vocabulary_size = weight_.shape[0];
+  const int64_t num_tokens = x.size(0);
   Tensor losses = context.empty({num_tokens}, context.accumulator_dtype());
   if (stash) stash->dx = context.empty(x.shape(), context.compute_dtype(), MemoryTag::kStash);
   for (int64_t begin = 0; begin < num_tokens; begin += tile_tokens_) {
@@ -29,10 +29,7 @@ Tensor TiledLoss::forward(Context& context, const Tensor& x, const Tensor& targe
       loss.cross_entropy(context, tile_logits, tile_targets, tile_losses);
       continue;
     }
-    const Tensor dlogits =
-        context.compute_dtype() == tile_logits.dtype()
-            ? tile_logits
-            : context.empty({end - begin, vocabulary_size}, context.compute_dtype(), MemoryTag::kWorkspace);
+    const Tensor dlogits = loss.gradient_over(context, tile_logits, context.compute_dtype());
     loss.cross_entropy_with_gradient(context, tile_logits, tile_targets, gradient_scale, tile_losses, dlogits);
     algebra.gemm(context, {.packed_b = weight_.packed}, dlogits, weight_.value, stash->dx.slice(0, begin, end));
     algebra.gemm(context, {.a = Transpose::kYes, .write = Write::kAccumulate}, dlogits, tile_x, weight_.gradient);

@@ -1,5 +1,6 @@
 #include "core/runtime/context.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "core/runtime/parallel.h"
@@ -15,6 +16,7 @@ Context::Context(Options options)
   if (!options_.memory) options_.memory = std::make_shared<HostResource>();
   stream_->trace_with(options_.tracer);
   if (on_host) return;
+  if (options_.tracer) options_.tracer->time_stream(stream_);
   Options host = {.device = {},
                   .compute_dtype = options_.compute_dtype,
                   .num_threads = options_.num_threads,
@@ -56,6 +58,29 @@ void Context::copy(const Tensor& from, const Tensor& to) const {
   check(from.layout().is_contiguous() && to.layout().is_contiguous(), "a tensor of shape {} is not contiguous",
         from.shape().to_string());
   stream_->copy(to.raw(), from.raw(), from.num_bytes());
+}
+
+void Context::copy_rows(const Tensor& from, const Tensor& to) const {
+  constexpr int64_t kBytesPerThread = 65536;  // worth waking one for
+  expect_shape(to, from.shape(), "the copy");
+  expect_dtype(to, from.dtype(), "the copy");
+  if (from.num_elements() == 0) return;
+  if (from.layout().is_contiguous() && to.layout().is_contiguous()) return copy(from, to);
+  check(from.select(0, 0).layout().is_contiguous() && to.select(0, 0).layout().is_contiguous(),
+        "the rows of a tensor of shape {} have gaps", from.shape().to_string());
+  const size_t element = size_bytes(from.dtype());
+  const auto pitch = [&](const Tensor& t) { return static_cast<size_t>(t.layout().strides()[0]) * element; };
+  const RowCopy all = {.to = to.raw(), .to_pitch = pitch(to), .from = from.raw(), .from_pitch = pitch(from),
+                       .row_bytes = from.select(0, 0).num_bytes(), .num_rows = static_cast<size_t>(from.size(0))};
+  if (stream_->on_device()) return stream_->copy_rows(all);
+  const auto grain = std::max<int64_t>(1, kBytesPerThread / static_cast<int64_t>(all.row_bytes));
+  parallel_for(*this, from.size(0), grain, [&](int64_t begin, int64_t end) {
+    RowCopy part = all;
+    part.to = static_cast<std::byte*>(all.to) + static_cast<size_t>(begin) * all.to_pitch;
+    part.from = static_cast<const std::byte*>(all.from) + static_cast<size_t>(begin) * all.from_pitch;
+    part.num_rows = static_cast<size_t>(end - begin);
+    stream_->copy_rows(part);
+  });
 }
 
 Tensor Context::to_host(const Tensor& tensor) const {

@@ -55,6 +55,8 @@ class Context {
   const Context& host() const { return host_ ? *host_ : *this; }
   // In the stream's order; either may be the host's, as DeviceQueue::copy says. Contiguous, of one shape and dtype.
   void copy(const Tensor& from, const Tensor& to) const;
+  // The same for tensors of this device whose rows (all but the first dim) are each without gaps, but may lie anywhere.
+  void copy_rows(const Tensor& from, const Tensor& to) const;
   // A contiguous tensor's elements for the host to read: on a CPU the tensor itself, else a copy; returns when it is there.
   Tensor to_host(const Tensor& tensor) const;
   // What the host wrote, and writes no more, for kernels to read: on a CPU the tensor itself, else a copy.

@@ -129,6 +129,17 @@ void Stream::copy(void* to, const void* from, size_t num_bytes) {
   run([=] { std::memcpy(to, from, num_bytes); });
 }
 
+void Stream::copy_rows(const RowCopy& rows) {
+  if (rows.row_bytes == 0 || rows.num_rows == 0) return;
+  if (queue_) return queue_->copy_rows(rows);
+  run([rows] {
+    for (size_t i = 0; i < rows.num_rows; ++i) {
+      std::memcpy(static_cast<std::byte*>(rows.to) + i * rows.to_pitch,
+                  static_cast<const std::byte*>(rows.from) + i * rows.from_pitch, rows.row_bytes);
+    }
+  });
+}
+
 void Stream::clear(void* to, size_t num_bytes) {
   if (num_bytes == 0) return;
   if (queue_) return queue_->clear(to, num_bytes);

@@ -40,10 +40,13 @@ class Stream {
   void run(std::function<void()> work);  // of the host; raises on a device's stream
   // As DeviceQueue says; where both are memory of the host, any stream copies.
   void copy(void* to, const void* from, size_t num_bytes);
+  void copy_rows(const RowCopy& rows);
   void clear(void* to, size_t num_bytes);
   Event record();
   void wait_for(const Event& event);  // later work of this stream starts after `event`
   void synchronize();                 // blocks until all work is done
+  // When the device gets to this point; null where that is not known, as on streams of the host.
+  std::shared_ptr<const TimePoint> mark_time() { return queue_ ? queue_->mark_time() : nullptr; }
 
   bool on_device() const { return queue_ != nullptr; }
   uint64_t id() const { return id_; }  // of no other stream of this process, ever

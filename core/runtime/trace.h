@@ -11,15 +11,24 @@
 //
 // While recording, ranges and transfers are kept as events, up to a capacity; what does not fit is counted. Nothing is
 // allocated but at the start of a recording. A tracer belongs to one thread, the rank's, like the context that owns it.
+//
+// On a device all this is the host's time, which gives work to streams and goes on. So while recording, a range that is not
+// communication leaves a second event: from the moment at which the device's compute stream had done all that it was given before
+// the range to that of the last work given in it. Whoever has a stream of the device of its own, for communication, adds
+// events of that. Their times are points that the device notes as it passes them, made one by one and read when the recording ends.
+// The device's clock is tied to the host's when it begins, by a point that the host waits for.
 #pragma once
 
 #include <array>
 #include <cstdint>
 #include <functional>
 
+#include "core/runtime/device_queue.h"
 #include "core/runtime/resource_allocator.h"
 
 namespace longspan {
+
+class Stream;
 
 enum class TimeCategory : uint8_t { kNone, kCompute, kCommunication, kData, kCheckpoint, kEvaluation };
 constexpr int kNumTimeCategories = 6;
@@ -40,6 +49,14 @@ struct TraceEvent {
   const char* name = "";  // of a constant
   int64_t begin_ns = 0, end_ns = 0;
   TraceArgs args;
+  int stream = kHost;  // or a number of Tracer::streams()
+  static constexpr int kHost = -1, kComputeStream = 0;
+};
+
+// An event of a device's stream, before its times are known.
+struct StreamSpan {
+  TraceEvent event;
+  std::shared_ptr<const TimePoint> begin, end;
 };
 
 struct TimeBreakdown {
@@ -62,8 +79,21 @@ class Tracer {
   TimeBreakdown take();
 
   void start_recording(size_t capacity);
-  HostVector<TraceEvent> stop_recording();       // in the order in which they ended
+  // The host's in the order in which they ended. Finishes the compute stream of a device.
+  HostVector<TraceEvent> stop_recording();
   size_t num_lost() const { return num_lost_; }  // events of this or the last recording that did not fit
+
+  // For a context on a device: its compute stream, which is measured in later recordings while it exists.
+  void time_stream(const std::shared_ptr<Stream>& compute) { compute_ = compute; }
+  // What the numbers of streams in events stand for, in this or the last recording.
+  const std::vector<std::string>& streams() const { return stream_names_; }
+
+  // For those who have another stream of the device. Whether spans of streams are recorded now; only then:
+  bool times_streams() const { return origin_ != nullptr; }
+  // A transfer that begins at this point of the stream `key` is the address of, called after the range it is posted in.
+  StreamSpan begin_on_stream(const void* key, const std::string& name, const TraceArgs& args,
+                             std::shared_ptr<const TimePoint> begin);
+  void keep(StreamSpan span) noexcept;  // its end has been reached, or is on the compute stream
 
   // For TraceRange.
   void begin(TimeCategory category, const char* name, const TraceArgs& args);
@@ -79,10 +109,17 @@ class Tracer {
     const char* name;
     int64_t begin_ns;
     TraceArgs args;
+    std::shared_ptr<const TimePoint> on_device;  // its begin; null where that is not measured
   };
+  struct Times {
+    size_t event;  // that they belong to
+    std::shared_ptr<const TimePoint> begin, end;
+  };
+  std::shared_ptr<const TimePoint> mark_compute() noexcept;
+  void tie_clocks();
   void advance(int64_t now) noexcept;
   TraceArgs completed(TraceArgs args) const noexcept;
-  void keep(const TraceEvent& event) noexcept;
+  bool keep(const TraceEvent& event) noexcept;  // false: it was not kept
 
   Options options_;
   int64_t last_ns_;
@@ -94,6 +131,13 @@ class Tracer {
   size_t capacity_ = 0;  // 0: not recording
   int64_t recording_since_ns_ = 0;
   size_t num_lost_ = 0;
+
+  std::weak_ptr<Stream> compute_;            // of a device
+  std::shared_ptr<const TimePoint> origin_;  // while recording on a device: the point that was passed
+  int64_t origin_ns_ = 0;                    // at this time of the host's clock
+  HostVector<Times> times_;
+  std::vector<const void*> stream_keys_;
+  std::vector<std::string> stream_names_;
 };
 
 class TraceRange {

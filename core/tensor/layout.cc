@@ -65,6 +65,15 @@ Layout Layout::slice(int dim, int64_t begin, int64_t end) const {
   return layout;
 }
 
+Layout Layout::every(int dim, int64_t step) const {
+  check(dim >= 0 && dim < shape_.rank(), "dim {} of shape {} does not exist", dim, shape_.to_string());
+  check(step >= 1, "every {}th of a dim", step);
+  Layout layout = *this;
+  layout.shape_[dim] = (shape_[dim] + step - 1) / step;
+  layout.strides_[dim] *= step;
+  return layout;
+}
+
 Layout Layout::select(int dim, int64_t index) const {
   const Layout one = slice(dim, index, index + 1);
   Layout layout;

@@ -41,6 +41,7 @@ class Layout {
   bool is_contiguous() const;
 
   Layout slice(int dim, int64_t begin, int64_t end) const;  // [begin, end) of one dim
+  Layout every(int dim, int64_t step) const;                // 0, step, 2 step, ... of one dim
   Layout select(int dim, int64_t index) const;              // one index of a dim; the dim disappears
   Layout reshape(const Shape& shape) const;                 // same elements; contiguous layouts only
 

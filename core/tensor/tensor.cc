@@ -14,6 +14,12 @@ Tensor Tensor::slice(int dim, int64_t begin, int64_t end) const {
   return t;
 }
 
+Tensor Tensor::every(int dim, int64_t step) const {
+  Tensor t = *this;
+  t.layout_ = layout_.every(dim, step);
+  return t;
+}
+
 Tensor Tensor::select(int dim, int64_t index) const {
   Tensor t = *this;
   t.layout_ = layout_.select(dim, index);
@@ -23,6 +29,16 @@ Tensor Tensor::select(int dim, int64_t index) const {
 Tensor Tensor::reshape(const Shape& shape) const {
   Tensor t = *this;
   t.layout_ = layout_.reshape(shape);
+  return t;
+}
+
+Tensor Tensor::over_rows(DType dtype) const {
+  check(rank() == 2 && layout_.is_contiguous() && layout_.offset() == 0, "shape {} is not that of a whole matrix", shape().to_string());
+  const size_t wide = size_bytes(dtype_), narrow = size_bytes(dtype);
+  check(wide % narrow == 0, "{} does not lie over whole elements of {}", name(dtype), name(dtype_));
+  Tensor t = *this;
+  t.dtype_ = dtype;
+  t.layout_ = Layout::contiguous({size(0), size(1) * static_cast<int64_t>(wide / narrow)}).slice(1, 0, size(1));
   return t;
 }
 

@@ -33,8 +33,12 @@ class Tensor {
   size_t storage_bytes() const { return storage_bytes_; }
 
   Tensor slice(int dim, int64_t begin, int64_t end) const;
+  Tensor every(int dim, int64_t step) const;  // 0, step, 2 step, ... of the dim
   Tensor select(int dim, int64_t index) const;
   Tensor reshape(const Shape& shape) const;  // contiguous tensors only
+  // A matrix of a narrower dtype over the beginnings of this one's rows: what is written there overwrites it. For contiguous
+  // matrices at the beginning of their storage.
+  Tensor over_rows(DType dtype) const;
 
   // First element of the layout; untyped for communication and copies.
   void* raw() const;

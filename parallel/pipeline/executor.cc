@@ -1,48 +1,139 @@
 #include "parallel/pipeline/executor.h"
 
+#include <deque>
 #include <map>
+
+#include "core/base/error.h"
 
 namespace longspan {
 
 namespace {
 
+using Kind = Action::Kind;
+using Key = std::pair<int, int>;  // (microbatch, block)
+
 // What an action is called in a trace.
-const char* name_of(Action::Kind kind) {
-  constexpr const char* kNames[] = {"forward", "backward", "weight", "reduce"};
+const char* name_of(Kind kind) {
+  constexpr const char* kNames[] = {"forward",         "backward",           "weight",        "reduce",
+                                    "send activation", "receive activation", "send gradient", "receive gradient"};
   return kNames[static_cast<int>(kind)];
 }
+
+// What goes from one block to another; with the work that brings it, if it comes from another rank.
+struct Flow {
+  Tensor tensor;
+  Work arrival;
+};
+
+class Interpreter {
+ public:
+  Interpreter(Context& context, Stage& stage, const std::function<void()>& reduce, const PipelineRank* pipeline)
+      : context_(context), stage_(stage), reduce_(reduce), pipeline_(pipeline), num_blocks_(static_cast<int>(stage.size())) {
+    if (!pipeline) return;
+    num_blocks_ = pipeline->placement.num_blocks();
+    local_.assign(static_cast<size_t>(num_blocks_), -1);
+    int next = 0;
+    for (int block : pipeline->placement.blocks_of(pipeline->link.rank())) local_[static_cast<size_t>(block)] = next++;
+    check(next == static_cast<int>(stage.size()), "a stage of {} blocks, but rank {} of the pipeline holds {}", stage.size(),
+          pipeline->link.rank(), next);
+  }
+
+  void run(const Program& program) {
+    for (const Action& action : program) {
+      if (action.computes()) {
+        compute(action);
+      } else if (action.kind == Kind::kReduce) {
+        wait_for_sends(0);
+        const TraceRange range(context_.tracer(), TimeCategory::kCommunication, name_of(action.kind));
+        reduce_();
+      } else {
+        move(action);
+      }
+    }
+    wait_for_sends(0);
+  }
+
+ private:
+  void compute(const Action& action) {
+    const Key key{action.microbatch, action.block};
+    StageBlock& block = block_at(action.block);
+    // What arrives is waited for outside the range, which is of compute alone.
+    const bool forward = action.kind == Kind::kForward;
+    Tensor tensor = action.kind == Kind::kBackwardWeight ? Tensor() : take(forward ? inputs_ : gradients_, key);
+    const TraceRange range(context_.tracer(), TimeCategory::kCompute, name_of(action.kind),
+                           {.microbatch = action.microbatch, .block = action.block, .layer = block.layer()});
+    if (forward) {
+      tensor = block.forward(context_, action.microbatch, tensor, &stashes_[key]);
+      if (action.block + 1 < num_blocks_) inputs_[{action.microbatch, action.block + 1}].tensor = std::move(tensor);
+    } else if (action.kind == Kind::kBackwardInput) {
+      tensor = block.backward_input(context_, action.microbatch, tensor, stashes_.at(key));
+      if (action.block > 0) gradients_[{action.microbatch, action.block - 1}].tensor = std::move(tensor);
+    } else {
+      block.backward_weight(context_, stashes_.at(key));
+      stashes_.erase(key);
+    }
+  }
+
+  // Posts a message.
+  void move(const Action& action) {
+    check(pipeline_ != nullptr, "{} in a program that runs alone", action.to_string());
+    const bool activation = action.kind == Kind::kSendActivation || action.kind == Kind::kReceiveActivation;
+    std::map<Key, Flow>& flows = activation ? inputs_ : gradients_;
+    const TraceRange range(context_.tracer(), TimeCategory::kCommunication, name_of(action.kind),
+                           {.microbatch = action.microbatch, .block = action.block});
+    if (action.receives()) {
+      Flow flow{.tensor = pipeline_->new_message(action.microbatch), .arrival = {}};
+      flow.arrival = pipeline_->link.receive(context_.stream(), flow.tensor, action.peer);
+      flows[{action.microbatch, action.block}] = std::move(flow);
+      return;
+    }
+    // What leaves lies where the block behind it would look for it.
+    const Tensor tensor = take(flows, {action.microbatch, action.block + (activation ? 1 : -1)});
+    sends_.push_back(pipeline_->link.send(context_.stream(), tensor, action.peer));
+    while (!sends_.empty() && sends_.front().test()) sends_.pop_front();
+    wait_for_sends(static_cast<size_t>(pipeline_->max_sends));
+  }
+
+  void wait_for_sends(size_t most) {
+    while (sends_.size() > most) {
+      sends_.front().wait();
+      sends_.pop_front();
+    }
+  }
+
+  // Empty where nothing flows: into the first block, and back into the last.
+  static Tensor take(std::map<Key, Flow>& flows, const Key& key) {
+    auto flow = flows.extract(key);
+    if (flow.empty()) return {};
+    flow.mapped().arrival.wait();
+    return std::move(flow.mapped().tensor);
+  }
+
+  StageBlock& block_at(int block) {
+    return *stage_.at(static_cast<size_t>(pipeline_ ? local_.at(static_cast<size_t>(block)) : block));
+  }
+
+  Context& context_;
+  Stage& stage_;
+  const std::function<void()>& reduce_;
+  const PipelineRank* pipeline_;            // null: the program runs alone
+  int num_blocks_;                          // of the model
+  std::vector<int> local_;                  // by block of the model: its place in the stage
+  std::map<Key, Flow> inputs_, gradients_;  // by the block that reads them
+  std::map<Key, std::any> stashes_;
+  std::deque<Work> sends_;
+};
 
 }  // namespace
 
 void execute(Context& context, const Program& program, Stage& stage, const std::function<void()>& reduce) {
-  std::map<int, Tensor> flowing;                       // by microbatch: the activation or gradient between two blocks
-  std::map<std::pair<int, int>, std::any> stashes;     // by (microbatch, block)
-  for (const Action& action : program) {
-    const std::pair<int, int> key{action.microbatch, action.block};
-    if (action.kind == Action::Kind::kReduce) {
-      const TraceRange range(context.tracer(), TimeCategory::kCommunication, name_of(action.kind));
-      reduce();
-      continue;
-    }
-    StageBlock& block = *stage.at(static_cast<size_t>(action.block));
-    const TraceRange range(context.tracer(), TimeCategory::kCompute, name_of(action.kind),
-                           {.microbatch = action.microbatch, .block = action.block, .layer = block.layer()});
-    Tensor& tensor = flowing[action.microbatch];
-    switch (action.kind) {
-      case Action::Kind::kForward:
-        tensor = block.forward(context, action.microbatch, tensor, &stashes[key]);
-        break;
-      case Action::Kind::kBackwardInput:
-        tensor = block.backward_input(context, action.microbatch, tensor, stashes.at(key));
-        break;
-      case Action::Kind::kBackwardWeight:
-        block.backward_weight(context, stashes.at(key));
-        stashes.erase(key);
-        break;
-      case Action::Kind::kReduce:
-        break;
-    }
-  }
+  Interpreter(context, stage, reduce, nullptr).run(program);
+}
+
+void execute(Context& context, const Program& program, Stage& stage, const std::function<void()>& reduce,
+             const PipelineRank& pipeline) {
+  const Context::ProgressGuard progress(context, [&pipeline] { pipeline.link.progress(); });
+  Interpreter(context, stage, reduce, &pipeline).run(program);
 }
 
 }  // namespace longspan

@@ -93,11 +93,9 @@ Tensor VocabularyLoss::forward(Context& context, const Tensor& x, const Tensor& 
     const Tile tile = gathered_tile(context, x, targets, first);
     const Tensor totals = totals_of(context, tile, losses);
     if (!stash) continue;
-    const Tensor dlogits = context.compute_dtype() == tile.logits.dtype()
-                               ? tile.logits
-                               : context.empty(tile.logits.shape(), context.compute_dtype(), MemoryTag::kWorkspace);
-    context.kernels<Loss>().cross_entropy_gradient(context, slice_of(weight_), tile.logits, tile.targets, gradient_scale, totals,
-                                                   dlogits);
+    const auto& kernel = context.kernels<Loss>();
+    const Tensor dlogits = kernel.gradient_over(context, tile.logits, context.compute_dtype());
+    kernel.cross_entropy_gradient(context, slice_of(weight_), tile.logits, tile.targets, gradient_scale, totals, dlogits);
     const int64_t begin = std::min(first, x.size(0)), rows = tile.pieces[static_cast<size_t>(axis_.rank())].size();
     backward_tile(context, tile, dlogits, stash->dx.slice(0, begin, begin + rows));
   }

@@ -53,6 +53,11 @@ Inputs make_inputs(const Context& context, const Problem& p, DType dtype, uint64
           make("v", p.num_keys, p.num_kv_heads, 1), make("dy", p.num_queries, p.num_heads, 1)};
 }
 
+Inputs to_device(const Context& context, const Inputs& of_host) {
+  const auto moved = [&](const Tensor& x) { return context.to_device(x); };
+  return {moved(of_host.q), moved(of_host.k), moved(of_host.v), moved(of_host.dy)};
+}
+
 Inputs as_double(const Context& context, const Inputs& inputs) {
   const auto converted = [&](const Tensor& x) {
     Tensor y = context.empty(x.shape(), DType::kFloat64);
@@ -66,21 +71,21 @@ Inputs as_double(const Context& context, const Inputs& inputs) {
 namespace {
 
 Tensor filled(const Context& context, const Shape& shape, double value) {
-  Tensor x = context.empty(shape, context.accumulator_dtype());
+  const Tensor x = context.host().empty(shape, context.accumulator_dtype());
   for (int64_t i = 0; i < x.num_elements(); ++i) {
     if (x.dtype() == DType::kFloat64) x.data<double>()[i] = value;
     if (x.dtype() == DType::kFloat32) x.data<float>()[i] = static_cast<float>(value);
   }
-  return x;
+  return context.to_device(x);
 }
 
 // As ring attention keeps it for backward.
 Tensor in_compute_dtype(const Context& context, const Tensor& output) {
   if (context.compute_dtype() != DType::kBFloat16) return output;
-  const Tensor kept = context.empty(output.shape(), DType::kBFloat16);
-  std::transform(output.data<float>(), output.data<float>() + output.num_elements(), kept.data<bfloat16>(),
+  const Tensor exact = context.to_host(output), kept = context.host().empty(output.shape(), DType::kBFloat16);
+  std::transform(exact.data<float>(), exact.data<float>() + exact.num_elements(), kept.data<bfloat16>(),
                  [](float x) { return bfloat16(x); });
-  return kept;
+  return context.to_device(kept);
 }
 
 }  // namespace
@@ -115,7 +120,8 @@ Result attend(const Context& context, const Inputs& t, const std::vector<IndexIn
       }
     }
   }
-  return {values(state.output), values(state.lse), values(g.dq), values(dk), values(dv)};
+  const auto read = [&](const Tensor& x) { return values(context.to_host(x)); };
+  return {read(state.output), read(state.lse), read(g.dq), read(dk), read(dv)};
 }
 
 double largest_lse_error(const std::vector<double>& got, const std::vector<double>& want) {

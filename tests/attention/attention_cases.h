@@ -24,7 +24,9 @@ std::vector<IndexInterval> visible(const Problem& problem, uint64_t seed);
 struct Inputs {
   Tensor q, k, v, dy;  // [queries, num_heads, head_dim], [keys, num_kv_heads, head_dim], as k, as q
 };
+// For the host.
 Inputs make_inputs(const Context& context, const Problem& problem, DType dtype, uint64_t seed);
+Inputs to_device(const Context& context, const Inputs& of_host);
 Inputs as_double(const Context& context, const Inputs& inputs);
 
 constexpr double kBegunGradient = 1.0 / 64;

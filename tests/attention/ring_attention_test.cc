@@ -3,48 +3,19 @@
 
 #include <gtest/gtest.h>
 
-#include <cstring>
 #include <mutex>
 
 #include "parallel/comm/backends.h"
+#include "tests/attention/ring_problem.h"
 #include "tests/support/marked_attention.h"
 #include "tests/support/reference_context.h"
-#include "tests/support/sequences.h"
 #include "tests/support/tensors.h"
 
 namespace longspan {
 namespace {
 
-using test::values;
-
-struct Case {
-  LayoutType layout;
-  Masking masking;
-  int64_t length, num_sequences, num_documents, num_heads, num_kv_heads, head_dim;
-};
-
-struct Result {
-  std::vector<double> output, dq, dk, dv;  // by index, whatever rank held it
-};
-
-// Rows of a global tensor that a rank holds, and back.
-Tensor rows_of(const Context& context, const Tensor& all, const std::vector<int64_t>& places) {
-  Tensor mine = context.empty({static_cast<int64_t>(places.size()), all.size(1), all.size(2)}, all.dtype());
-  const auto row = static_cast<size_t>(all.size(1) * all.size(2)) * size_bytes(all.dtype());
-  for (size_t i = 0; i < places.size(); ++i) {
-    std::memcpy(static_cast<std::byte*>(mine.raw()) + i * row,
-                static_cast<const std::byte*>(all.raw()) + static_cast<size_t>(places[i]) * row, row);
-  }
-  return mine;
-}
-
-void place_rows(const Tensor& mine, const std::vector<int64_t>& places, std::vector<double>& all) {
-  const int64_t n = mine.size(1) * mine.size(2);
-  const auto rows = values(mine);
-  for (size_t i = 0; i < places.size(); ++i) {
-    std::copy_n(rows.data() + static_cast<int64_t>(i) * n, n, all.data() + places[i] * n);
-  }
-}
+using test::RingProblem;
+using test::RingResult;
 
 // What the ranks compute in, and on what; `drawn`: to which dtype the random inputs are rounded.
 struct Arithmetic {
@@ -52,63 +23,23 @@ struct Arithmetic {
   CpuLevel level = detect_cpu_level();
 };
 
-Tensor draw(const Context& context, const Arithmetic& arithmetic, const Shape& shape, uint64_t seed, const char* name) {
-  const Tensor drawn = test::random_tensor(context, shape, arithmetic.drawn, seed, name);
-  if (arithmetic.drawn == arithmetic.dtype) return drawn;
-  const auto numbers = values(drawn);
-  const Tensor wide = context.empty(shape, DType::kFloat64);
-  std::copy(numbers.begin(), numbers.end(), wide.data<double>());
-  return wide;
-}
-
-std::vector<int64_t> document_begins(const Case& c, uint64_t seed) {
-  std::vector<int64_t> begins;
-  for (int64_t s = 0; s < c.num_sequences; ++s) {
-    const RandomStream random(seed, fmt::format("documents {}", s));
-    for (const int64_t b : test::random_document_begins(random, c.length, c.num_documents)) begins.push_back(s * c.length + b);
-  }
-  return begins;
-}
-
-Result attend(const Case& c, int num_ranks, uint64_t seed, const Arithmetic& arithmetic = {}) {
-  const int64_t total = c.length * c.num_sequences;
-  const auto begins = document_begins(c, seed);
-  Result result;
-  for (auto* v : {&result.output, &result.dq}) v->resize(static_cast<size_t>(total * c.num_heads * c.head_dim));
-  for (auto* v : {&result.dk, &result.dv}) v->resize(static_cast<size_t>(total * c.num_kv_heads * c.head_dim));
+RingResult attend(const RingProblem& problem, int num_ranks, uint64_t seed, const Arithmetic& arithmetic = {}) {
+  RingResult result;
   std::mutex mutex;
   run_in_process(num_ranks, [&](Communicator& ring) {
     Context context = test::make_context(arithmetic.dtype, nullptr, 1, arithmetic.level);
-    const SequenceLayout layout(c.layout, num_ranks, c.length, c.num_sequences);
-    const TileMap tiles(c.masking, layout, ring.rank(), begins);
-    const auto mine = indices(layout.ranges(ring.rank()));
-    const auto make = [&](const char* name, int64_t heads) {
-      return rows_of(context, draw(context, arithmetic, {total, heads, c.head_dim}, seed, name), mine);
-    };
-    const Tensor q = make("q", c.num_heads), k = make("k", c.num_kv_heads), v = make("v", c.num_kv_heads);
-    const RingAttention attention(ring, 0.3);
-    AttentionStash stash;
-    const Tensor output = attention.forward(context, q, k, v, tiles, &stash);
-    const QkvGradient d = attention.backward(context, make("dy", c.num_heads), tiles, stash);
+    const RingResult part = test::attend_on_ring(problem, context, ring, arithmetic.drawn, seed);
     const std::lock_guard lock(mutex);
-    place_rows(output, mine, result.output);
-    place_rows(d.dq, mine, result.dq);
-    place_rows(d.dk, mine, result.dk);
-    place_rows(d.dv, mine, result.dv);
+    test::add(part, result);
   });
   return result;
 }
 
-void expect_same(const Case& c, uint64_t seed) {
-  const Result one = attend(c, 1, seed);
+void expect_same(const RingProblem& c, uint64_t seed) {
+  const RingResult one = attend(c, 1, seed);
   for (int num_ranks = 2; num_ranks <= 8; ++num_ranks) {
-    SCOPED_TRACE(fmt::format("{} ranks, {} of {} x {} tokens, {} documents, heads {}/{} x {}", num_ranks, name(c.layout),
-                             c.num_sequences, c.length, c.num_documents, c.num_heads, c.num_kv_heads, c.head_dim));
-    const Result many = attend(c, num_ranks, seed);
-    EXPECT_LT(test::relative_error(many.output, one.output), 1e-12);
-    EXPECT_LT(test::relative_error(many.dq, one.dq), 1e-12);
-    EXPECT_LT(test::relative_error(many.dk, one.dk), 1e-12);
-    EXPECT_LT(test::relative_error(many.dv, one.dv), 1e-12);
+    SCOPED_TRACE(fmt::format("{} ranks, {}", num_ranks, describe(c)));
+    EXPECT_EQ(difference(attend(c, num_ranks, seed), one, 1e-12), "");
   }
 }
 
@@ -136,17 +67,15 @@ class RingLevelTest : public testing::TestWithParam<CpuLevel> {};
 TEST_P(RingLevelTest, EqualsOneRankInDoublePrecision) {
   uint64_t seed = 20;
   for (const LayoutType layout : {LayoutType::kContiguous, LayoutType::kZigzag, LayoutType::kStriped}) {
-    for (const Case& c : {Case{layout, Masking::kCausal, 131, 1, 5, 4, 2, 64}, Case{layout, Masking::kFull, 47, 2, 1, 3, 1, 20}}) {
+    for (const RingProblem& c : {RingProblem{layout, Masking::kCausal, 131, 1, 5, 4, 2, 64},
+                                 RingProblem{layout, Masking::kFull, 47, 2, 1, 3, 1, 20}}) {
       for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
-        const Result want = attend(c, 1, ++seed, {.drawn = dtype});
-        const Result got = attend(c, 3, seed, {.dtype = dtype, .drawn = dtype, .level = GetParam()});
+        const RingResult want = attend(c, 1, ++seed, {.drawn = dtype});
+        const RingResult got = attend(c, 3, seed, {.dtype = dtype, .drawn = dtype, .level = GetParam()});
         SCOPED_TRACE(fmt::format("{} {} x {}", name(dtype), name(layout), c.head_dim));
         // In bfloat16, results are rounded, and so are the output that delta is made of, p and ds: each by 1.7e-3 in the mean.
         const double tolerance = dtype == DType::kFloat32 ? 3e-6 : 5e-3;
-        EXPECT_LT(test::relative_error(got.output, want.output), tolerance);
-        EXPECT_LT(test::relative_error(got.dq, want.dq), tolerance);
-        EXPECT_LT(test::relative_error(got.dk, want.dk), tolerance);
-        EXPECT_LT(test::relative_error(got.dv, want.dv), tolerance);
+        EXPECT_EQ(difference(got, want, tolerance), "");
       }
     }
   }

@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <cmath>
+#include <cstring>
 #include <limits>
 
 #include "core/base/cache_size.h"
@@ -99,19 +100,29 @@ DType dtype_for(const Context& context, Kind kind) {
   return kind == Kind::kAccumulator ? context.accumulator_dtype() : DType::kInt32;
 }
 
-Tensor make_operand(const Context& context, const Operand& operand, const RandomStream& random, DType precision,
-                    int64_t offset) {
+// A tensor and the memory that it is part of.
+struct Part {
+  Tensor whole, part;
+};
+
+// What the operand is of the memory that make_operand makes for it.
+Tensor part_of(const Tensor& whole, const Operand& operand, int64_t offset) {
+  const int last = operand.shape.rank() - 1;
+  if (operand.padding > 0) return whole.slice(last, 0, operand.shape[last]);
+  return whole.slice(0, offset, offset + operand.shape.num_elements()).reshape(operand.shape);
+}
+
+Part make_operand(const Context& context, const Operand& operand, const RandomStream& random, DType precision, int64_t offset) {
   Shape padded = operand.shape;
-  const int last = padded.rank() - 1;
-  padded[last] += operand.padding;
+  padded[padded.rank() - 1] += operand.padding;
+  const Shape shape = operand.padding > 0 ? padded : Shape{offset + operand.shape.num_elements()};
   const DType dtype = dtype_for(context, operand.kind);
-  const int64_t size = operand.shape.num_elements();
-  const Tensor tensor = operand.padding > 0 ? context.zeros(padded, dtype).slice(last, 0, operand.shape[last])
-                                            : context.zeros({offset + size}, dtype).slice(0, offset, offset + size).reshape(operand.shape);
-  for_each_element(tensor, [&](void* element, int64_t i) {
+  const Tensor drawn = context.host().zeros(shape, dtype);
+  for_each_element(part_of(drawn, operand, offset), [&](void* element, int64_t i) {
     write(dtype, element, draw(operand, random, static_cast<uint64_t>(i), precision));
   });
-  return tensor;
+  const Tensor there = context.to_device(drawn);
+  return {there, part_of(there, operand, offset)};
 }
 
 void add_row_cases(std::vector<KernelCase>& cases, int64_t rows, int64_t n) {
@@ -229,6 +240,19 @@ void add_shared_loss_cases(std::vector<KernelCase>& cases, int64_t rows, int64_t
                    [slice](const Context& c, Operands t) {
                      c.kernels<Loss>().cross_entropy_gradient(c, slice, t[0], t[1], 3.0, t[2], t[0]);
                    }});
+  cases.push_back({"loss",
+                   "cross_entropy_gradient over logits",
+                   {logits, targets, totals, {{rows, n}, Kind::kCompute, Fill::kNan}},
+                   [slice](const Context& c, Operands t) {
+                     const auto& loss = c.kernels<Loss>();
+                     const Tensor own = c.empty(t[0].shape(), t[0].dtype());
+                     std::memcpy(own.raw(), t[0].raw(), own.num_bytes());
+                     const Tensor dlogits = loss.gradient_over(c, own, c.compute_dtype());
+                     loss.cross_entropy_gradient(c, slice, own, t[1], 0.25, t[2], dlogits);
+                     c.stream().synchronize();
+                     for (int64_t row = 0; row < dlogits.size(0); ++row)
+                       std::memcpy(t[3].select(0, row).raw(), dlogits.select(0, row).raw(), t[3].select(0, row).num_bytes());
+                   }});
 }
 
 void add_token_cases(std::vector<KernelCase>& cases, int64_t rows, int64_t n) {
@@ -275,6 +299,19 @@ void add_token_cases(std::vector<KernelCase>& cases, int64_t rows, int64_t n) {
                    [](const Context& c, Operands t) {
                      c.kernels<Loss>().cross_entropy_with_gradient(c, t[0], t[1], 3.0, t[2], t[0]);
                    }});
+  cases.push_back({"loss",
+                   "cross_entropy_with_gradient over logits",
+                   {logits, targets, losses, {{rows, n}, Kind::kCompute, Fill::kNan}},
+                   [](const Context& c, Operands t) {
+                     const auto& loss = c.kernels<Loss>();
+                     const Tensor own = c.empty(t[0].shape(), t[0].dtype());
+                     std::memcpy(own.raw(), t[0].raw(), own.num_bytes());
+                     const Tensor dlogits = loss.gradient_over(c, own, c.compute_dtype());
+                     loss.cross_entropy_with_gradient(c, own, t[1], 0.25, t[2], dlogits);
+                     c.stream().synchronize();
+                     for (int64_t row = 0; row < dlogits.size(0); ++row)
+                       std::memcpy(t[3].select(0, row).raw(), dlogits.select(0, row).raw(), t[3].select(0, row).num_bytes());
+                   }});
 }
 
 void add_rotary_and_optimizer_cases(std::vector<KernelCase>& cases, int64_t rows, int64_t n) {
@@ -307,7 +344,8 @@ void add_rotary_and_optimizer_cases(std::vector<KernelCase>& cases, int64_t rows
                    "sum_of_squares",
                    {{{rows, n}}, {{1}, Kind::kAccumulator, Fill::kNan}},
                    [](const Context& c, Operands t) {
-                     write(t[1].dtype(), t[1].raw(), c.kernels<OptimizerKernels>().sum_of_squares(c, t[0]));
+                     const double sum = c.kernels<OptimizerKernels>().sum_of_squares(c, t[0]);
+                     c.write_from_host(t[1], [&](const Tensor& x) { write(x.dtype(), x.raw(), sum); });
                    }});
 }
 
@@ -352,12 +390,17 @@ std::vector<KernelCase> gemm_cases(int64_t m, int64_t n, int64_t k) {
 }
 
 std::vector<Tensor> run_case(const Context& context, const KernelCase& kernel_case, DType precision, int64_t offset) {
-  std::vector<Tensor> tensors;
+  std::vector<Tensor> wholes, parts, results;
   for (const Operand& operand : kernel_case.operands) {
-    tensors.push_back(make_operand(context, operand, RandomStream(tensors.size() + 1, "operand"), precision, offset));
+    const Part made = make_operand(context, operand, RandomStream(parts.size() + 1, "operand"), precision, offset);
+    wholes.push_back(made.whole);
+    parts.push_back(made.part);
   }
-  kernel_case.run(context, tensors);
-  return tensors;
+  kernel_case.run(context, parts);
+  for (size_t i = 0; i < wholes.size(); ++i) {
+    results.push_back(part_of(context.to_host(wholes[i]), kernel_case.operands[i], offset));
+  }
+  return results;
 }
 
 Context make_reference_context() {

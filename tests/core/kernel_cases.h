@@ -47,7 +47,7 @@ std::vector<KernelCase> kernel_cases(int64_t rows, int64_t n);
 std::vector<KernelCase> gemm_cases(int64_t m, int64_t n, int64_t k);
 
 // Makes the operands, in the context's dtype but of values that `precision` holds, and runs the case on them. The first
-// element of each without padding lies `offset` elements beyond where memory is aligned.
+// element of each without padding lies `offset` elements beyond where memory is aligned. Returns them for the host to read.
 std::vector<Tensor> run_case(const Context& context, const KernelCase& kernel_case, DType precision, int64_t offset = 0);
 
 Context make_reference_context();

@@ -138,5 +138,25 @@ TEST(Context, ClearsAllOfATensorAndNothingElse) {
   expect_error(ErrorKind::kInternal, {"not contiguous"}, [&] { context.clear(matrix.slice(1, 0, 4)); });
 }
 
+// As many bytes as several threads share, between rows that must stay as they are.
+TEST(Context, CopiesRowsAndNothingElse) {
+  Context::Options options;
+  options.num_threads = 3;
+  const Context context(options);
+  constexpr int64_t kRows = 4001, kWidth = 37;
+  const Tensor from = context.empty({kRows, kWidth + 3}, DType::kUInt8), to = context.empty({2 * kRows, kWidth}, DType::kUInt8);
+  for (int64_t i = 0; i < from.num_elements(); ++i) from.data<uint8_t>()[i] = static_cast<uint8_t>(i % 89);
+  std::memset(to.raw(), 0x5a, to.num_bytes());
+  context.copy_rows(from.slice(1, 2, 2 + kWidth), to.every(0, 2));
+  for (int64_t row = 0; row < 2 * kRows; ++row) {
+    for (int64_t i = 0; i < kWidth; ++i) {
+      const int want = row % 2 == 1 ? 0x5a : static_cast<int>((row / 2 * (kWidth + 3) + 2 + i) % 89);
+      ASSERT_EQ(to.data<uint8_t>()[row * kWidth + i], want) << row << " " << i;
+    }
+  }
+  const Tensor cube = context.zeros({4, 8, 2}, DType::kFloat32);
+  expect_error(ErrorKind::kInternal, {"gaps"}, [&] { context.copy_rows(cube.slice(2, 0, 1), cube.slice(2, 1, 2)); });
+}
+
 }  // namespace
 }  // namespace longspan::test

@@ -49,6 +49,10 @@ TEST(Tensor, SlicesSelectsAndReshapes) {
   EXPECT_EQ(flat.data<float>()[0], 12);
   EXPECT_EQ(flat.storage_id(), t.storage_id());
   EXPECT_EQ(flat.storage_bytes(), 24 * sizeof(float));
+  const Tensor odd = counting({7, 2}).slice(0, 1, 6).every(0, 2);
+  EXPECT_EQ(odd.shape(), (Shape{3, 2}));
+  EXPECT_EQ((odd.view<float, 2>()(2, 1)), 11);
+  EXPECT_EQ(t.slice(0, 1, 1).every(0, 3).shape(), (Shape{0, 3, 4}));
 }
 
 TEST(Tensor, KnowsWhenItIsContiguous) {

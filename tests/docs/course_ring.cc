@@ -5,6 +5,7 @@
 #include <cmath>
 #include <iostream>
 
+#include "attention/kernels/block_attention.h"
 #include "attention/ring_attention.h"
 #include "parallel/comm/backends.h"
 #include "parallel/comm/process_mesh.h"

@@ -31,5 +31,28 @@ expect 'needs a driver for CUDA 13: this one is for CUDA 12'
 tool nvidia-smi 'echo "No devices were found"'
 expect 'needs a GPU: nvidia-smi -L says "No devices were found"'
 
+# Kernels under compute-sanitizer, which is a stand-in, too, as are the programs.
+sanitize() {  # TOOL EXIT-CODE LAST-LINE
+  CUDACXX=$tools/nvcc "$root/tests/support/gpu_sanitize" "$1" programs >said 2>&1
+  [ $? = "$2" ] || { echo "FAILED: gpu_sanitize $1 does not end with $2"; cat said; failures=$((failures + 1)); }
+  [ "$(tail -1 said)" = "$3" ] || { echo "FAILED: gpu_sanitize $1 does not say \"$3\""; cat said; failures=$((failures + 1)); }
+}
+
+sanitize memcheck 77 'memcheck: there is no compute-sanitizer'
+tool compute-sanitizer '[ "$1 $3 $4" = "--tool --error-exitcode 66" ] || exit 1; echo "$2 $*" >>asked; shift 4; "$@"'
+mkdir -p programs/core/cuda programs/attention/cuda
+for program in core/cuda/gpu_conformance_test core/cuda/gpu_kernels_test attention/cuda/gpu_attention_test; do
+  printf '#!/bin/bash\nexit 0\n' >programs/$program && chmod +x programs/$program
+done
+sanitize memcheck 0 'memcheck 3 passed 0 failed'
+printf '#!/bin/bash\necho "a hazard"; exit 66\n' >programs/core/cuda/gpu_kernels_test
+sanitize racecheck 1 'racecheck 2 passed 1 failed'
+grep -q 'a hazard' said || { echo "FAILED: gpu_sanitize does not show what failed"; failures=$((failures + 1)); }
+[ "$(grep -c '^memcheck' asked) $(grep -c '^racecheck' asked)" = "3 3" ] || { cat asked; failures=$((failures + 1)); }
+# The tests that it asks for exist under that name, or a sanitizer would find nothing in none of them.
+for test in 'DeviceKernels, AgreeWithTheReference)' 'DeviceAttention, EveryKindOfMaskAndHead)'; do
+  grep -rqF "$test" "$root/tests" --include='*_device_test.cc' || { echo "FAILED: there is no test $test"; failures=$((failures + 1)); }
+done
+
 [ "$failures" = 0 ] && echo "all as expected"
 exit $((failures > 0))

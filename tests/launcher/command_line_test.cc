@@ -57,7 +57,7 @@ TEST(CommandLine, HasJustTheseFlags) {
   }
   EXPECT_EQ(flags_in(parse({"bench", "--help"}).text), (std::set<std::string>{"--help", "--set"}));
   EXPECT_EQ(flags_in(parse({"doctor", "--help"}).text), (std::set<std::string>{"--help"}));
-  EXPECT_NE(parse({"bench", "--help"}).text.find("attention, elementwise, gemm or ring"), std::string::npos);
+  EXPECT_NE(parse({"bench", "--help"}).text.find("attention, elementwise, gemm, loss, ring or step"), std::string::npos);
 }
 
 TEST(CommandLine, ReadsEveryCommand) {
@@ -95,7 +95,7 @@ TEST(CommandLine, SaysWhatIsMissing) {
   EXPECT_NE(refusal({}).find("which command?"), std::string::npos);
   EXPECT_EQ(refusal({"train"}), "longspan train needs --config FILE");
   EXPECT_NE(refusal({"train", "--config"}).find("--config"), std::string::npos);
-  EXPECT_EQ(refusal({"bench"}), "bench needs a name: attention, elementwise, gemm or ring");
+  EXPECT_EQ(refusal({"bench"}), "bench needs a name: attention, elementwise, gemm, loss, ring or step");
 }
 
 TEST(CommandLine, PrintsItsVersion) {

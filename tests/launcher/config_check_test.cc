@@ -140,7 +140,7 @@ TEST(ConfigSupport, RefusesByName) {
     expect_refusal({fmt::format("pipeline.schedule={}", schedule)},
                    fmt::format("pipeline.schedule: {} does not exist", schedule));
   }
-  for (const char* state : {"OPTIMIZER", "GRADIENTS", "WEIGHTS"}) {
+  for (const char* state : {"GRADIENTS", "WEIGHTS"}) {
     expect_refusal({fmt::format("sharding.state={}", state)}, fmt::format("sharding.state: {} does not exist", state));
   }
   expect_refusal({"pipeline.chunks_per_stage=2"}, "pipeline.chunks_per_stage: is 2");
@@ -248,11 +248,17 @@ TEST(ConfigSupport, KnowsWhatEachBenchmarkReads) {
             "--set precision=BF16: precision: bench ring reads model.num_heads, model.num_kv_heads, model.head_dim, "
             "data.sequence_length, cpu.level and threads_per_rank only");
   EXPECT_EQ(refusal_of("elementwise", {"precision=BF16", "threads_per_rank=1"}), "no error");
-  EXPECT_NE(refusal_of("elementwise", {"model.head_dim=64"}).find("bench elementwise reads precision, model.hidden_size, cpu"),
+  EXPECT_NE(refusal_of("elementwise", {"model.head_dim=64"}).find("bench elementwise reads precision, model.hidden_size, device, cpu"),
             std::string::npos);
   EXPECT_EQ(refusal_of("gemm", {"precision=BF16", "model.hidden_size=64", "data.sequence_length=9"}), "no error");
   EXPECT_NE(refusal_of("gemm", {"model.head_dim=64"}).find("bench gemm reads precision, model.hidden_size,"), std::string::npos);
   EXPECT_NE(refusal_of("attention", {"model.num_heads=4"}).find("bench attention reads precision,"), std::string::npos);
+  EXPECT_EQ(refusal_of("loss", {"model={hidden_size: 8 vocabulary_size: 9}", "memory.loss_tile_tokens=4"}), "no error");
+  EXPECT_NE(refusal_of("loss", {"data.sequence_length=9"}).find("bench loss reads precision,"), std::string::npos);
+  EXPECT_EQ(refusal_of("step", {"model={num_layers: 1 rope { theta: 5 }}", "training.micro_batch_sequences=2"}), "no error");
+  EXPECT_NE(refusal_of("step", {"training.steps=9"}).find("bench step reads precision, model,"), std::string::npos);
+  for (const char* bench : {"attention", "elementwise", "gemm", "loss", "step"}) EXPECT_EQ(refusal_of(bench, {"device=CUDA"}), "no error");
+  EXPECT_NE(refusal_of("ring", {"device=CUDA"}).find("bench ring reads"), std::string::npos);
 }
 
 TEST(ConfigSupport, SaysNothingOfWhereADefaultCameFrom) {
@@ -272,6 +278,10 @@ TEST(ConfigDefaults, AreCompleteAndStable) {
   EXPECT_EQ(loaded.config.context().scheme(), config::Context::RING);
   EXPECT_EQ(loaded.config.memory().loss_tile_tokens(), 1024);
   EXPECT_EQ(loaded.config.device(), config::RunConfig::CPU);
+  LoadedConfig gpu = parse_config("device: CUDA", "gpu.textproto", {});
+  ConfigProblems problems(gpu.origins);
+  fill_defaults(gpu.config, target(), problems);
+  EXPECT_EQ(gpu.config.memory().loss_tile_tokens(), 4096);
   EXPECT_EQ(resolved({"memory.loss_tile_tokens=0", "context.scheme=AUTO"}).config.memory().loss_tile_tokens(), 1024);
 }
 

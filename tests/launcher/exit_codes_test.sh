@@ -54,6 +54,10 @@ expect 2 'context 2 x tensor 1 is 2, but this run has 1 rank' \
   "$longspan" train $(run good.textproto a) --set 'mesh={context:2}'
 [ -e /dev/nvidiactl ] ||  # a host with GPUs would train on one
   expect 2 '--set device=CUDA: device: CUDA: ' "$longspan" train $(run good.textproto a) --set device=CUDA
+for name in attention elementwise gemm loss step; do  # no GPU is visible, in a build with CUDA either
+  expect 2 '--set device=CUDA: device: CUDA: ' env CUDA_VISIBLE_DEVICES= "$longspan" bench "$name" --set device=CUDA
+  [ "$(wc -l <said)" = 1 ] || { complain "bench $name began without a GPU"; cat said; }
+done
 expect 2 'srun --mpi=pmix' env SLURM_PROCID=1 SLURM_NTASKS=2 "$longspan" train $(run good.textproto a)
 expect 2 'there is nothing to evaluate' "$longspan" evaluate $(run good.textproto a)
 [ ! -e a ] || complain "a configuration that was refused left a folder"

@@ -36,6 +36,18 @@ TEST(Plot, TablesHoldWhatTheRunMeasured) {
   EXPECT_NE(test::read_file(folder / "plot/plot.gp").find("evaluations.tsv"), std::string::npos);
 }
 
+TEST(Plot, OfARunOnADeviceSaysNothingOfTimes) {
+  for (const bool on_device : {false, true}) {
+    const test::Folder folder;
+    folder.write("metrics.jsonl", fmt::format("{{\"step\": 1, \"loss\": 2.5, \"compute_seconds\": {}, \"data_seconds\": 1}}\n",
+                                              on_device ? "null" : "0.5"));
+    ASSERT_TRUE(write_plot(folder.path()));
+    const std::string script = test::read_file(folder / "plot/plot.gp");
+    EXPECT_EQ(script.find("output \"time.svg\"") == std::string::npos, on_device);
+    EXPECT_NE(script.find("output \"memory.svg\""), std::string::npos);
+  }
+}
+
 TEST(Plot, LongRunsAreAveraged) {
   const test::Folder folder;
   std::string steps;

@@ -189,10 +189,17 @@ expect 0 '2 ranks  256 tokens  heads 2/2 x 8' 20 two $(bench)
 [ "$(grep -c GFLOP said)" = 4 ] || complain "bench ring has not four lines"
 expect 0 '1 ranks  256 tokens' 20 "$longspan" $(bench)
 expect 2 'runs on one rank' 20 two bench attention
-expect 0 '2 threads, portable' 60 "$longspan" bench gemm --set threads_per_rank=2 --set cpu.level=PORTABLE \
+expect 0 '2 threads, portable' 60 "$longspan" bench gemm --set device=CPU --set threads_per_rank=2 --set cpu.level=PORTABLE \
   --set model.hidden_size=8 --set data.sequence_length=16
 [ "$(grep -c '^\(forward\|input gradient\|weight gradient\) .*% of' said)" = 24 ] || complain "bench gemm has not a line for each product"
-expect 0 'bfloat16' 60 "$longspan" bench gemm --set precision=AUTO --set model.hidden_size=8 --set data.sequence_length=16
+expect 0 'bfloat16' 60 "$longspan" bench gemm --set device=CPU --set precision=AUTO --set model.hidden_size=8 --set data.sequence_length=16
 [ "$(grep -c '^forward  *float32 ' said)" = 4 ] || complain "with AUTO, bench gemm does not measure float32, too"
+expect 0 'loss  bfloat16 ' 60 "$longspan" bench loss --set device=CPU --set model.hidden_size=8 --set model.vocabulary_size=40 \
+  --set memory.loss_tile_tokens=16
+[ "$(grep -c '^loss .* GFLOP/s a core .*% of' said)" = 2 ] || complain "bench loss has not a line for each precision"
+expect 0 'causal MFU' 60 "$longspan" bench step --set device=CPU --set model.hidden_size=16 --set model.num_layers=1 \
+  --set data.sequence_length=32 --set precision=FP32
+grep -q '^step  float32   1 layers of 16, .* 1 x 32 tokens: .* tokens/s$' said || complain "bench step does not say what it did"
+expect 2 'model.head_dim: is 3' 20 "$longspan" bench step --set device=CPU --set model.head_dim=3
 
 if [ "$failures" = 0 ]; then echo "all as expected"; else echo "$failures failed"; exit 1; fi

@@ -1,8 +1,8 @@
-// A tensor axis whose tensors the host cannot touch: the cuda backend on emulated devices against one rank of the reference.
+// A tensor axis whose tensors the host cannot touch: the cuda backend on the device of this program, against one rank of the reference.
 #include <gtest/gtest.h>
 
 #include "tests/model/tensor_axis_case.h"
-#include "tests/support/emulated_device.h"
+#include "tests/support/device_under_test.h"
 #include "tests/support/reference_context.h"
 
 namespace longspan::test {
@@ -21,7 +21,7 @@ TEST(DeviceTensorAxis, EqualsOneRankOfTheReference) {
   spec.bias = ModelSpec::Bias::kQkv;
   spec.tie_embeddings = ModelSpec::Tie::kYes;
   spec.qk_norm = ModelSpec::QkNorm::kYes;
-  const auto on_device = [] { return emulated_device_context(DType::kFloat32); };
+  const auto on_device = [] { return device_context(DType::kFloat32); };
   const auto reference = [] { return make_context(DType::kFloat64); };
   const TensorOutcome want = step_on_mesh(spec, {.context = 1, .tensor = 1}, reference);
   for (const auto& [context, tensor] : {std::pair{1, 2}, {1, 4}, {2, 2}}) {

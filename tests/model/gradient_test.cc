@@ -5,7 +5,7 @@
 #include <mutex>
 
 #include "parallel/comm/backends.h"
-#include "parallel/data/gradient_reducer.h"
+#include "parallel/data/shared_state.h"
 #include "parallel/pipeline/executor.h"
 #include "tests/support/reference_context.h"
 #include "tests/support/sequences.h"
@@ -129,9 +129,8 @@ Outcome on_mesh(const ModelSpec& spec, LayoutType layout, int data, int context_
         share.microbatches.back().push_back(test::random_sequence(static_cast<uint64_t>(20 + number), 23, 4, 11));
       }
     }
-    GradientReducer reducer(mesh.replicas(), decoder.parameters());
     const Tensor loss = context.zeros({1}, DType::kFloat64);
-    *loss.data<double>() = run(context, decoder, share, [&] { reducer.reduce(context); });
+    *loss.data<double>() = run(context, decoder, share, [&] { reduce_gradients(context, mesh.replicas(), decoder.parameters()); });
     mesh.replicas().all_reduce(context.stream(), loss, ReduceOp::kSum);
     if (world.rank() != 0) return;
     const std::lock_guard lock(mutex);

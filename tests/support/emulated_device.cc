@@ -97,6 +97,18 @@ class EmulatedEvent final : public EventState {
   mutable bool asked_ = false;
 };
 
+// What a queue of the emulator is given and is not late is done at once.
+class MomentOfHost final : public TimePoint {
+ public:
+  int64_t ns_since(const TimePoint& earlier) const override {
+    const auto passed = at_ - dynamic_cast<const MomentOfHost&>(earlier).at_;
+    return std::chrono::duration_cast<std::chrono::nanoseconds>(passed).count();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point at_ = std::chrono::steady_clock::now();
+};
+
 class EmulatedQueue final : public DeviceQueue {
  public:
   ~EmulatedQueue() override { state_->finish(state_->given); }
@@ -115,6 +127,15 @@ class EmulatedQueue final : public DeviceQueue {
     std::memcpy(to, from, num_bytes);
     if (is_pinned(from)) state_->pending.push_back({state_->given, nullptr, from, {bytes, bytes + num_bytes}});
   }
+  void copy_rows(const RowCopy& rows) override {
+    if (!simt::is_global(rows.to) || !simt::is_global(rows.from)) throw std::logic_error("rows of the host's memory");
+    const simt::OpenToHost open({rows.to, rows.from});
+    ++state_->given;
+    for (size_t i = 0; i < rows.num_rows; ++i) {
+      std::memcpy(static_cast<std::byte*>(rows.to) + i * rows.to_pitch,
+                  static_cast<const std::byte*>(rows.from) + i * rows.from_pitch, rows.row_bytes);
+    }
+  }
   void clear(void* to, size_t num_bytes) override {
     const simt::OpenToHost open({to});
     ++state_->given;
@@ -123,6 +144,7 @@ class EmulatedQueue final : public DeviceQueue {
   std::shared_ptr<const EventState> record() override { return std::make_shared<EmulatedEvent>(state_); }
   bool wait_for(const EventState& event) override { return dynamic_cast<const EmulatedEvent*>(&event) != nullptr; }
   void synchronize() override { state_->finish(state_->given); }
+  std::shared_ptr<const TimePoint> mark_time() override { return std::make_shared<MomentOfHost>(); }
   CUstream_st* native() const override { return nullptr; }
 
   std::shared_ptr<QueueState> state_ = std::make_shared<QueueState>();

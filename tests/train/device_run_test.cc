@@ -1,13 +1,15 @@
-// Whole runs with every tensor in memory that the host cannot touch: an emulated device. Their losses are those of the CPU, to
-// the rounding of float32; they stop, resume, evaluate and generate as runs on a CPU do.
+// Whole runs with every tensor in memory that the host cannot touch: that of the device of this program. Their losses are those of
+// the CPU, to the rounding of float32; they stop, resume, evaluate and generate as runs on a CPU do.
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <set>
 
 #include "core/kernels/backends.h"
 #include "parallel/comm/backends.h"
-#include "tests/support/emulated_device.h"
 #include "tests/support/folder.h"
+#include "tests/train/device_resources.h"
+#include "tests/train/trace_spans.h"
 #include "train/checkpoint.h"
 #include "train/train.h"
 #include "train/verify.h"
@@ -16,17 +18,6 @@ namespace longspan::test {
 namespace {
 
 constexpr double kTolerance = 1e-5;
-
-RankResources emulated_device() {
-  const Context::Options options = emulated_device_options(DType::kFloat32);
-  RankResources resources;
-  resources.device = options.device;
-  resources.memory = options.memory;
-  resources.kernels = options.kernels;
-  resources.stream = options.stream;
-  resources.host_memory = options.host_memory;
-  return resources;
-}
 
 RunSpec tiny_run(const Folder& folder, const std::string& output) {
   RunSpec spec;
@@ -70,7 +61,7 @@ TEST(DeviceRun, LearnsAndEvaluatesAsOnACpu) {
   spec.evaluation.data = spec.data;
   spec.evaluation.interval_steps = 2;
   spec.dump_gradients = folder / "gradients.safetensors";
-  const Collect device = run(spec, emulated_device());
+  const Collect device = run(spec, device_resources());
   const std::string dumped = read_file(spec.dump_gradients);
   spec.output_directory = folder / "cpu";
   const Collect cpu = run(spec, {});
@@ -81,15 +72,51 @@ TEST(DeviceRun, LearnsAndEvaluatesAsOnACpu) {
   EXPECT_EQ(dumped.size(), read_file(spec.dump_gradients).size());
 }
 
+// Ranges of the host say how long it gave work to the device; that is nobody's compute.
+TEST(DeviceRun, TellsTimesThatAreTrueAlone) {
+  const Folder folder;
+  RunSpec spec = tiny_run(folder, "device");
+  spec.num_steps = 1;
+  run(spec, device_resources());
+  const auto device = json::parse(read_file(folder / "device/metrics.jsonl"));
+  spec.output_directory = folder / "cpu";
+  run(spec, {});
+  const auto cpu = json::parse(read_file(folder / "cpu/metrics.jsonl"));
+  for (const char* name : {"compute_seconds", "compute_seconds_min", "compute_seconds_max", "communication_exposed_seconds",
+                           "communication_hidden_seconds", "unaccounted_seconds", "exposed_wait_seconds"}) {
+    EXPECT_TRUE(device.at(name).is_null()) << name;
+    EXPECT_TRUE(cpu.at(name).is_number()) << name;
+  }
+  for (const char* name : {"step_seconds", "data_seconds", "checkpoint_seconds", "evaluation_seconds"}) {
+    EXPECT_TRUE(device.at(name).is_number()) << name;
+  }
+}
+
+TEST(DeviceRun, LeavesATraceWithTheDevicesStream) {
+  const Folder folder;
+  RunSpec spec = tiny_run(folder, "device");
+  spec.num_steps = 2;
+  spec.trace.num_steps = 1;
+  run(spec, device_resources());
+  const auto spans = spans_of(json::parse(read_file(folder / "device/trace/steps_00000002_to_00000002.json")));
+  std::map<std::string, std::set<std::string>> rows_of;
+  for (const Span& span : spans) rows_of[span.name].insert(span.row_name);
+  const std::set<std::string> both = {"compute stream", "host: compute"};
+  for (const char* name : {"step", "forward", "backward", "weight", "attention forward", "attention backward", "optimizer"}) {
+    EXPECT_EQ(rows_of[name], both) << name;
+  }
+  expect_nested(spans);
+}
+
 TEST(DeviceRun, StoppedAndResumedIsTheSameRunThereAndOnACpu) {
   const Folder folder;
-  const Collect whole = run(tiny_run(folder, "whole"), emulated_device());
+  const Collect whole = run(tiny_run(folder, "whole"), device_resources());
   const RunSpec spec = tiny_run(folder, "stopped");
-  Collect first = run(spec, emulated_device(), 2);
+  Collect first = run(spec, device_resources(), 2);
   ASSERT_EQ(first.losses.size(), 2u);
   const RunSpec moved = tiny_run(folder, "moved");
   std::filesystem::copy(spec.output_directory, moved.output_directory, std::filesystem::copy_options::recursive);
-  const Collect there = run(spec, emulated_device()), here = run(moved, {});
+  const Collect there = run(spec, device_resources()), here = run(moved, {});
   ASSERT_EQ(there.losses.size(), 2u);
   EXPECT_EQ(there.losses, std::vector<double>(whole.losses.begin() + 2, whole.losses.end()));
   expect_near(here.losses, there.losses);
@@ -98,12 +125,12 @@ TEST(DeviceRun, StoppedAndResumedIsTheSameRunThereAndOnACpu) {
 TEST(DeviceRun, GeneratesWhatACpuDoes) {
   const Folder folder;
   RunSpec spec = tiny_run(folder, "device");
-  run(spec, emulated_device());
+  run(spec, device_resources());
   spec.generation.prompt = "the quick";
   spec.generation.max_tokens = 5;
   spec.generation.temperature = 0;
   const auto ignore = [](int32_t) {};
-  EXPECT_EQ(generate(spec, emulated_device(), ignore), generate(spec, {}, ignore));
+  EXPECT_EQ(generate(spec, device_resources(), ignore), generate(spec, {}, ignore));
 }
 
 TEST(DeviceRun, TwoRanksAgreeWithOne) {
@@ -112,10 +139,10 @@ TEST(DeviceRun, TwoRanksAgreeWithOne) {
   spec.output_directory = "";
   spec.num_steps = 1;
   spec.mesh.context = 2;
-  const OneRank one_rank(spec, DType::kFloat32, emulated_device());
+  const OneRank one_rank(spec, DType::kFloat32, device_resources());
   run_in_process(2, [&](Communicator& threads) {
     const auto staging = make_staging_communicator(threads);
-    const VerifyReport report = one_rank.compare(*staging, emulated_device());
+    const VerifyReport report = one_rank.compare(*staging, device_resources());
     EXPECT_EQ(report.difference, "");
     EXPECT_GT(report.num_tensors, 20);
   });

@@ -12,6 +12,7 @@
 #include "parallel/comm/backends.h"
 #include "parallel/comm/ring_pass.h"
 #include "tests/support/folder.h"
+#include "tests/train/trace_spans.h"
 #include "train/trace_file.h"
 #include "train/train.h"
 
@@ -19,6 +20,9 @@ namespace longspan {
 namespace {
 
 using nlohmann::json;
+using test::Span;
+using test::expect_nested;
+using test::spans_of;
 
 RunSpec traced_run(const test::Folder& folder, int num_ranks) {
   RunSpec spec;
@@ -87,30 +91,6 @@ TEST(Breakdown, PartsAddUpToTheStepOnTwoRanks) {
   EXPECT_GE(complete, 2);
 }
 
-struct Span {
-  int rank = 0, row = 0;
-  std::string name, category;
-  double begin = 0, end = 0;
-  json args;
-  int64_t arg(const char* key) const { return args.value(key, int64_t{-1}); }
-};
-
-std::vector<Span> spans_of(const json& trace) {
-  std::vector<Span> spans;
-  for (const json& event : trace.at("traceEvents")) {
-    if (event.at("ph") != "X") continue;
-    const double begin = event.at("ts").get<double>();
-    spans.push_back({.rank = event.at("pid").get<int>(),
-                     .row = event.at("tid").get<int>(),
-                     .name = event.at("name").get<std::string>(),
-                     .category = event.at("cat").get<std::string>(),
-                     .begin = begin,
-                     .end = begin + event.at("dur").get<double>(),
-                     .args = event.at("args")});
-  }
-  return spans;
-}
-
 // The pass of a block in which a span began; null in an evaluation, whose passes have no spans of their own.
 const Span* pass_of(const Span& span, const std::vector<Span>& spans) {
   const auto around = std::find_if(spans.begin(), spans.end(), [&](const Span& pass) {
@@ -139,25 +119,6 @@ int hidden_hops(const std::vector<Span>& spans, const std::string& compute, std:
     }
   }
   return hidden;
-}
-
-// Spans of a row may lie in each other, but never cross.
-void expect_nested(std::vector<Span> spans) {
-  constexpr double kRounding = 0.002;  // microseconds
-  std::sort(spans.begin(), spans.end(), [](const Span& a, const Span& b) {
-    return std::tuple(a.rank, a.row, a.begin, -a.end) < std::tuple(b.rank, b.row, b.begin, -b.end);
-  });
-  std::vector<Span> around;
-  for (const Span& span : spans) {
-    while (!around.empty() && (around.back().rank != span.rank || around.back().row != span.row ||
-                               around.back().end <= span.begin + kRounding)) {
-      around.pop_back();
-    }
-    if (!around.empty()) {
-      EXPECT_LE(span.end, around.back().end + kRounding) << span.name << " in " << around.back().name;
-    }
-    around.push_back(span);
-  }
 }
 
 struct KeepNotes final : TrainObserver {
@@ -189,17 +150,14 @@ TEST(Trace, HasARowForEachStreamOfEachRank) {
   TrainObserver silent;
   run(traced_run(folder, 2), 2, silent);
   const json trace = json::parse(test::read_file(folder / "run/trace/steps_00000002_to_00000003.json"));
-  std::map<std::pair<int, int>, std::string> rows;
   std::map<int, std::string> processes;
   for (const json& event : trace.at("traceEvents")) {
-    const int rank = event.at("pid").get<int>();
-    if (event.at("name") == "process_name") processes[rank] = event.at("args").at("name");
-    if (event.at("name") == "thread_name") rows[{rank, event.at("tid").get<int>()}] = event.at("args").at("name");
+    if (event.at("name") == "process_name") processes[event.at("pid").get<int>()] = event.at("args").at("name");
   }
   EXPECT_EQ(processes, (std::map<int, std::string>{{0, "rank 0"}, {1, "rank 1"}}));
   std::map<std::string, std::string> row_of;  // by span, on rank 0
   for (const Span& span : spans_of(trace)) {
-    const std::string& row = rows.at({span.rank, span.row});
+    const std::string& row = span.row_name;
     if (span.arg("bytes") >= 0 && span.name.ends_with("transfer")) {
       EXPECT_TRUE(row.starts_with("transfers")) << span.name << " on " << row;
     } else {
@@ -223,7 +181,8 @@ TEST(Trace, HasARowForEachStreamOfEachRank) {
                                                        {"reduce", "communication"},
                                                        {"gradient transfer", "communication"},
                                                        {"all_reduce", "communication"},
-                                                       {"barrier", "communication"},
+                                                       {"all_gather", "communication"},
+                                                       {"broadcast", "communication"},
                                                        {"load batch", "data"},
                                                        {"checkpoint", "checkpoint"},
                                                        {"evaluation", "evaluation"}};

@@ -78,7 +78,7 @@ class CudaAttention final : public BlockAttention {
     a.q = strided(block.q), a.k = strided(block.k), a.v = strided(block.v);
     a.output = state.output.data<float>(), a.lse = state.lse.data<float>();
     const Strided operands[] = {a.q, a.k, a.v};
-    if (block.q.dtype() == DType::kBFloat16 && takes_matrices(a.shape, operands, 3)) {
+    if (block.q.dtype() == DType::kBFloat16 && takes_matrices(a.shape, operands, 3, kMostMatrixForwardHeadDim)) {
       launch_matrix_forward(context.stream().native(), a);
     } else {
       launch_plain_forward(context.stream().native(), block.q.dtype(), a);
@@ -99,7 +99,7 @@ class CudaAttention final : public BlockAttention {
     a.lse = g.lse.data<float>(), a.delta = g.delta.data<float>();
     a.dq = g.dq.data<float>(), a.dk = g.dk.data<float>(), a.dv = g.dv.data<float>();
     const Strided operands[] = {a.q, a.k, a.v, a.doutput};
-    if (block.q.dtype() == DType::kBFloat16 && takes_matrices(a.shape, operands, 4)) {
+    if (block.q.dtype() == DType::kBFloat16 && takes_matrices(a.shape, operands, 4, kMostMatrixBackwardHeadDim)) {
       launch_matrix_backward(context.stream().native(), a);
     } else {
       launch_plain_backward(context.stream().native(), block.q.dtype(), a);

@@ -58,7 +58,9 @@ void launch_plain_forward(NativeStream stream, DType dtype, const ForwardArgumen
 void launch_plain_backward(NativeStream stream, DType dtype, const BackwardArguments& arguments);
 
 // matrix_forward.cu, matrix_backward.cu: bfloat16 by matrix instructions (sm_80), where takes_matrices says so.
-bool takes_matrices(const AttentionShape& shape, const Strided* operands, int num_operands);
+// Six tiles of wider heads, as backward has them, are more than kMostSharedBytes.
+constexpr int kMostMatrixForwardHeadDim = 256, kMostMatrixBackwardHeadDim = 128;
+bool takes_matrices(const AttentionShape& shape, const Strided* operands, int num_operands, int most_head_dim);
 void launch_matrix_forward(NativeStream stream, const ForwardArguments& arguments);
 void launch_matrix_backward(NativeStream stream, const BackwardArguments& arguments);
 

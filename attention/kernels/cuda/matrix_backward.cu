@@ -2,6 +2,7 @@
 // dq, a block of keys its dk and dv. Scores and their gradients are computed in both, 7 products where one kernel that adds
 // with atomics needs 5, and results are the same bits every time.
 #include "attention/kernels/cuda/matrix_tiles.h"
+#include "attention/kernels/key_factors.h"
 
 namespace longspan::LS_CUDA {
 
@@ -30,11 +31,11 @@ LS_DEVICE void add_rows(float* to, const float (&sums)[kWidth / 8][4], int first
     float* const row = to + (static_cast<int64_t>(token) * num_heads + head) * head_dim;
 #pragma unroll
     for (int t = 0; t < kWidth / 8; ++t) {
-#pragma unroll
-      for (int i = 2 * half; i < 2 * half + 2; ++i) {
-        const int column = sum_column(t, i);
-        if (column < head_dim) store_global(row + column, load_global(row + column) + sums[t][i]);
-      }
+      const int column = sum_column(t, 0);
+      if (column >= head_dim) continue;
+      auto* const pair = reinterpret_cast<Vector<float, 2>*>(row + column);
+      const auto before = load_global(pair);
+      store_global(pair, Vector<float, 2>{before[0] + sums[t][2 * half], before[1] + sums[t][2 * half + 1]});
     }
   }
 }
@@ -60,7 +61,8 @@ __global__ void __launch_bounds__(kWarps * kWarpSize) backward_queries_kernel(Ba
   dy.template load<kRows>(a.doutput, head, first, 0, s.num_queries, s.head_dim);
   load_keys(begin);
   KeyRange keys[2];
-  float lse[2], delta[2], sums[kWidth / 8][4] = {};
+  float lse[2], delta[2];
+  Sums<1, kWidth> sums = {};
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int query = first + row0 + sum_row(2 * half);
@@ -74,7 +76,7 @@ __global__ void __launch_bounds__(kWarps * kWarpSize) backward_queries_kernel(Ba
     wait_copies<0>();
     sync_block();
     if (tile + 1 < end) load_keys(tile + 1);
-    float scores[kColumns / 8][4] = {}, gradients[kColumns / 8][4] = {};
+    Sums<1, kColumns> scores = {}, gradients = {};
     multiply_rows_by_rows<kColumns>(scores, q, row0, k(tile));
     multiply_rows_by_rows<kColumns>(gradients, dy, row0, v(tile));
 #pragma unroll
@@ -82,13 +84,14 @@ __global__ void __launch_bounds__(kWarps * kWarpSize) backward_queries_kernel(Ba
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
         const bool sees = keys[i / 2].holds(tile * kColumns + sum_column(t, i));
-        const float p = sees ? probability(scores[t][i], s.scale * kLog2E, lse[i / 2]) : 0.0f;
-        gradients[t][i] = sees ? p * (gradients[t][i] - delta[i / 2]) * s.scale : 0.0f;
+        float& gradient = gradients[0][t][i];
+        const float p = sees ? probability(scores[0][t][i], s.scale * kLog2E, lse[i / 2]) : 0.0f;
+        gradient = sees ? p * (gradient - delta[i / 2]) * s.scale : 0.0f;
       }
     }
     multiply_weights_by_rows<kColumns>(sums, gradients, k(tile));
   }
-  add_rows<kWidth>(a.dq, sums, first + row0, head, s.num_heads, s.head_dim, [&](int half, int) { return keys[half].empty(); });
+  add_rows<kWidth>(a.dq, sums[0], first + row0, head, s.num_heads, s.head_dim, [&](int half, int) { return keys[half].empty(); });
 }
 
 // What a query of the tile brings to every key: its interval, LSE in units of log 2, and delta.
@@ -97,8 +100,14 @@ struct QueryFacts {
   float lse, delta;
 };
 
+// What p is multiplied by before it is rounded, by the row of the block (key_factors.h); dv is divided by it.
+struct KeyFactors {
+  float of_row[kRows];
+};
+static_assert(kRows <= kKeyFactors);
+
 template <int kWidth>
-__global__ void __launch_bounds__(kWarps * kWarpSize) backward_keys_kernel(BackwardArguments a) {
+__global__ void __launch_bounds__(kWarps * kWarpSize) backward_keys_kernel(BackwardArguments a, KeyFactors factors) {
   using Tile = MatrixTile<kWidth>;
   const AttentionShape s = a.shape;
   const int kv_head = static_cast<int>(block_index().y), group = s.num_heads / s.num_kv_heads;
@@ -125,7 +134,8 @@ __global__ void __launch_bounds__(kWarps * kWarpSize) backward_keys_kernel(Backw
   k.template load<kRows>(a.k, kv_head, first, 0, s.num_keys, s.head_dim);
   v.template load<kRows>(a.v, kv_head, first, 0, s.num_keys, s.head_dim);
   load_queries(0);
-  float dk[kWidth / 8][4] = {}, dv[kWidth / 8][4] = {};
+  Sums<1, kWidth> dk = {}, dv = {};
+  const float factor[2] = {factors.of_row[row0 + sum_row(0)], factors.of_row[row0 + sum_row(2)]};
   for (int step = 0; step < steps; ++step) {
     const int head = kv_head * group + step / tiles, tile = (begin + step % tiles) * kQueries;
     for (int i = thread_index(); i < kQueries; i += num_threads()) {
@@ -139,7 +149,7 @@ __global__ void __launch_bounds__(kWarps * kWarpSize) backward_keys_kernel(Backw
     wait_copies<0>();
     sync_block();  // this step's queries are there, and nobody works on those before any more
     if (step + 1 < steps) load_queries(step + 1);
-    float weights[kQueries / 8][4] = {}, gradients[kQueries / 8][4] = {};
+    Sums<1, kQueries> weights = {}, gradients = {};
     multiply_rows_by_rows<kQueries>(weights, k, row0, q(step));
     multiply_rows_by_rows<kQueries>(gradients, v, row0, dy(step));
 #pragma unroll
@@ -151,17 +161,24 @@ __global__ void __launch_bounds__(kWarps * kWarpSize) backward_keys_kernel(Backw
 #pragma unroll
         for (int i = column; i < 4; i += 2) {
           const bool sees = keys.holds(first + row0 + sum_row(i));
-          weights[t][i] = sees ? probability(weights[t][i], s.scale * kLog2E, fact[2]) : 0.0f;
-          gradients[t][i] = sees ? weights[t][i] * (gradients[t][i] - fact[3]) * s.scale : 0.0f;  // a key may be no number
+          float &weight = weights[0][t][i], &gradient = gradients[0][t][i];
+          const float p = sees ? probability(weight, s.scale * kLog2E, fact[2]) : 0.0f;
+          gradient = sees ? p * (gradient - fact[3]) * s.scale : 0.0f;  // a key may be no number
+          weight = p * factor[i / 2];
         }
       }
     }
     multiply_weights_by_rows<kQueries>(dv, weights, dy(step));
     multiply_weights_by_rows<kQueries>(dk, gradients, q(step));
   }
+#pragma unroll
+  for (int t = 0; t < kWidth / 8; ++t) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) dv[0][t][i] /= factor[i / 2];
+  }
   const auto beyond = [&](int, int token) { return token >= s.num_keys; };
-  add_rows<kWidth>(a.dk, dk, first + row0, kv_head, s.num_kv_heads, s.head_dim, beyond);
-  add_rows<kWidth>(a.dv, dv, first + row0, kv_head, s.num_kv_heads, s.head_dim, beyond);
+  add_rows<kWidth>(a.dk, dk[0], first + row0, kv_head, s.num_kv_heads, s.head_dim, beyond);
+  add_rows<kWidth>(a.dv, dv[0], first + row0, kv_head, s.num_kv_heads, s.head_dim, beyond);
 }
 
 template <int kWidth>
@@ -176,16 +193,19 @@ void launch_backward(NativeStream stream, const BackwardArguments& a) {
   };
   constexpr int kFactBytes = 2 * kQueriesOfStep<kWidth> * static_cast<int>(sizeof(QueryFacts));
   constexpr int kQueriesBytes = 4 * kQueriesOfStep<kWidth> * kWidth * 2;
-  launch(stream, backward_queries_kernel<kWidth>,
-         shape_for(a.shape.num_queries, a.shape.num_heads, 6 * kTileBytes<kWidth>), a);
-  launch(stream, backward_keys_kernel<kWidth>,
-         shape_for(a.shape.num_keys, a.shape.num_kv_heads, 2 * kTileBytes<kWidth> + kQueriesBytes + kFactBytes), a);
+  constexpr int kSharedOfQueries = 6 * kTileBytes<kWidth>, kSharedOfKeys = 2 * kTileBytes<kWidth> + kQueriesBytes + kFactBytes;
+  static_assert(kSharedOfQueries <= kMostSharedBytes && kSharedOfKeys <= kMostSharedBytes);
+  KeyFactors factors;
+  for (int row = 0; row < kRows; ++row) factors.of_row[row] = kFactorOfKey[static_cast<size_t>(row)];
+  launch(stream, backward_queries_kernel<kWidth>, shape_for(a.shape.num_queries, a.shape.num_heads, kSharedOfQueries), a);
+  launch(stream, backward_keys_kernel<kWidth>, shape_for(a.shape.num_keys, a.shape.num_kv_heads, kSharedOfKeys), a, factors);
 }
 
 }  // namespace
 
 void launch_matrix_backward(NativeStream stream, const BackwardArguments& a) {
   if (a.shape.head_dim <= 64) launch_backward<64>(stream, a);
+  else if (a.shape.head_dim <= 96) launch_backward<96>(stream, a);
   else launch_backward<128>(stream, a);
 }
 

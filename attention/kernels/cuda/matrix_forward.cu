@@ -7,20 +7,31 @@ namespace longspan::LS_CUDA {
 
 namespace {
 
-constexpr int kWarps = 4, kKeys = 64, kStages = 2;
+constexpr int kWarps = 4, kStages = 2;
 
-template <int kWidth, int kRowTiles>  // kRowTiles: of 16 queries a warp
+// kRowTiles: of 16 queries a warp. With two, each piece of keys and values that a warp fetches from shared memory feeds twice the
+// products, which otherwise wait for it; heads beyond 128 leave registers for one. Where sums fill the registers, scores are of fewer
+// keys at a time.
+template <int kWidth, int kRowTiles>
 struct Forward {
-  static constexpr int kQueries = kWarps * kRowTiles * 16;
+  static constexpr int kQueries = kWarps * kRowTiles * 16, kKeys = kWidth <= 128 && kWidth * kRowTiles < 256 ? 64 : 32;
   static constexpr int kTileBytes = kKeys * kWidth * 2, kSharedBytes = kQueries * kWidth * 2 + 2 * kStages * kTileBytes;
-  static_assert(kSharedBytes <= 227 * 1024 && kQueries % kTile == 0);
+  static_assert(kSharedBytes <= kMostSharedBytes && kQueries % kTile == 0);
 
   using Tile = MatrixTile<kWidth>;
-  struct Rows {
-    float sums[kWidth / 8][4], most[2], total[2];
-    KeyRange keys[2];
+  struct Rows {  // but their sums, which products take together
+    float most[2], total[2];
   };
 };
+
+// What a lane's two rows see. Asked for where it is needed, which is rare, rather than kept in registers that sums need.
+struct RowKeys {
+  KeyRange of[2];
+};
+LS_DEVICE RowKeys keys_of_rows(const ForwardArguments& a, int first_query) {
+  const auto of = [&](int half) { return keys_of(a.visible, first_query + sum_row(2 * half), a.shape.num_queries); };
+  return {of(0), of(1)};
+}
 
 template <int kWidth>
 LS_DEVICE void scale_rows(float (&sums)[kWidth / 8][4], const float (&factors)[2]) {
@@ -30,16 +41,25 @@ LS_DEVICE void scale_rows(float (&sums)[kWidth / 8][4], const float (&factors)[2
     for (int i = 0; i < 4; ++i) sums[t][i] *= factors[i / 2];
 }
 
+template <int kKeys>
+LS_DEVICE void mask(float (&scores)[kKeys / 8][4], const RowKeys& keys, int first_key) {
+#pragma unroll
+  for (int t = 0; t < kKeys / 8; ++t) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      if (!keys.of[i / 2].holds(first_key + sum_column(t, i))) scores[t][i] = kMinusInfinity;
+    }
+  }
+}
+
 // Scores, in units of log 2, become weights relative to the largest so far.
-template <int kWidth, int kRowTiles, bool kMasked>
-LS_DEVICE void softmax(float (&scores)[kKeys / 8][4], typename Forward<kWidth, kRowTiles>::Rows& rows, int first_key, float scale) {
+template <int kWidth, int kKeys, class Rows>
+LS_DEVICE void softmax(float (&scores)[kKeys / 8][4], float (&sums)[kWidth / 8][4], Rows& rows) {
   float largest[2] = {rows.most[0], rows.most[1]};
 #pragma unroll
   for (int t = 0; t < kKeys / 8; ++t) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      scores[t][i] *= scale;
-      if (kMasked && !rows.keys[i / 2].holds(first_key + sum_column(t, i))) scores[t][i] = kMinusInfinity;
       largest[i / 2] = maximum(scores[t][i], largest[i / 2]);
     }
   }
@@ -60,51 +80,50 @@ LS_DEVICE void softmax(float (&scores)[kKeys / 8][4], typename Forward<kWidth, k
       rows.total[i / 2] += scores[t][i];
     }
   }
-  scale_rows<kWidth>(rows.sums, factors);
+  // After the first keys a larger score is rare.
+  if (ballot(kAllLanes, factors[0] != 1.0f || factors[1] != 1.0f) != 0) scale_rows<kWidth>(sums, factors);
 }
 
 // One lane of the four that share a row begins with the weight of what was carried.
-template <int kWidth, int kRowTiles>
-LS_DEVICE void begin_rows(typename Forward<kWidth, kRowTiles>::Rows& rows, const ForwardArguments& a, int head, int first_query) {
+template <int kWidth, class Rows>
+LS_DEVICE void begin_rows(Rows& rows, float (&sums)[kWidth / 8][4], const ForwardArguments& a, int head, int first_query) {
   const AttentionShape& s = a.shape;
+  const RowKeys keys = keys_of_rows(a, first_query);
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int query = first_query + sum_row(2 * half);
-    rows.keys[half] = keys_of(a.visible, query, s.num_queries);
-    const bool live = !rows.keys[half].empty();
+    const bool live = !keys.of[half].empty();
     rows.most[half] = live ? load_global(a.lse + static_cast<int64_t>(head) * s.num_queries + query) * kLog2E : kMinusInfinity;
     const bool carried = rows.most[half] != kMinusInfinity;
     rows.total[half] = carried && lane_index() % 4 == 0 ? 1.0f : 0.0f;
     const float* const output = a.output + (static_cast<int64_t>(query) * s.num_heads + head) * s.head_dim;
 #pragma unroll
     for (int t = 0; t < kWidth / 8; ++t) {
-#pragma unroll
-      for (int i = 2 * half; i < 2 * half + 2; ++i) {
-        const int column = sum_column(t, i);
-        rows.sums[t][i] = carried && column < s.head_dim ? load_global(output + column) : 0.0f;
-      }
+      const int column = sum_column(t, 0);
+      Vector<float, 2> pair{};
+      if (carried && column < s.head_dim) pair = load_global(reinterpret_cast<const Vector<float, 2>*>(output + column));
+      sums[t][2 * half] = pair[0], sums[t][2 * half + 1] = pair[1];
     }
   }
 }
 
-template <int kWidth, int kRowTiles>
-LS_DEVICE void end_rows(const typename Forward<kWidth, kRowTiles>::Rows& rows, const ForwardArguments& a, int head,
-                        int first_query) {
+template <int kWidth, class Rows>
+LS_DEVICE void end_rows(const Rows& rows, const float (&sums)[kWidth / 8][4], const ForwardArguments& a, int head, int first_query) {
   const AttentionShape& s = a.shape;
+  const RowKeys keys = keys_of_rows(a, first_query);
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const float total = sum_over_row(rows.total[half]);
     const int query = first_query + sum_row(2 * half);
-    if (rows.keys[half].empty()) continue;
+    if (keys.of[half].empty()) continue;
     float* const output = a.output + (static_cast<int64_t>(query) * s.num_heads + head) * s.head_dim;
     const float inverse = 1.0f / total;
 #pragma unroll
     for (int t = 0; t < kWidth / 8; ++t) {
-#pragma unroll
-      for (int i = 2 * half; i < 2 * half + 2; ++i) {
-        const int column = sum_column(t, i);
-        if (column < s.head_dim) store_global(output + column, rows.sums[t][i] * inverse);
-      }
+      const int column = sum_column(t, 0);
+      if (column >= s.head_dim) continue;
+      store_global(reinterpret_cast<Vector<float, 2>*>(output + column),
+                   Vector<float, 2>{sums[t][2 * half] * inverse, sums[t][2 * half + 1] * inverse});
     }
     if (lane_index() % 4 == 0)
       store_global(a.lse + static_cast<int64_t>(head) * s.num_queries + query, (rows.most[half] + log2_approximate(total)) * kLn2);
@@ -119,6 +138,7 @@ __global__ void __launch_bounds__(kWarps * kWarpSize) forward_kernel(ForwardArgu
   // The last queries first: in a causal triangle they have most to do.
   const int first = static_cast<int>(num_blocks().x - 1 - block_index().x) * F::kQueries;
   const int row0 = warp_index() * kRowTiles * 16;
+  constexpr int kKeys = F::kKeys;
   const SeenKeys seen = seen_keys<F::kQueries>(a.visible, first, s.num_queries);
   if (seen.any.empty()) return;
   const typename F::Tile q{shared_base()};
@@ -133,25 +153,31 @@ __global__ void __launch_bounds__(kWarps * kWarpSize) forward_kernel(ForwardArgu
   q.template load<F::kQueries>(a.q, head, first, 0, s.num_queries, s.head_dim);
   load_keys(begin);
   typename F::Rows rows[kRowTiles];
+  Sums<kRowTiles, kWidth> sums;
 #pragma unroll
-  for (int r = 0; r < kRowTiles; ++r) begin_rows<kWidth, kRowTiles>(rows[r], a, head, first + row0 + 16 * r);
+  for (int r = 0; r < kRowTiles; ++r) begin_rows<kWidth>(rows[r], sums[r], a, head, first + row0 + 16 * r);
   for (int tile = begin; tile < end; ++tile) {
     wait_copies<0>();
     sync_block();  // this tile is there, and nobody reads the one before it any more
     if (tile + 1 < end) load_keys(tile + 1);
     const int first_key = tile * kKeys;
     const bool masked = first_key < seen.all.begin || first_key + kKeys > seen.all.end;
+Sums<kRowTiles, kKeys> scores = {};
+    multiply_rows_by_rows<kKeys>(scores, q, row0, k(tile));
 #pragma unroll
     for (int r = 0; r < kRowTiles; ++r) {
-      float scores[kKeys / 8][4] = {};
-      multiply_rows_by_rows<kKeys>(scores, q, row0 + 16 * r, k(tile));
-      if (masked) softmax<kWidth, kRowTiles, true>(scores, rows[r], first_key, s.scale * kLog2E);
-      else softmax<kWidth, kRowTiles, false>(scores, rows[r], first_key, s.scale * kLog2E);
-      multiply_weights_by_rows<kKeys>(rows[r].sums, scores, v(tile));
+#pragma unroll
+      for (int t = 0; t < kKeys / 8; ++t) {
+#pragma unroll
+        for (int i = 0; i < 4; ++i) scores[r][t][i] *= s.scale * kLog2E;
+      }
+      if (masked) mask<kKeys>(scores[r], keys_of_rows(a, first + row0 + 16 * r), first_key);
+      softmax<kWidth, kKeys>(scores[r], sums[r], rows[r]);
     }
+    multiply_weights_by_rows<kKeys>(sums, scores, v(tile));
   }
 #pragma unroll
-  for (int r = 0; r < kRowTiles; ++r) end_rows<kWidth, kRowTiles>(rows[r], a, head, first + row0 + 16 * r);
+  for (int r = 0; r < kRowTiles; ++r) end_rows<kWidth>(rows[r], sums[r], a, head, first + row0 + 16 * r);
 }
 
 template <int kWidth, int kRowTiles>
@@ -167,9 +193,9 @@ void launch_forward(NativeStream stream, const ForwardArguments& a) {
 
 }  // namespace
 
-bool takes_matrices(const AttentionShape& shape, const Strided* operands, int num_operands) {
+bool takes_matrices(const AttentionShape& shape, const Strided* operands, int num_operands, int most_head_dim) {
   const auto whole = [](int64_t stride) { return stride % kPieceElements == 0; };
-  bool takes = shape.head_dim <= 128 && whole(shape.head_dim);
+  bool takes = shape.head_dim <= most_head_dim && whole(shape.head_dim);
   for (int i = 0; i < num_operands; ++i)
     takes &= reinterpret_cast<uintptr_t>(operands[i].data) % 16 == 0 && whole(operands[i].token_stride) &&
              whole(operands[i].head_stride);
@@ -177,8 +203,12 @@ bool takes_matrices(const AttentionShape& shape, const Strided* operands, int nu
 }
 
 void launch_matrix_forward(NativeStream stream, const ForwardArguments& a) {
-  if (a.shape.head_dim <= 64) launch_forward<64, 1>(stream, a);
-  else launch_forward<128, 1>(stream, a);
+  const bool few = a.shape.num_queries <= Forward<64, 1>::kQueries;  // as many as one tile a warp takes
+  if (a.shape.head_dim <= 64) few ? launch_forward<64, 1>(stream, a) : launch_forward<64, 2>(stream, a);
+  else if (a.shape.head_dim <= 96) few ? launch_forward<96, 1>(stream, a) : launch_forward<96, 2>(stream, a);
+  else if (a.shape.head_dim <= 128) few ? launch_forward<128, 1>(stream, a) : launch_forward<128, 2>(stream, a);
+  else if (a.shape.head_dim <= 192) launch_forward<192, 1>(stream, a);
+  else launch_forward<256, 1>(stream, a);
 }
 
 }  // namespace longspan::LS_CUDA

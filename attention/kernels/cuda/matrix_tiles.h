@@ -1,7 +1,8 @@
 // Tiles of bfloat16 in shared memory for matrix instructions: brought by cp.async, read by ldmatrix.
 //
-// A tile is rows of kWidth elements; its 16-byte pieces are permuted by the row (piece ^ row % 8), so that the eight rows of an 8 x 8
-// matrix lie in different banks. Heads narrower than kWidth are filled up with zeros, which add nothing to any product.
+// A tile is rows of kWidth elements; its 16-byte pieces are permuted by the row, so that the eight rows of an 8 x 8 matrix lie in
+// different banks: piece ^ row % 8 where rows are multiples of all banks; where they are 1.5 times that, every second row begins half
+// the banks further, and only four pieces are permuted. Heads narrower than kWidth are filled up with zeros, which add nothing.
 #pragma once
 
 #include "attention/kernels/cuda/kernels.h"
@@ -21,10 +22,13 @@ constexpr int kPieceElements = 8;  // bfloat16 in 16 bytes
 template <int kWidth>
 struct MatrixTile {
   static constexpr int kRowBytes = kWidth * 2, kPieces = kWidth / kPieceElements;
-  static_assert(kPieces % 8 == 0, "pieces are permuted among eight");
+  static_assert(kPieces % 8 == 0 || kPieces % 8 == 4, "pieces are permuted among eight or four");
   uint32_t base;
 
-  LS_DEVICE uint32_t at(int row, int piece) const { return base + row * kRowBytes + ((piece ^ (row & 7)) << 4); }
+  LS_DEVICE uint32_t at(int row, int piece) const {
+    const int permuted = kPieces % 8 == 0 ? piece ^ (row & 7) : piece ^ (row >> 1 & 3);
+    return base + row * kRowBytes + (permuted << 4);
+  }
 
   // Starts copies of kRows rows from token `first` on; rows outside of [begin, end) are zeros.
   template <int kRows>
@@ -38,57 +42,80 @@ struct MatrixTile {
     }
   }
 
+  // The place of a lane's row and piece of a fragment whose first row is a multiple of 8 and whose first piece is even: permuting is
+  // among the lane's part of both, and the rest is a constant further, so that few places have to be kept.
+  LS_DEVICE uint32_t at_fragment(int row, int row_of_lane, int first_piece, int piece_of_lane) const {
+    constexpr int kPermuted = kPieces % 8 == 0 ? 8 : 4;
+    return at(row_of_lane, first_piece % kPermuted + piece_of_lane) + row * kRowBytes + first_piece / kPermuted * kPermuted * 16;
+  }
+
   // A: rows [row, row + 16), columns [16 step, 16 step + 16).
   LS_DEVICE void load_a(uint32_t (&fragment)[4], int row, int step) const {
     const int lane = lane_index();
-    load_matrices(fragment, at(row + lane % 16, 2 * step + lane / 16));
+    load_matrices(fragment, at_fragment(row, lane % 16, 2 * step, lane / 16));
   }
   // B of two neighbouring tiles of 8 columns n: B[k, n] = tile[row + n, 16 step + k]; fragment[2 i], [2 i + 1] are tile i's.
   LS_DEVICE void load_b_of_rows(uint32_t (&fragment)[4], int row, int step) const {
     const int lane = lane_index();
-    load_matrices(fragment, at(row + lane / 16 * 8 + lane % 8, 2 * step + lane / 8 % 2));
+    load_matrices(fragment, at_fragment(row, lane / 16 * 8 + lane % 8, 2 * step, lane / 8 % 2));
   }
   // B[k, n] = tile[row + k, column + n], 16 rows and 16 columns from 16 * pair on.
   LS_DEVICE void load_b_of_columns(uint32_t (&fragment)[4], int row, int pair) const {
     const int lane = lane_index();
-    load_matrices_transposed(fragment, at(row + lane % 16, 2 * pair + lane / 16));
+    load_matrices_transposed(fragment, at_fragment(row, lane % 16, 2 * pair, lane / 16));
   }
 };
 
-// sums [16 rows, kColumns] += a [16, 16 kSteps] of the tile's rows, times the rows of b as columns.
-template <int kColumns, int kWidth>
-LS_DEVICE void multiply_rows_by_rows(float (&sums)[kColumns / 8][4], const MatrixTile<kWidth>& a, int row_a,
+// A warp's sums [16 rows, kColumns], kRowTiles times one below the other: what is fetched of the other operand serves all of them.
+template <int kRowTiles, int kColumns>
+using Sums = float[kRowTiles][kColumns / 8][4];
+
+// sums += the rows of a from row_a on, times the rows of b as columns.
+template <int kColumns, int kRowTiles, int kWidth>
+LS_DEVICE void multiply_rows_by_rows(float (&sums)[kRowTiles][kColumns / 8][4], const MatrixTile<kWidth>& a, int row_a,
                                      const MatrixTile<kWidth>& b) {
 #pragma unroll
   for (int step = 0; step < kWidth / 16; ++step) {
-    uint32_t fragment_a[4];
-    a.load_a(fragment_a, row_a, step);
+    uint32_t fragment_a[kRowTiles][4];
+#pragma unroll
+    for (int r = 0; r < kRowTiles; ++r) a.load_a(fragment_a[r], row_a + 16 * r, step);
 #pragma unroll
     for (int n = 0; n < kColumns / 16; ++n) {
       uint32_t fragment_b[4];
       b.load_b_of_rows(fragment_b, 16 * n, step);
-      multiply_16x8x16(sums[2 * n], fragment_a, fragment_b[0], fragment_b[1]);
-      multiply_16x8x16(sums[2 * n + 1], fragment_a, fragment_b[2], fragment_b[3]);
+#pragma unroll
+      for (int r = 0; r < kRowTiles; ++r) {
+        multiply_16x8x16(sums[r][2 * n], fragment_a[r], fragment_b[0], fragment_b[1]);
+        multiply_16x8x16(sums[r][2 * n + 1], fragment_a[r], fragment_b[2], fragment_b[3]);
+      }
     }
   }
 }
 
-// sums [16, kWidth] += weights [16, kRows] rows [kRows, kWidth]; the weights as they came out of a product.
-template <int kRows, int kWidth>
-LS_DEVICE void multiply_weights_by_rows(float (&sums)[kWidth / 8][4], const float (&weights)[kRows / 8][4],
+// sums [.., kWidth] += weights [.., kRows] rows [kRows, kWidth]; the weights as they came out of a product.
+template <int kRows, int kRowTiles, int kWidth>
+LS_DEVICE void multiply_weights_by_rows(float (&sums)[kRowTiles][kWidth / 8][4], const float (&weights)[kRowTiles][kRows / 8][4],
                                         const MatrixTile<kWidth>& rows) {
 #pragma unroll
   for (int step = 0; step < kRows / 16; ++step) {
-    uint32_t fragment_a[4];
+    uint32_t fragment_a[kRowTiles][4];
 #pragma unroll
-    for (int i = 0; i < 4; ++i)
-      fragment_a[i] = pack_bfloat16(weights[2 * step + i / 2][2 * (i % 2)], weights[2 * step + i / 2][2 * (i % 2) + 1]);
+    for (int r = 0; r < kRowTiles; ++r) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        const float(&pair)[4] = weights[r][2 * step + i / 2];
+        fragment_a[r][i] = pack_bfloat16(pair[2 * (i % 2)], pair[2 * (i % 2) + 1]);
+      }
+    }
 #pragma unroll
     for (int pair = 0; pair < kWidth / 16; ++pair) {
       uint32_t fragment_b[4];
       rows.load_b_of_columns(fragment_b, 16 * step, pair);
-      multiply_16x8x16(sums[2 * pair], fragment_a, fragment_b[0], fragment_b[1]);
-      multiply_16x8x16(sums[2 * pair + 1], fragment_a, fragment_b[2], fragment_b[3]);
+#pragma unroll
+      for (int r = 0; r < kRowTiles; ++r) {
+        multiply_16x8x16(sums[r][2 * pair], fragment_a[r], fragment_b[0], fragment_b[1]);
+        multiply_16x8x16(sums[r][2 * pair + 1], fragment_a[r], fragment_b[2], fragment_b[3]);
+      }
     }
   }
 }

@@ -10,7 +10,7 @@ namespace {
 constexpr unsigned kThreads = 128;
 
 // A warp per (head, query).
-template <class Output, class Gradient>
+template <class Output, class Gradient, int kWidth>
 __global__ void delta_kernel(DeltaArguments a) {
   const int64_t warps = static_cast<int64_t>(num_blocks().x) * (num_threads() / kWarpSize);
   for (int64_t row = block_index().x * (num_threads() / kWarpSize) + warp_index(); row < a.num_heads * a.num_queries; row += warps) {
@@ -19,7 +19,11 @@ __global__ void delta_kernel(DeltaArguments a) {
     const auto* gradient =
         static_cast<const Gradient*>(a.doutput.data) + query * a.doutput.token_stride + head * a.doutput.head_stride;
     float sum = 0;
-    for (int64_t d = lane_index(); d < a.head_dim; d += kWarpSize) sum += to_float(load_global(output + d)) * to_float(load_global(gradient + d));
+    for (int64_t d = lane_index() * kWidth; d < a.head_dim; d += kWarpSize * kWidth) {
+      const Floats<kWidth> left = load_floats<kWidth>(output + d), right = load_floats<kWidth>(gradient + d);
+#pragma unroll
+      for (int j = 0; j < kWidth; ++j) sum += left[j] * right[j];
+    }
     sum = sum_over_warp(sum);
     if (lane_index() == 0) store_global(a.delta + row, sum);
   }
@@ -40,9 +44,14 @@ __global__ void fill_kernel(int64_t count, float value, float* to) {
 void launch_delta(NativeStream stream, DType output_dtype, DType doutput_dtype, const DeltaArguments& a) {
   LaunchShape shape = shape_for_pieces(a.num_heads * a.num_queries * kWarpSize);
   shape.threads = kThreads;
-  with_dtype(doutput_dtype, [&]<class Gradient>(Gradient) {
-    if (output_dtype == DType::kFloat32) launch(stream, delta_kernel<float, Gradient>, shape, a);
-    else launch(stream, delta_kernel<bfloat16, Gradient>, shape, a);
+  constexpr int kWidth = 8;  // 16 bytes of bfloat16
+  const auto whole = [](const Strided& x) { return x.token_stride % kWidth == 0 && x.head_stride % kWidth == 0 && all_aligned(x.data); };
+  const bool aligned = a.head_dim % kWidth == 0 && whole(a.output) && whole(a.doutput);
+  with_dtype(output_dtype, [&]<class Output>(Output) {
+    with_dtype(doutput_dtype, [&]<class Gradient>(Gradient) {
+      if (aligned) launch(stream, delta_kernel<Output, Gradient, kWidth>, shape, a);
+      else launch(stream, delta_kernel<Output, Gradient, 1>, shape, a);
+    });
   });
 }
 

@@ -104,7 +104,8 @@ struct CrossEntropyArguments {
   const int32_t* targets;
   float gradient_scale;
   float* losses;
-  void* dlogits;  // null: only losses
+  void* dlogits;  // null: only losses; may be the logits, of bfloat16 too
+  int64_t gradient_stride = vocabulary;  // elements between rows of dlogits
 };
 void launch_cross_entropy(NativeStream stream, DType gradient_dtype, const CrossEntropyArguments& arguments);
 // Of logits [tokens, held], entries [first, first + held) of the vocabulary.
@@ -129,6 +130,7 @@ struct CrossEntropyGradientArguments {
   float gradient_scale;
   const float* totals;  // [2, tokens]
   void* dlogits;
+  int64_t gradient_stride;  // elements from a row of dlogits to the next
 };
 void launch_cross_entropy_gradient(NativeStream stream, DType gradient_dtype, const CrossEntropyGradientArguments& arguments);
 

@@ -11,7 +11,8 @@ class CudaLoss final : public Loss {
     expect_cuda_dtype<Loss>(dtype);
     launch_cross_entropy(context.stream().native(), dtype,
                          {logits.size(0), logits.size(1), logits.data<float>(), targets.data<int32_t>(),
-                          static_cast<float>(gradient_scale), losses.data<float>(), raw_or_null(dlogits)});
+                          static_cast<float>(gradient_scale), losses.data<float>(), raw_or_null(dlogits),
+                          dlogits.defined() ? dlogits.layout().strides()[0] : 0});
   }
 
   void do_partial(const Context& context, const VocabularySlice& slice, const Tensor& logits, const Tensor& targets,
@@ -35,8 +36,11 @@ class CudaLoss final : public Loss {
     expect_cuda_dtype<Loss>(dlogits.dtype());
     launch_cross_entropy_gradient(context.stream().native(), dlogits.dtype(),
                                   {logits.size(0), slice.first, logits.size(1), logits.data<float>(), targets.data<int32_t>(),
-                                   static_cast<float>(gradient_scale), totals.data<float>(), dlogits.raw()});
+                                   static_cast<float>(gradient_scale), totals.data<float>(), dlogits.raw(),
+                                   dlogits.layout().strides()[0]});
   }
+
+  bool narrows_in_place() const override { return true; }
 };
 
 }  // namespace

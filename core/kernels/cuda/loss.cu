@@ -30,27 +30,34 @@ LS_DEVICE Softmax softmax_of_thread(int64_t n, const float* logits) {
   return s;
 }
 
-// dlogits[i] = scale * e^(logit - most), less hit_scale where i is the target; zeros where nothing counts.
+// dlogits[i] = scale * e^(logit - most), less hit_scale where i is the target; zeros where nothing counts. The threads of the
+// block together. Where gradients lie over their logits and are smaller (`shares`), a thread waits until the block has read.
 struct GradientRow {
   bool counts;
   int64_t target;
   float most, scale, hit_scale;
+  bool shares;
 };
 template <class T, int kWidth>
 LS_DEVICE void write_gradient(const GradientRow& row, int64_t n, const float* logits, T* gradients) {
-  for_each_piece_of_row<kWidth>(n, [&]<int w>(int64_t i, Width<w>) {
-    Floats<w> values = load_floats<w>(logits + i);
+  for (int64_t first = 0; first < n; first += num_threads() * kWidth) {
+    const int64_t i = first + thread_index() * kWidth;
+    Floats<kWidth> values{};
+    if (i < n) values = load_floats<kWidth>(logits + i);
+    if (row.shares) sync_block();
+    if (i >= n) continue;
 #pragma unroll
-    for (int j = 0; j < w; ++j) {
+    for (int j = 0; j < kWidth; ++j) {
       values[j] = row.counts ? row.scale * exp2_approximate((values[j] - row.most) * kLog2E) : 0.0f;
       if (row.counts && i + j == row.target) values[j] -= row.hit_scale;
     }
     store_floats(gradients + i, values);
-  });
+  }
 }
 
-// Row by row: the maximum and the sum of exponentials in one pass, then the gradient. A logit is read
-// for the last time by the thread that overwrites it, but the target's, which is read before.
+// Row by row: the maximum and the sum of exponentials in one pass (Milakov and Gimelshein 2018), then the gradient. A logit is read
+// for the last time by the thread that overwrites it, but the target's, which is read before; and but those under a gradient of
+// half their size, whose thread waits until the block has read its logits: what it writes then ends before where they began.
 template <class T, int kWidth, bool kGradient>
 __global__ void cross_entropy_kernel(CrossEntropyArguments a) {
   for_each_row(a.tokens, [&](int64_t t) {
@@ -68,8 +75,9 @@ __global__ void cross_entropy_kernel(CrossEntropyArguments a) {
     }
     if constexpr (kGradient) {
       const float scale = counts ? a.gradient_scale / row_sum : 0.0f;
-      write_gradient<T, kWidth>({counts, target, row_most, scale, a.gradient_scale}, a.vocabulary, logits,
-                                static_cast<T*>(a.dlogits) + t * a.vocabulary);
+      const bool shares = sizeof(T) < sizeof(float) && a.dlogits == a.logits;
+      write_gradient<T, kWidth>({counts, target, row_most, scale, a.gradient_scale, shares}, a.vocabulary, logits,
+                                static_cast<T*>(a.dlogits) + t * a.gradient_stride);
     }
   });
 }
@@ -110,8 +118,9 @@ __global__ void gradient_kernel(CrossEntropyGradientArguments a) {
   for_each_row(a.tokens, [&](int64_t t) {
     const int64_t target = load_global(a.targets + t);
     const float scale = a.gradient_scale / load_global(a.totals + a.tokens + t);
-    write_gradient<T, kWidth>({target >= 0, target - a.first, load_global(a.totals + t), scale, a.gradient_scale}, a.held,
-                              a.logits + t * a.held, static_cast<T*>(a.dlogits) + t * a.held);
+    const bool shares = sizeof(T) < sizeof(float) && a.dlogits == a.logits;
+    write_gradient<T, kWidth>({target >= 0, target - a.first, load_global(a.totals + t), scale, a.gradient_scale, shares}, a.held,
+                              a.logits + t * a.held, static_cast<T*>(a.dlogits) + t * a.gradient_stride);
   });
 }
 

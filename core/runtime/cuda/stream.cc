@@ -62,6 +62,12 @@ class CudaQueue final : public DeviceQueue {
     expect_call(cudaMemcpyAsync(to, from, num_bytes, cudaMemcpyDefault, stream_), "a copy, or work before it");
   }
 
+  void copy_rows(const RowCopy& rows) override {
+    expect_call(cudaMemcpy2DAsync(rows.to, rows.to_pitch, rows.from, rows.from_pitch, rows.row_bytes, rows.num_rows,
+                                  cudaMemcpyDefault, stream_),
+                "a copy of rows, or work before it");
+  }
+
   void clear(void* to, size_t num_bytes) override {
     expect_call(cudaMemsetAsync(to, 0, num_bytes, stream_), "a clearing of memory, or work before it");
   }
@@ -79,6 +85,8 @@ class CudaQueue final : public DeviceQueue {
   }
 
   void synchronize() override { expect_call(cudaStreamSynchronize(stream_), "work of a stream"); }
+
+  std::shared_ptr<const TimePoint> mark_time() override { return cuda::mark_time(stream_); }
 
   CUstream_st* native() const override { return stream_; }
 

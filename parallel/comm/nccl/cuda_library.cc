@@ -5,6 +5,8 @@
 
 #include <cstring>
 
+#include "core/runtime/cuda/calls.h"
+
 namespace longspan {
 
 namespace {
@@ -146,6 +148,8 @@ class CudaLink final : public nccl::Link {
   }
 
   std::unique_ptr<Point> mark() override { return std::make_unique<CudaEvent>(stream_); }
+
+  std::shared_ptr<const TimePoint> mark_time() override { return cuda::mark_time(stream_); }
 
   Answer finalize() override { return answer_of(ncclCommFinalize(comm_), "ncclCommFinalize", comm_); }
 

@@ -41,15 +41,33 @@ std::shared_ptr<Operation> GuardedLink::start(Stream& compute, What what, const 
   operation->held_ = std::move(what.held);
   try {
     operation->ready_ = link_->follow(compute);
+    begin_span(*operation, compute, what.args);
     const Answer answer = add(*link_);
     if (answer.failed()) give_up(operation->call_, answer.text);
-    if (answer.done()) operation->end_ = link_->mark();
+    if (answer.done()) mark_end(*operation);
   } catch (const std::exception& error) {
     if (given_up()) throw;
     give_up(operation->call_, error.what());
   }
   under_way_.push_back(operation);
+  // A point that came later would count what the host did meanwhile.
+  if (operation->tracer_ && !operation->end_) settle(operation->call_, operation->peers_);
   return operation;
+}
+
+void GuardedLink::begin_span(Operation& operation, const Stream& compute, const TraceArgs& args) {
+  const std::shared_ptr<Tracer>& tracer = compute.tracer();
+  if (!tracer || !tracer->times_streams()) return;
+  auto begin = link_->mark_time();
+  if (!begin) return;
+  operation.tracer_ = tracer;
+  operation.span_ = tracer->begin_on_stream(this, "communication stream, " + group_, args, std::move(begin));
+}
+
+// NCCL has added all of it to the stream.
+void GuardedLink::mark_end(Operation& operation) {
+  if (operation.tracer_) operation.span_.end = link_->mark_time();
+  operation.end_ = link_->mark();
 }
 
 bool GuardedLink::test(Operation& operation) {
@@ -90,7 +108,7 @@ void GuardedLink::look(const std::string& call) {
   if (health.failed()) give_up(call, health.text);
   if (!under_way_.empty() && !under_way_.back()->end_ && health.done()) {
     try {
-      under_way_.back()->end_ = link_->mark();
+      mark_end(*under_way_.back());
     } catch (const std::exception& error) {
       give_up(under_way_.back()->call_, error.what());
     }
@@ -101,6 +119,8 @@ void GuardedLink::look(const std::string& call) {
     if (answer.failed()) give_up(first.call_, answer.text);
     if (!answer.done()) return;
     first.done_ = true;
+    if (first.tracer_) first.tracer_->keep(std::move(first.span_));
+    first.tracer_.reset();
     first.held_.clear();
     first.ready_.reset();
     first.end_.reset();

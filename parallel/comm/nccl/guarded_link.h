@@ -9,13 +9,18 @@
 // has happened. The time that this rank's own compute takes, which an operation waits for on the device, does not count.
 // A link holds the tensors of its operations until they are done or aborted, even when their Work is dropped.
 // Once an operation is done here, it is done for everything that any stream is given afterwards.
-// Of one thread, like its group. An abort by one rank leaves its peers to their own errors and timeouts.
+// Where the tracer of the compute stream records, each operation leaves a span of the link's stream: from the moment at which all
+// that it waits for on this device is done to its end, waiting for peers included. There, start waits until NCCL has added the
+// operation, so that the point of its end follows it at once.
+// Of one thread, like its group. An abort by one rank leaves its peers to their own errors and timeouts, and other links alone
+// (tests/parallel/nccl_failures_test.cc).
 #pragma once
 
 #include <deque>
 #include <functional>
 #include <vector>
 
+#include "core/runtime/trace.h"
 #include "parallel/comm/nccl/library.h"
 
 namespace longspan::nccl {
@@ -31,6 +36,8 @@ class Operation {
   std::unique_ptr<Point> ready_;  // what it waits for on this rank; null once reached
   std::unique_ptr<Point> end_;    // null while NCCL still adds it to the stream
   bool done_ = false;
+  std::shared_ptr<Tracer> tracer_;  // null: it leaves no span
+  StreamSpan span_;
 };
 
 class GuardedLink {
@@ -46,6 +53,7 @@ class GuardedLink {
   struct What {
     std::string call, peers;
     std::vector<Tensor> held;
+    TraceArgs args = {};
   };
   // Calls add(link) behind what `compute` was given so far.
   std::shared_ptr<Operation> start(Stream& compute, What what, const std::function<Answer(Link&)>& add);
@@ -57,6 +65,8 @@ class GuardedLink {
  private:
   void settle(const std::string& call, const std::string& peers);
   void look(const std::string& call);
+  void begin_span(Operation& operation, const Stream& compute, const TraceArgs& args);
+  void mark_end(Operation& operation);
   bool compute_is_ahead(Operation& operation);
   [[noreturn]] void give_up(const std::string& call, const std::string& reason);
   std::string silence(const std::string& peers) const;

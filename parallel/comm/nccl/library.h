@@ -48,6 +48,7 @@ class Link {
   // What the link is given from now on waits for what `compute` was given so far: the point that is returned.
   virtual std::unique_ptr<Point> follow(Stream& compute) = 0;
   virtual std::unique_ptr<Point> mark() = 0;  // after what the link was given so far
+  virtual std::shared_ptr<const TimePoint> mark_time() { return nullptr; }  // DeviceQueue::mark_time, of the link's stream
 
   virtual Answer finalize() = 0;     // collective; done when state() is
   virtual void abort() noexcept = 0;  // ends what is under way on the device; nothing may be called afterwards

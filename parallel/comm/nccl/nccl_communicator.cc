@@ -18,6 +18,8 @@ std::string end_of(const Communicator& group) {
   return fmt::format("group '{}', rank {} of {}", group.name(), group.rank(), group.size());
 }
 
+int64_t bytes_of(const Tensor& tensor) { return static_cast<int64_t>(tensor.num_bytes()); }
+
 // What the library says of a failure, with the group.
 template <class Call>
 auto connecting(const Communicator& group, Call call) {
@@ -89,17 +91,17 @@ class NcclCommunicator final : public Communicator {
   void do_all_reduce(Stream& stream, const Tensor& data, ReduceOp op) override {
     if (!library_->is_of_device(stream)) return bootstrap_.all_reduce(stream, data, op);
     if (op == ReduceOp::kMax && data.dtype() != DType::kInt64) return maximum_through_host(stream, data);
-    run(stream, "all_reduce", {data}, [&](Link& link) { return link.all_reduce(data, op); });
+    run(stream, "all_reduce", {data}, data, [&](Link& link) { return link.all_reduce(data, op); });
   }
 
   void do_broadcast(Stream& stream, const Tensor& data, int root) override {
     if (!library_->is_of_device(stream)) return bootstrap_.broadcast(stream, data, root);
-    run(stream, "broadcast", {data}, [&](Link& link) { return link.broadcast(data, root); });
+    run(stream, "broadcast", {data}, data, [&](Link& link) { return link.broadcast(data, root); });
   }
 
   void do_all_gather(Stream& stream, const Tensor& input, const Tensor& output) override {
     if (!library_->is_of_device(stream)) return bootstrap_.all_gather(stream, input, output);
-    run(stream, "all_gather", {input, output}, [&](Link& link) { return link.all_gather(input, output); });
+    run(stream, "all_gather", {input, output}, output, [&](Link& link) { return link.all_gather(input, output); });
   }
 
   Work do_send_recv(Stream& stream, const SendRecv& message) override {
@@ -111,7 +113,8 @@ class NcclCommunicator final : public Communicator {
     auto operation = link_->start(stream,
                                   {.call = fmt::format("send_recv of {} bytes, receiving {},", sent, received),
                                    .peers = fmt::format("rank {} (to) or rank {} (from)", message.to, message.from),
-                                   .held = {message.send, message.receive}},
+                                   .held = {message.send, message.receive},
+                                   .args = {.to = message.to, .from = message.from, .bytes = bytes_of(message.receive)}},
                                   [&](Link& link) { return link.send_recv(message); });
     return Work(std::make_shared<NcclWork>(link_, std::move(operation)));
   }
@@ -128,8 +131,10 @@ class NcclCommunicator final : public Communicator {
 
   void do_progress() override { link_->progress(); }
 
-  void run(Stream& stream, const char* call, std::vector<Tensor> held, const std::function<Answer(Link&)>& add) {
-    const auto operation = link_->start(stream, {.call = call, .peers = everybody_, .held = std::move(held)}, add);
+  void run(Stream& stream, const char* call, std::vector<Tensor> held, const Tensor& counted,
+           const std::function<Answer(Link&)>& add) {
+    const auto operation = link_->start(
+        stream, {.call = call, .peers = everybody_, .held = std::move(held), .args = {.bytes = bytes_of(counted)}}, add);
     link_->wait(*operation);
   }
 
@@ -137,7 +142,7 @@ class NcclCommunicator final : public Communicator {
     const Context host(Context::Options{});
     const Tensor copy = host.empty(data.shape(), data.dtype());
     const auto move = [&](const Tensor& into, const Tensor& from) {
-      run(stream, "all_reduce", {into, from},
+      run(stream, "all_reduce", {into, from}, into,
           [&](Link& link) { return link.copy(into.raw(), from.raw(), from.num_bytes()); });
     };
     move(copy, data);

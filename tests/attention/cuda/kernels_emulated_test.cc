@@ -35,7 +35,7 @@ void expect_reference(const Problem& problem, DType dtype, uint64_t input_seed, 
 
 TEST(EmulatedAttention, RandomProblems) {
   const RandomStream random(9, "problems");
-  constexpr int64_t kHeadDims[] = {1, 5, 8, 24, 40, 64, 64, 72, 100, 128, 128, 160};
+  constexpr int64_t kHeadDims[] = {1, 5, 8, 24, 40, 64, 64, 72, 96, 100, 128, 128, 160, 192, 256};
   uint64_t n = 0;
   const auto draw = [&](int64_t bound) { return static_cast<int64_t>(random.below(n++, static_cast<uint64_t>(bound))); };
   for (uint64_t i = 0; i < 12; ++i) {
@@ -54,12 +54,30 @@ TEST(EmulatedAttention, RandomProblems) {
 }
 
 TEST(EmulatedAttention, HeadsForMatrices) {
-  for (const int64_t head_dim : {64, 128}) {
+  for (const int64_t head_dim : {64, 96, 128}) {
     for (const auto kind : {Problem::Kind::kCausal, Problem::Kind::kDocuments, Problem::Kind::kFull}) {
       expect_reference({.num_queries = 130, .num_keys = 200, .num_heads = 2, .num_kv_heads = 1, .head_dim = head_dim, .kind = kind},
                        DType::kBFloat16, 1, {0, 90, 200});
       if (HasFailure()) return;
     }
+  }
+}
+
+// Forward by matrix instructions, backward without.
+TEST(EmulatedAttention, WideHeads) {
+  for (const int64_t head_dim : {192, 256}) {
+    expect_reference({.num_queries = 70, .num_keys = 100, .num_heads = 2, .num_kv_heads = 1, .head_dim = head_dim}, DType::kBFloat16, 1, {0, 40, 100}, 4);
+    if (HasFailure()) return;
+  }
+}
+
+// Of heads above 64, with the fewest queries that two tiles a warp are for, and one less.
+TEST(EmulatedAttention, PlainAndMatricesOfWideHeads) {
+  for (const int64_t num_queries : {64, 65}) {
+    expect_reference({.num_queries = num_queries, .num_keys = 70, .num_heads = 1, .num_kv_heads = 1, .head_dim = 128}, DType::kBFloat16, 5, {0, 70});
+    expect_reference({.num_queries = num_queries, .num_keys = 70, .num_heads = 1, .num_kv_heads = 1, .head_dim = 100}, DType::kBFloat16, 5, {0, 70});
+    expect_reference({.num_queries = num_queries, .num_keys = 70, .num_heads = 1, .num_kv_heads = 1, .head_dim = 130}, DType::kFloat32, 5, {0, 70});
+    if (HasFailure()) return;
   }
 }
 

@@ -55,6 +55,16 @@ TEST(EmulatedDevice, TensorsGoThereAndBack) {
   EXPECT_EQ(context.to_host(twice).data<float>()[7], 12);
 }
 
+TEST(EmulatedDevice, RowsAreCopiedThere) {
+  const Context context = emulated_device_context(DType::kFloat32);
+  const Tensor rows = context.to_device(counting(context, 12).reshape({6, 2}));
+  const Tensor wide = context.zeros({3, 5}, DType::kFloat32);
+  context.copy_rows(rows.slice(0, 1, 6).every(0, 2), wide.slice(1, 2, 4));
+  const Tensor back = context.to_host(wide);
+  const float want[] = {0, 0, 3, 4, 0, 0, 0, 7, 8, 0, 0, 0, 11, 12, 0};
+  for (int64_t i = 0; i < 15; ++i) EXPECT_EQ(back.data<float>()[i], want[i]) << i;
+}
+
 TEST(EmulatedDevice, CopiesToTheHostArriveWhenTheyAreWaitedFor) {
   const auto stream = make_emulated_stream();
   const auto memory = device_memory();

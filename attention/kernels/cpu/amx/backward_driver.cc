@@ -4,7 +4,7 @@
 
 #include "attention/kernels/cpu/amx/gradient_arrays.h"
 #include "attention/kernels/cpu/division.h"
-#include "attention/kernels/cpu/key_factors.h"
+#include "attention/kernels/key_factors.h"
 
 namespace longspan {
 

@@ -5,7 +5,7 @@
 
 #include "attention/kernels/cpu/amx/tasks.h"
 #include "attention/kernels/cpu/amx/vectors.h"
-#include "attention/kernels/cpu/key_factors.h"
+#include "attention/kernels/key_factors.h"
 
 namespace longspan::LS_CPU_LEVEL {
 

@@ -5,7 +5,7 @@
 // dk over queries. dk and dv of a super-block are summed in the scratch, where their rows are padded, then added once.
 #include "attention/kernels/cpu/dot/dot_kernels.h"
 #include "attention/kernels/cpu/dot/tile_packing.h"
-#include "attention/kernels/cpu/key_factors.h"
+#include "attention/kernels/key_factors.h"
 
 namespace longspan::LS_CPU_LEVEL {
 

@@ -10,6 +10,10 @@
 #if defined(__CUDACC__)
 #include <cuda_runtime.h>
 
+#include <map>
+#include <mutex>
+#include <utility>
+
 #include "core/kernels/cuda/ptx/success.h"
 #endif
 
@@ -21,12 +25,24 @@ using NativeStream = CUstream_st*;  // CUDA's own cudaStream_t; null in the emul
 
 #if defined(__CUDACC__)
 
+// Shared memory above what every kernel may take without asking is asked for: once for a kernel and a device, which keeps it.
+inline void ask_for_shared_memory(const void* kernel, unsigned bytes) {
+  if (bytes <= kSharedBytesUnasked) return;
+  static std::mutex mutex;
+  static std::map<std::pair<const void*, int>, unsigned> granted;
+  int device = 0;
+  expect_success(cudaGetDevice(&device), "the current device");
+  const std::lock_guard lock(mutex);
+  unsigned& most = granted[{kernel, device}];
+  if (bytes <= most) return;
+  expect_success(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)), "shared memory of a kernel");
+  most = bytes;
+}
+
 // Arguments are copied. Raises Error(kInternal) where the launch is refused; what the kernel does wrong shows later.
 template <class... Parameters, class... Arguments>
 void launch(NativeStream stream, void (*kernel)(Parameters...), const LaunchShape& shape, const Arguments&... arguments) {
-  expect_success(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                      static_cast<int>(shape.shared_bytes)),
-                 "shared memory of a kernel");
+  ask_for_shared_memory(reinterpret_cast<const void*>(kernel), shape.shared_bytes);
   cudaLaunchAttribute cluster{};
   cluster.id = cudaLaunchAttributeClusterDimension;
   cluster.val.clusterDim = {shape.cluster, 1, 1};

@@ -3,6 +3,9 @@
 
 namespace longspan {
 
+constexpr unsigned kSharedBytesUnasked = 48 * 1024;  // of a block: what any kernel may use; for more it has to ask
+constexpr unsigned kMostSharedBytes = 99 * 1024;     // what every GPU from sm_80 on gives to one block that asks
+
 struct LaunchShape {
   unsigned grid[3] = {1, 1, 1};  // blocks
   unsigned threads = 32;         // of a block, in one dim

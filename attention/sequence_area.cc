@@ -1,0 +1,134 @@
+#include "attention/sequence_area.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "core/base/error.h"
+
+namespace longspan {
+
+namespace {
+
+// Pairs of the queries at these indices.
+int64_t area_of(Masking masking, const IndexRange& range, int64_t total_tokens, const std::vector<int64_t>& begins) {
+  int64_t area = 0;
+  for (int64_t i = 0; i < range.length;) {
+    const auto next = std::upper_bound(begins.begin(), begins.end(), range[i]);
+    const int64_t begin = *std::prev(next), end = next == begins.end() ? total_tokens : *next;
+    // Of the range's indices, these are in the document.
+    const int64_t count = std::min(range.length - i, (end - range[i] + range.stride - 1) / range.stride);
+    area += masking == Masking::kFull ? count * (end - begin)
+                                      : count * (range[i] - begin + 1) + range.stride * (count * (count - 1) / 2);
+    i += count;
+  }
+  return area;
+}
+
+struct Chunk {
+  IndexRange range;
+  int64_t area;
+};
+
+std::vector<Chunk> chunks_of(const AreaOptions& options, int64_t total_tokens, const std::vector<int64_t>& begins) {
+  const int64_t count = int64_t{options.num_ranks} * options.chunks_per_rank;
+  std::vector<Chunk> chunks;
+  for (int64_t i = 0, begin = 0; i < count; ++i) {
+    const int64_t length = total_tokens / count + (i < total_tokens % count ? 1 : 0);
+    const IndexRange range = {.start = begin, .stride = 1, .length = length};
+    chunks.push_back({range, area_of(options.masking, range, total_tokens, begins)});
+    begin += length;
+  }
+  return chunks;
+}
+
+struct Share {
+  std::vector<Chunk> chunks;
+  int64_t area = 0;
+};
+
+// The rank that a chunk goes to: of those with room, the one with the least area.
+Share& emptiest(std::vector<Share>& shares, size_t room) {
+  Share* best = nullptr;
+  for (Share& share : shares) {
+    if (share.chunks.size() < room && (!best || share.area < best->area)) best = &share;
+  }
+  return *best;
+}
+
+// Changes one chunk of the largest share for one of another, so that the larger of the two areas falls most. False: none does.
+bool improve(std::vector<Share>& shares) {
+  Share& most = *std::max_element(shares.begin(), shares.end(), [](const Share& a, const Share& b) { return a.area < b.area; });
+  int64_t best = most.area;
+  Chunk *give = nullptr, *take = nullptr;
+  Share* with = nullptr;
+  for (Share& other : shares) {
+    if (&other == &most) continue;
+    for (Chunk& a : most.chunks) {
+      for (Chunk& b : other.chunks) {
+        const int64_t moved = a.area - b.area, larger = std::max(most.area - moved, other.area + moved);
+        if (moved > 0 && larger < best) {
+          best = larger;
+          give = &a;
+          take = &b;
+          with = &other;
+        }
+      }
+    }
+  }
+  if (!with) return false;
+  const int64_t moved = give->area - take->area;
+  most.area -= moved;
+  with->area += moved;
+  std::swap(*give, *take);
+  return true;
+}
+
+}  // namespace
+
+std::vector<int64_t> areas(Masking masking, const SequenceLayout& layout, const std::vector<int64_t>& document_begins) {
+  std::vector<int64_t> of_ranks;
+  for (int rank = 0; rank < layout.num_ranks(); ++rank) {
+    int64_t area = 0;
+    for (const IndexRange& range : layout.ranges(rank)) {
+      area += area_of(masking, range, layout.total_tokens(), document_begins);
+    }
+    of_ranks.push_back(area);
+  }
+  return of_ranks;
+}
+
+double imbalance(const std::vector<int64_t>& areas) {
+  const int64_t sum = std::accumulate(areas.begin(), areas.end(), int64_t{0});
+  if (sum == 0) return 1;
+  return static_cast<double>(*std::max_element(areas.begin(), areas.end())) * static_cast<double>(areas.size()) /
+         static_cast<double>(sum);
+}
+
+SequenceLayout layout_by_area(const AreaOptions& options, int64_t total_tokens,
+                              const std::vector<int64_t>& document_begins) {
+  check(options.num_ranks >= 1 && options.chunks_per_rank >= 1, "{} chunks for each of {} ranks", options.chunks_per_rank,
+        options.num_ranks);
+  std::vector<Chunk> chunks = chunks_of(options, total_tokens, document_begins);
+  std::stable_sort(chunks.begin(), chunks.end(), [](const Chunk& a, const Chunk& b) { return a.area > b.area; });
+  std::vector<Share> shares(static_cast<size_t>(options.num_ranks));
+  for (const Chunk& chunk : chunks) {
+    Share& share = emptiest(shares, static_cast<size_t>(options.chunks_per_rank));
+    share.area += chunk.area;
+    share.chunks.push_back(chunk);
+  }
+  // Each change lowers an area, so this ends; that many are enough to come near the end.
+  for (size_t i = 0; i < 4 * chunks.size() && improve(shares); ++i) {
+  }
+  std::vector<IndexRanges> ranges;
+  for (Share& share : shares) {
+    IndexRanges of_rank;
+    for (const Chunk& chunk : share.chunks) {
+      if (chunk.range.length > 0) of_rank.push_back(chunk.range);
+    }
+    std::sort(of_rank.begin(), of_rank.end(), [](const IndexRange& a, const IndexRange& b) { return a.start < b.start; });
+    ranges.push_back(std::move(of_rank));
+  }
+  return SequenceLayout(std::move(ranges));
+}
+
+}  // namespace longspan

@@ -1,0 +1,28 @@
+// The area of a rank: how many pairs of a query of its tokens and a key that it sees there are, which is what attention costs it.
+// Documents make areas uneven even where tokens are even; a layout by area gives each rank chunks of even areas instead.
+// Pure functions, the same on every rank.
+#pragma once
+
+#include "attention/sequence_layout.h"
+#include "attention/tile_map.h"
+
+namespace longspan {
+
+// By rank, in a time that grows with ranges and documents, not with tokens. document_begins as TileMap wants them.
+std::vector<int64_t> areas(Masking masking, const SequenceLayout& layout, const std::vector<int64_t>& document_begins);
+
+// The largest over the mean; 1 where all is even, or nothing is to be done.
+double imbalance(const std::vector<int64_t>& areas);
+
+struct AreaOptions {
+  Masking masking = Masking::kCausal;
+  int num_ranks = 1;
+  int chunks_per_rank = 8;
+};
+
+// All tokens in num_ranks * chunks_per_rank chunks of nearly even lengths, of which each rank has chunks_per_rank, so that no rank
+// has more than that many tokens more than another (MagiAttention's dispatch). The largest chunks by area are dealt out first, each
+// to the rank with the least area that has room, and then pairs of chunks change ranks while that lowers the largest area.
+SequenceLayout layout_by_area(const AreaOptions& options, int64_t total_tokens, const std::vector<int64_t>& document_begins);
+
+}  // namespace longspan

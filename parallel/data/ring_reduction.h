@@ -1,0 +1,62 @@
+// RingReduction: sums over the ranks of a group that move while the caller computes (ring reduce-scatter and all-gather: Patarasuk
+// and Yuan 2009). Gradients of a part of the model are summed while those of the parts before it are still computed.
+//
+// A tensor of n elements over R ranks is cut into R pieces. In R - 1 hops each piece travels once round the ring and grows by what
+// each rank has, so that rank r ends with the sum of piece r; in R - 1 more, all ranks get all pieces. Bytes sent by each rank:
+// (R - 1) / R of the tensor for its own piece, twice that for all of it. A piece is summed in the order r + 1, r + 2, ... r, on one
+// rank, so all ranks end with the same bits, and the same sums repeat to the bit.
+//
+// Hops follow each other in the context's progress hook, which kernels call, and in finish(). Raises CommError from finish() when a
+// peer fails.
+#pragma once
+
+#include <deque>
+#include <exception>
+#include <optional>
+
+#include "core/runtime/context.h"
+#include "parallel/comm/communicator.h"
+
+namespace longspan {
+
+struct Piece {
+  int64_t begin = 0, end = 0;
+};
+// Of n elements, those of one rank: as even as they go.
+Piece piece_of(int64_t n, int rank, int num_ranks);
+
+class RingReduction {
+ public:
+  enum class Result {
+    kAll,       // every rank gets all sums
+    kOwnPiece,  // rank r gets those of piece r; what is in the others is void
+  };
+  RingReduction(Context& context, Communicator& group, Result result);
+
+  // Sums `data` [n], of the accumulator, in place: it belongs to the reduction until finish(). Every rank starts the same tensors
+  // in the same order. The group carries nothing else meanwhile.
+  void start(Tensor data);
+  // After the last start: returns when all sums are there.
+  void finish();
+
+ private:
+  int num_hops() const;
+  Tensor piece(int owner) const;
+  void post();          // the next hop of the first tensor
+  void take_arrived();  // what it has brought
+  void advance(bool waits);
+  void look() noexcept;
+
+  Context& context_;
+  Communicator& group_;
+  Result result_;
+  std::deque<Tensor> waiting_;  // the first is under way
+  int hop_ = 0;
+  Tensor arriving_;
+  std::optional<Work> work_;
+  bool busy_ = false;            // a kernel that we call may call the hook
+  std::exception_ptr failure_;  // in the hook, which must not raise
+  Context::ProgressGuard progress_;
+};
+
+}  // namespace longspan

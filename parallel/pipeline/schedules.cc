@@ -1,0 +1,49 @@
+#include "parallel/pipeline/schedules.h"
+
+#include <algorithm>
+
+#include "core/base/error.h"
+#include "parallel/pipeline/communication_pass.h"
+#include "parallel/pipeline/compute_programs.h"
+
+namespace longspan {
+
+namespace {
+
+void check_microbatches(const PipelineShape& shape) {
+  const int chunks = shape.sequence_chunks, microbatches = shape.num_microbatches;
+  check(chunks >= 1 && microbatches >= 1, "{} microbatches of {} chunks a sequence", microbatches, chunks);
+  const int rest = microbatches % chunks;
+  if (rest == 0) return;
+  const int below = std::max(microbatches - rest, chunks);
+  raise(ErrorKind::kConfiguration, "{} microbatches are no whole number of sequences of {} chunks; use {}", microbatches,
+        chunks, rest <= chunks - rest ? below : microbatches - rest + chunks);
+}
+
+std::vector<Program> compute_of(PipelineSchedule schedule, const PipelineShape& shape, const PipelineCosts& costs) {
+  switch (schedule) {
+    case PipelineSchedule::kGPipe:
+      return gpipe_compute(shape);
+    case PipelineSchedule::kOneForwardOneBackward:
+      return one_forward_one_backward_compute(shape);
+    case PipelineSchedule::kInterleaved:
+      return interleaved_compute(shape);
+    case PipelineSchedule::kZeroBubble:
+      return zero_bubble_compute(shape, costs);
+  }
+  raise(ErrorKind::kInternal, "{} is no schedule", static_cast<int>(schedule));
+}
+
+}  // namespace
+
+const char* name(PipelineSchedule schedule) {
+  constexpr const char* kNames[] = {"GPipe", "1F1B", "interleaved", "zero bubble"};
+  return kNames[static_cast<int>(schedule)];
+}
+
+PipelineProgram make_pipeline_program(PipelineSchedule schedule, const PipelineShape& shape, const PipelineCosts& costs) {
+  check_microbatches(shape);
+  return insert_communication(shape, compute_of(schedule, shape, costs));
+}
+
+}  // namespace longspan
