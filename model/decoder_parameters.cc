@@ -4,7 +4,7 @@ namespace longspan {
 
 namespace {
 
-Box rows_of_whole(const Shape& whole, const Piece& rows) { return Box::slice_of(whole, 0, rows.begin, rows.end); }
+Box rows_of_whole(const Shape& whole, const TensorPiece& rows) { return Box::slice_of(whole, 0, rows.begin, rows.end); }
 
 Parameter& multiplied(Parameter& parameter) {
   parameter.multiplies = true;
@@ -30,7 +30,7 @@ DecoderParameters::DecoderParameters(const ModelSpec& spec, const Communicator& 
 
 Parameter& DecoderParameters::vocabulary_rows(const std::string& name) {
   const Shape whole = {spec_.vocabulary_size, spec_.hidden_size};
-  return parameters_.add(name, rows_of_whole(whole, piece_of(whole[0], num_ranks_, rank_)), Initialization::kNormal);
+  return parameters_.add(name, rows_of_whole(whole, tensor_piece_of(whole[0], num_ranks_, rank_)), Initialization::kNormal);
 }
 
 Parameter& DecoderParameters::norm(const std::string& name, int64_t size) {
@@ -41,24 +41,24 @@ Parameter& DecoderParameters::norm(const std::string& name, int64_t size) {
   return added;
 }
 
-Parameter& DecoderParameters::heads_of(const std::string& name, const Shape& whole, const Piece& heads) {
-  const Piece rows = {heads.begin * spec_.head_dim, heads.end * spec_.head_dim};
+Parameter& DecoderParameters::heads_of(const std::string& name, const Shape& whole, const TensorPiece& heads) {
+  const TensorPiece rows = {heads.begin * spec_.head_dim, heads.end * spec_.head_dim};
   return parameters_.add(name, rows_of_whole(whole, rows), initialization_of(whole));
 }
 
 Parameter& DecoderParameters::key_heads(const std::string& name, const Shape& whole) {
   Parameter& added = heads_of(name, whole, heads_.kv);
-  for (const Piece& heads : shared_kv_heads(spec_.num_heads, spec_.num_kv_heads, num_ranks_)) {
+  for (const TensorPiece& heads : shared_kv_heads(spec_.num_heads, spec_.num_kv_heads, num_ranks_)) {
     added.shared.push_back(rows_of_whole(whole, {heads.begin * spec_.head_dim, heads.end * spec_.head_dim}));
   }
-  const Piece& counted = heads_.counted_kv;
+  const TensorPiece& counted = heads_.counted_kv;
   added.counted = rows_of_whole(whole, {counted.begin * spec_.head_dim, counted.end * spec_.head_dim});
   return added;
 }
 
 void DecoderParameters::add_attention(const std::string& prefix, AttentionParameters& p) {
   const int64_t hidden = spec_.hidden_size, q = spec_.num_heads * spec_.head_dim, kv = spec_.num_kv_heads * spec_.head_dim;
-  const Piece& held = heads_.q;
+  const TensorPiece& held = heads_.q;
   p.q = &multiplied(heads_of(prefix + "q_proj.weight", {q, hidden}, held));
   p.k = &multiplied(key_heads(prefix + "k_proj.weight", {kv, hidden}));
   p.v = &multiplied(key_heads(prefix + "v_proj.weight", {kv, hidden}));
@@ -78,7 +78,7 @@ void DecoderParameters::add_attention(const std::string& prefix, AttentionParame
 DecoderBlockParameters DecoderParameters::block(int64_t layer) {
   const std::string prefix = fmt::format("model.layers.{}.", layer);
   const Shape inner = {spec_.mlp_size, spec_.hidden_size}, down = {spec_.hidden_size, spec_.mlp_size};
-  const Piece held = piece_of(spec_.mlp_size, num_ranks_, rank_);
+  const TensorPiece held = tensor_piece_of(spec_.mlp_size, num_ranks_, rank_);
   const auto matrix = [&](const char* name, const Box& box) {
     return &multiplied(parameters_.add(prefix + name, box, Initialization::kNormal));
   };

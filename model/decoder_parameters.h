@@ -19,7 +19,7 @@ class DecoderParameters {
   DecoderBlockParameters block(int64_t layer);
 
  private:
-  Parameter& heads_of(const std::string& name, const Shape& whole, const Piece& heads);
+  Parameter& heads_of(const std::string& name, const Shape& whole, const TensorPiece& heads);
   Parameter& key_heads(const std::string& name, const Shape& whole);
   void add_attention(const std::string& prefix, AttentionParameters& p);
 

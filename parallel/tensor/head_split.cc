@@ -7,7 +7,9 @@ namespace longspan {
 
 namespace {
 
-Piece kv_heads_of(const Piece& q, int64_t group) { return {.begin = q.begin / group, .end = (q.end + group - 1) / group}; }
+TensorPiece kv_heads_of(const TensorPiece& q, int64_t group) {
+  return {.begin = q.begin / group, .end = (q.end + group - 1) / group};
+}
 
 void expect_shares(int64_t num_heads, int64_t num_kv_heads, int num_ranks) {
   check(num_kv_heads > 0 && num_heads % num_kv_heads == 0, "{} key heads do not divide {} query heads", num_kv_heads, num_heads);
@@ -22,10 +24,10 @@ HeadSplit split_heads(int64_t num_heads, int64_t num_kv_heads, int num_ranks, in
   expect_shares(num_heads, num_kv_heads, num_ranks);
   const int64_t group = num_heads / num_kv_heads;
   HeadSplit split;
-  split.q = piece_of(num_heads, num_ranks, rank);
+  split.q = tensor_piece_of(num_heads, num_ranks, rank);
   split.kv = split.counted_kv = kv_heads_of(split.q, group);
   if (rank > 0) {
-    split.counted_kv.begin = std::max(split.kv.begin, kv_heads_of(piece_of(num_heads, num_ranks, rank - 1), group).end);
+    split.counted_kv.begin = std::max(split.kv.begin, kv_heads_of(tensor_piece_of(num_heads, num_ranks, rank - 1), group).end);
   }
   // The kernel's groups are of the greatest size that divides every group here.
   std::vector<int64_t> sizes;
@@ -39,14 +41,14 @@ HeadSplit split_heads(int64_t num_heads, int64_t num_kv_heads, int num_ranks, in
   return split;
 }
 
-std::vector<Piece> shared_kv_heads(int64_t num_heads, int64_t num_kv_heads, int num_ranks) {
+std::vector<TensorPiece> shared_kv_heads(int64_t num_heads, int64_t num_kv_heads, int num_ranks) {
   expect_shares(num_heads, num_kv_heads, num_ranks);
   const int64_t group = num_heads / num_kv_heads;
-  std::vector<Piece> shared;
+  std::vector<TensorPiece> shared;
   for (int64_t head = 0; head < num_kv_heads; ++head) {
     int holders = 0;
-    for (const Piece& q : pieces_of(num_heads, num_ranks)) {
-      const Piece kv = kv_heads_of(q, group);
+    for (const TensorPiece& q : tensor_pieces_of(num_heads, num_ranks)) {
+      const TensorPiece kv = kv_heads_of(q, group);
       if (kv.begin <= head && head < kv.end) ++holders;
     }
     if (holders < 2) continue;

@@ -10,8 +10,8 @@
 namespace longspan {
 
 struct HeadSplit {
-  Piece q, kv;               // heads of the whole that the rank holds
-  Piece counted_kv;          // of kv, those that no rank before holds: over all ranks each head once
+  TensorPiece q, kv;               // heads of the whole that the rank holds
+  TensorPiece counted_kv;          // of kv, those that no rank before holds: over all ranks each head once
   std::vector<int64_t> kv_of;  // for each key head that the kernel sees: which of those held, 0 being kv.begin
   // Whether the kernel sees the key heads as they are held.
   bool repeats() const { return static_cast<int64_t>(kv_of.size()) != kv.size(); }
@@ -21,6 +21,6 @@ struct HeadSplit {
 HeadSplit split_heads(int64_t num_heads, int64_t num_kv_heads, int num_ranks, int rank);
 
 // Key heads that several ranks hold, as the longest runs of neighbours; increasing.
-std::vector<Piece> shared_kv_heads(int64_t num_heads, int64_t num_kv_heads, int num_ranks);
+std::vector<TensorPiece> shared_kv_heads(int64_t num_heads, int64_t num_kv_heads, int num_ranks);
 
 }  // namespace longspan

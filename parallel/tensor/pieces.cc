@@ -7,30 +7,30 @@ namespace longspan {
 
 namespace {
 
-std::function<std::vector<Shape>(int)> shapes_of(const std::vector<Piece>& pieces, int64_t columns) {
+std::function<std::vector<Shape>(int)> shapes_of(const std::vector<TensorPiece>& pieces, int64_t columns) {
   return [&pieces, columns](int owner) { return std::vector<Shape>{{pieces[static_cast<size_t>(owner)].size(), columns}}; };
 }
 
-void expect_pieces(const Communicator& axis, const std::vector<Piece>& pieces) {
+void expect_pieces(const Communicator& axis, const std::vector<TensorPiece>& pieces) {
   check(pieces.size() == static_cast<size_t>(axis.size()), "{} pieces on a tensor axis of {} ranks", pieces.size(), axis.size());
 }
 
 }  // namespace
 
-Piece piece_of(int64_t count, int num_ranks, int rank) {
+TensorPiece tensor_piece_of(int64_t count, int num_ranks, int rank) {
   check(count >= 0 && rank >= 0 && rank < num_ranks, "piece {} of {} of {} rows", rank, num_ranks, count);
   return {.begin = count * rank / num_ranks, .end = count * (rank + 1) / num_ranks};
 }
 
-std::vector<Piece> pieces_of(int64_t count, int num_ranks) {
-  std::vector<Piece> pieces;
-  for (int rank = 0; rank < num_ranks; ++rank) pieces.push_back(piece_of(count, num_ranks, rank));
+std::vector<TensorPiece> tensor_pieces_of(int64_t count, int num_ranks) {
+  std::vector<TensorPiece> pieces;
+  for (int rank = 0; rank < num_ranks; ++rank) pieces.push_back(tensor_piece_of(count, num_ranks, rank));
   return pieces;
 }
 
-Tensor rows_of(const Tensor& tensor, const Piece& rows) { return tensor.slice(0, rows.begin, rows.end); }
+Tensor rows_of(const Tensor& tensor, const TensorPiece& rows) { return tensor.slice(0, rows.begin, rows.end); }
 
-void for_each_piece(Context& context, Communicator& axis, const Tensor& own, const std::vector<Piece>& pieces,
+void for_each_piece(Context& context, Communicator& axis, const Tensor& own, const std::vector<TensorPiece>& pieces,
                     const PieceVisit& visit) {
   expect_pieces(axis, pieces);
   if (axis.size() == 1) return visit(own, pieces.front(), 0);
@@ -38,10 +38,10 @@ void for_each_piece(Context& context, Communicator& axis, const Tensor& own, con
   for (const RingHop& hop : ring) visit(hop.tensors.front(), pieces[static_cast<size_t>(hop.owner)], hop.owner);
 }
 
-Tensor sum_to_piece(Context& context, Communicator& axis, const std::vector<Piece>& pieces, const PieceSum& sum,
+Tensor sum_to_piece(Context& context, Communicator& axis, const std::vector<TensorPiece>& pieces, const PieceSum& sum,
                     const PieceContribution& contribute) {
   expect_pieces(axis, pieces);
-  const Piece& own = pieces[static_cast<size_t>(axis.rank())];
+  const TensorPiece& own = pieces[static_cast<size_t>(axis.rank())];
   if (axis.size() == 1) {
     Tensor result = context.empty({own.size(), sum.columns}, context.compute_dtype(), sum.tag);
     contribute(own, result);
@@ -53,7 +53,7 @@ Tensor sum_to_piece(Context& context, Communicator& axis, const std::vector<Piec
   {
     const Context::ProgressGuard progress(context, [&axis] { axis.progress(); });
     for (int i = 0; i < axis.size(); ++i) {
-      const Piece& rows = pieces[static_cast<size_t>(travelling.next_owner())];
+      const TensorPiece& rows = pieces[static_cast<size_t>(travelling.next_owner())];
       Tensor into = context.empty({rows.size(), sum.columns}, sum.travelling, MemoryTag::kCommunication);
       contribute(rows, into);
       travelling.add({std::move(into)});

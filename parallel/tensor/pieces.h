@@ -18,22 +18,22 @@
 
 namespace longspan {
 
-struct Piece {
+struct TensorPiece {
   int64_t begin = 0, end = 0;
   int64_t size() const { return end - begin; }
-  bool operator==(const Piece&) const = default;
+  bool operator==(const TensorPiece&) const = default;
 };
 
 // [count * rank / num_ranks, count * (rank + 1) / num_ranks): sizes differ by one at most, and may be 0.
-Piece piece_of(int64_t count, int num_ranks, int rank);
-std::vector<Piece> pieces_of(int64_t count, int num_ranks);
+TensorPiece tensor_piece_of(int64_t count, int num_ranks, int rank);
+std::vector<TensorPiece> tensor_pieces_of(int64_t count, int num_ranks);
 
 // Rows `rows` of a tensor.
-Tensor rows_of(const Tensor& tensor, const Piece& rows);
+Tensor rows_of(const Tensor& tensor, const TensorPiece& rows);
 
 // visit(piece, rows, owner) for every rank's piece, this rank's own first. own [rows of this rank, n]; pieces: of each rank.
-using PieceVisit = std::function<void(const Tensor& piece, const Piece& rows, int owner)>;
-void for_each_piece(Context& context, Communicator& axis, const Tensor& own, const std::vector<Piece>& pieces,
+using PieceVisit = std::function<void(const Tensor& piece, const TensorPiece& rows, int owner)>;
+void for_each_piece(Context& context, Communicator& axis, const Tensor& own, const std::vector<TensorPiece>& pieces,
                     const PieceVisit& visit);
 
 // The sum over the ranks of what contribute(rows, into) assigns to into [rows, columns], for this rank's piece;
@@ -44,8 +44,8 @@ struct PieceSum {
   DType travelling = DType::kFloat32;
   MemoryTag tag = MemoryTag::kActivations;
 };
-using PieceContribution = std::function<void(const Piece& rows, const Tensor& into)>;
-Tensor sum_to_piece(Context& context, Communicator& axis, const std::vector<Piece>& pieces, const PieceSum& sum,
+using PieceContribution = std::function<void(const TensorPiece& rows, const Tensor& into)>;
+Tensor sum_to_piece(Context& context, Communicator& axis, const std::vector<TensorPiece>& pieces, const PieceSum& sum,
                     const PieceContribution& contribute);
 
 }  // namespace longspan

@@ -44,8 +44,8 @@ void SharedGradients::reduce(Context& context) {
   for_each_part(parameters_, buffer, [&](const Tensor& mine, const Tensor& summed) { context.copy(summed, mine); });
 }
 
-std::vector<Piece> counted_ranges(const ParameterSet& parameters) {
-  std::vector<Piece> ranges;
+std::vector<TensorPiece> counted_ranges(const ParameterSet& parameters) {
+  std::vector<TensorPiece> ranges;
   bool open = false;  // whether the last range goes on to what comes next
   for (const auto& p : parameters.all()) {
     const int64_t offset = p->gradient.layout().offset();

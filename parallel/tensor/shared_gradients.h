@@ -24,6 +24,6 @@ class SharedGradients {
 
 // The elements of ParameterSet::gradients() that this rank counts where each of the model's counts once (Parameter::counted), as
 // increasing ranges; they may take in gaps between parameters, which are zero. All of it in one where the rank counts all it has.
-std::vector<Piece> counted_ranges(const ParameterSet& parameters);
+std::vector<TensorPiece> counted_ranges(const ParameterSet& parameters);
 
 }  // namespace longspan

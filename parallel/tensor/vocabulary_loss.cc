@@ -15,7 +15,7 @@ VocabularySlice slice_of(const Parameter& weight) { return {.first = weight.box.
 
 // Rows of a tile stand by rank: `pieces` are each rank's rows of it, `tokens` where those are among all tokens.
 struct VocabularyLoss::Tile {
-  std::vector<Piece> pieces, tokens;
+  std::vector<TensorPiece> pieces, tokens;
   std::vector<Tensor> xs;  // by rank
   Tensor logits;           // [rows, entries held here], accumulator
   Tensor targets;          // [rows]
@@ -29,8 +29,9 @@ VocabularyLoss::Tile VocabularyLoss::gathered_tile(Context& context, const Tenso
                                                    int64_t first) const {
   Tile tile;
   int64_t begin = 0;
-  for (const Piece& piece : pieces_of(targets.size(0), axis_.size())) {
-    const Piece tokens = {std::min(piece.end, piece.begin + first), std::min(piece.end, piece.begin + first + tile_of_piece())};
+  for (const TensorPiece& piece : tensor_pieces_of(targets.size(0), axis_.size())) {
+    const int64_t from = piece.begin + first;
+    const TensorPiece tokens = {std::min(piece.end, from), std::min(piece.end, from + tile_of_piece())};
     tile.tokens.push_back(tokens);
     tile.pieces.push_back({begin, begin + tokens.size()});
     begin += tokens.size();
@@ -41,7 +42,7 @@ VocabularyLoss::Tile VocabularyLoss::gathered_tile(Context& context, const Tenso
   const size_t own = static_cast<size_t>(axis_.rank());
   const int64_t own_first = std::min(first, x.size(0));
   const Tensor own_x = x.slice(0, own_first, own_first + tile.pieces[own].size());
-  for_each_piece(context, axis_, own_x, tile.pieces, [&](const Tensor& piece, const Piece& rows, int owner) {
+  for_each_piece(context, axis_, own_x, tile.pieces, [&](const Tensor& piece, const TensorPiece& rows, int owner) {
     const auto from = static_cast<size_t>(owner);
     tile.xs[from] = piece;
     context.copy(rows_of(targets, tile.tokens[from]), rows_of(tile.targets, rows));
@@ -73,7 +74,7 @@ void VocabularyLoss::backward_tile(Context& context, const Tile& tile, const Ten
   const auto& algebra = context.kernels<LinearAlgebra>();
   const PieceSum sum = {
       .columns = weight_.shape[1], .travelling = context.accumulator_dtype(), .tag = MemoryTag::kWorkspace};
-  const Tensor summed = sum_to_piece(context, axis_, tile.pieces, sum, [&](const Piece& rows, const Tensor& into) {
+  const Tensor summed = sum_to_piece(context, axis_, tile.pieces, sum, [&](const TensorPiece& rows, const Tensor& into) {
     algebra.gemm(context, {.packed_b = weight_.packed}, rows_of(dlogits, rows), weight_.value, into);
   });
   context.copy(summed, dx);

@@ -88,13 +88,13 @@ class Run {
   double squares() {
     const std::vector<double> flat = on_host(decoder_.parameters().gradients());
     double total = 0;
-    const auto add = [&](const Piece& range) {
+    const auto add = [&](const TensorPiece& range) {
       for (int64_t i = range.begin; i < range.end; ++i) total += flat[static_cast<size_t>(i)] * flat[static_cast<size_t>(i)];
     };
     if (plant_ == Plant::kEverythingCounted) {
       add({0, static_cast<int64_t>(flat.size())});
     } else {
-      for (const Piece& range : counted_ranges(decoder_.parameters())) add(range);
+      for (const TensorPiece& range : counted_ranges(decoder_.parameters())) add(range);
     }
     return total;
   }

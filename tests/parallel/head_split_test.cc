@@ -42,7 +42,7 @@ void expect_split(int64_t num_heads, int64_t num_kv_heads, int num_ranks) {
   EXPECT_EQ(next_counted, num_kv_heads);
   std::vector<bool> shared(static_cast<size_t>(num_kv_heads), false);
   int64_t before = -1;
-  for (const Piece& run : shared_kv_heads(num_heads, num_kv_heads, num_ranks)) {
+  for (const TensorPiece& run : shared_kv_heads(num_heads, num_kv_heads, num_ranks)) {
     EXPECT_GT(run.begin, before) << "neighbours that are no one run";
     before = run.end;
     for (int64_t kv = run.begin; kv < run.end; ++kv) shared[static_cast<size_t>(kv)] = true;
@@ -78,7 +78,7 @@ TEST(Pieces, CoverAllRowsInOrder) {
   for (int64_t count = 0; count <= 20; ++count) {
     for (int num_ranks = 1; num_ranks <= 8; ++num_ranks) {
       int64_t next = 0;
-      for (const Piece& piece : pieces_of(count, num_ranks)) {
+      for (const TensorPiece& piece : tensor_pieces_of(count, num_ranks)) {
         EXPECT_EQ(piece.begin, next);
         EXPECT_TRUE(piece.size() == count / num_ranks || piece.size() == count / num_ranks + 1) << piece.size();
         next = piece.end;

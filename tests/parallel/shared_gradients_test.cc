@@ -13,7 +13,7 @@ namespace {
 
 constexpr int64_t kHeads = 9, kKvHeads = 3, kColumns = 2, kNorm = 5;
 
-Box rows(const Shape& whole, const Piece& piece) { return Box::slice_of(whole, 0, piece.begin, piece.end); }
+Box rows(const Shape& whole, const TensorPiece& piece) { return Box::slice_of(whole, 0, piece.begin, piece.end); }
 
 // A norm, a plain matrix, and one of key heads between two plain ones.
 void add_parameters(ParameterSet& set, int num_ranks, int rank) {
@@ -21,12 +21,12 @@ void add_parameters(ParameterSet& set, int num_ranks, int rank) {
   norm.shared = {norm.box};
   if (rank > 0) norm.counted = rows(norm.shape, {0, 0});
   const Shape matrix = {kHeads, kColumns}, keys = {kKvHeads, kColumns};
-  set.add("q", rows(matrix, piece_of(kHeads, num_ranks, rank)), Initialization::kNormal);
+  set.add("q", rows(matrix, tensor_piece_of(kHeads, num_ranks, rank)), Initialization::kNormal);
   const HeadSplit split = split_heads(kHeads, kKvHeads, num_ranks, rank);
   Parameter& kv = set.add("k", rows(keys, split.kv), Initialization::kNormal);
-  for (const Piece& heads : shared_kv_heads(kHeads, kKvHeads, num_ranks)) kv.shared.push_back(rows(keys, heads));
+  for (const TensorPiece& heads : shared_kv_heads(kHeads, kKvHeads, num_ranks)) kv.shared.push_back(rows(keys, heads));
   kv.counted = rows(keys, split.counted_kv);
-  set.add("up", rows(matrix, piece_of(kHeads, num_ranks, rank)), Initialization::kNormal);
+  set.add("up", rows(matrix, tensor_piece_of(kHeads, num_ranks, rank)), Initialization::kNormal);
 }
 
 // What a rank has of an element before the sum: of row i and column j of a parameter.
@@ -81,7 +81,7 @@ TEST(SharedGradients, AreSummedAndCountedOnce) {
       SharedGradients shared(*axis, set);
       shared.reduce(context);
       int64_t summed = kNorm;
-      for (const Piece& heads : shared_kv_heads(kHeads, kKvHeads, num_ranks)) summed += heads.size() * kColumns;
+      for (const TensorPiece& heads : shared_kv_heads(kHeads, kKvHeads, num_ranks)) summed += heads.size() * kColumns;
       EXPECT_EQ(shared.num_elements(), summed);
       const auto records = log->records();
       ASSERT_EQ(records.size(), num_ranks == 1 ? 0u : 1u);
@@ -93,7 +93,7 @@ TEST(SharedGradients, AreSummedAndCountedOnce) {
         for_each_element(*p, [&](int64_t i, int64_t j, double g) { EXPECT_EQ(g, sum_of(num_ranks, p->name, i, j)) << p->name; });
       }
       const Tensor squares = context.zeros({1}, DType::kFloat64);
-      for (const Piece& range : counted_ranges(set)) {
+      for (const TensorPiece& range : counted_ranges(set)) {
         for (int64_t i = range.begin; i < range.end; ++i) {
           const double g = set.gradients().data<double>()[i];
           *squares.data<double>() += g * g;

@@ -31,12 +31,12 @@ Tensor random(const Context& context, const Shape& shape, const std::string& nam
   return test::random_tensor(context, shape, context.compute_dtype(), 3, name);
 }
 // Rows of a tensor that all ranks draw alike.
-Tensor piece(const Context& context, const Tensor& whole, const Piece& rows) {
+Tensor piece(const Context& context, const Tensor& whole, const TensorPiece& rows) {
   const Tensor copied = context.empty(rows_of(whole, rows).shape(), whole.dtype());
   context.copy(rows_of(whole, rows), copied);
   return copied;
 }
-std::vector<double> row_values(const Tensor& tensor, const Piece& rows) {
+std::vector<double> row_values(const Tensor& tensor, const TensorPiece& rows) {
   return test::values(rows_of(tensor, rows));
 }
 
@@ -72,7 +72,7 @@ TEST(ColumnParallel, EqualsLinears) {
     std::vector<Linear> one, shared;
     for (const int64_t out : outs) {
       const Shape matrix = {out, kIn}, row = {out};
-      const Piece rows = piece_of(out, axis.size(), axis.rank());
+      const TensorPiece rows = tensor_piece_of(out, axis.size(), axis.rank());
       const std::string name = std::to_string(out);
       Parameter& w = whole.add("w" + name, matrix, Initialization::kNormal);
       Parameter& b = whole.add("b" + name, row, Initialization::kNormal);
@@ -84,7 +84,7 @@ TEST(ColumnParallel, EqualsLinears) {
     make(context, whole);
     make(context, held);
     const Tensor x = random(context, {n, kIn}, "x");
-    const Piece mine = piece_of(n, axis.size(), axis.rank());
+    const TensorPiece mine = tensor_piece_of(n, axis.size(), axis.rank());
     const ColumnParallel layer(axis, shared);
     ColumnParallel::Stash stash;
     const auto ys = layer.forward(context, piece(context, x, mine), n, &stash);
@@ -93,7 +93,7 @@ TEST(ColumnParallel, EqualsLinears) {
     for (size_t i = 0; i < 2; ++i) {
       Linear::Stash s;
       const Tensor y = one[i].forward(context, x, &s), dy = random(context, y.shape(), "dy" + std::to_string(i));
-      const Piece columns = piece_of(outs[i], axis.size(), axis.rank());
+      const TensorPiece columns = tensor_piece_of(outs[i], axis.size(), axis.rank());
       const Box box = Box::slice_of(y.shape(), 1, columns.begin, columns.end);
       expect_near(test::values(ys[i]), part(test::values(y), box), "y");
       const auto of_columns = part(test::values(dy), box);
@@ -115,7 +115,8 @@ TEST(ColumnParallel, EqualsLinears) {
 TEST(RowParallel, EqualsLinear) {
   on_ranks(8, [](Context& context, Communicator& axis, int64_t n) {
     const Shape shape = {kHidden, 11};
-    const Piece columns = piece_of(11, axis.size(), axis.rank()), mine = piece_of(n, axis.size(), axis.rank());
+    const TensorPiece columns = tensor_piece_of(11, axis.size(), axis.rank());
+    const TensorPiece mine = tensor_piece_of(n, axis.size(), axis.rank());
     ParameterSet whole, held;
     const Linear one(whole.add("w", shape, Initialization::kNormal), nullptr);
     Parameter& w = held.add("w", Box::slice_of(shape, 1, columns.begin, columns.end), Initialization::kNormal);
@@ -151,7 +152,8 @@ Tensor tokens_of(const Context& context, int64_t n, bool with_gaps) {
 TEST(VocabularyEmbedding, EqualsTokenEmbedding) {
   on_ranks(8, [](Context& context, Communicator& axis, int64_t n) {
     const Shape shape = {kVocabulary, kHidden};
-    const Piece rows = piece_of(kVocabulary, axis.size(), axis.rank()), mine = piece_of(n, axis.size(), axis.rank());
+    const TensorPiece rows = tensor_piece_of(kVocabulary, axis.size(), axis.rank());
+    const TensorPiece mine = tensor_piece_of(n, axis.size(), axis.rank());
     ParameterSet whole, held;
     const TokenEmbedding one(whole.add("table", shape, Initialization::kNormal));
     Parameter& table = held.add("table", Box::slice_of(shape, 0, rows.begin, rows.end), Initialization::kNormal);
@@ -174,7 +176,8 @@ TEST(VocabularyLoss, EqualsTiledLoss) {
     SCOPED_TRACE(fmt::format("tiles of {}", tile));
     on_ranks(8, [tile](Context& context, Communicator& axis, int64_t n) {
       const Shape shape = {kVocabulary, kHidden};
-      const Piece rows = piece_of(kVocabulary, axis.size(), axis.rank()), mine = piece_of(n, axis.size(), axis.rank());
+      const TensorPiece rows = tensor_piece_of(kVocabulary, axis.size(), axis.rank());
+      const TensorPiece mine = tensor_piece_of(n, axis.size(), axis.rank());
       ParameterSet whole, held;
       const TiledLoss one(whole.add("head", shape, Initialization::kNormal), tile);
       Parameter& head = held.add("head", Box::slice_of(shape, 0, rows.begin, rows.end), Initialization::kNormal);
@@ -256,7 +259,7 @@ TEST(TensorLayers, MoveTheBytesOfTheFormula) {
       const auto axis = make_recording_communicator(inner, log);
       Context context = test::make_context(DType::kBFloat16);
       const int64_t n = 13, rank = axis->rank(), hidden = 8;
-      const auto pieces = pieces_of(n, num_ranks);
+      const auto pieces = tensor_pieces_of(n, num_ranks);
       const int64_t own = pieces[static_cast<size_t>(rank)].size();
       const int64_t next = pieces[static_cast<size_t>((rank + 1) % num_ranks)].size();
       const int64_t previous = pieces[static_cast<size_t>((rank + num_ranks - 1) % num_ranks)].size();
