@@ -8,7 +8,8 @@ namespace longspan::test {
 int ordinal_of_rank(MpiSession& session) {
   constexpr bool kSharing = true;
   return choose_gpu(session.world(), session.local_ranks(), session.host_name(), visible_devices(), kSharing,
-                    process_environment());
+                    process_environment())
+      .ordinal;
 }
 
 std::unique_ptr<Communicator> group_of_devices(MpiSession& session) {

@@ -38,6 +38,7 @@ class SlowAttention final : public BlockAttention {
     inner().forward(context, block, state);
     device_.compute().work(kForwardNs);
   }
+  void do_clear(const Context& context, const Tensor& lse) const override { inner().clear(context, lse); }
   void do_delta(const Context& context, const Tensor& output, const Tensor& doutput, const Tensor& delta) const override {
     inner().delta(context, output, doutput, delta);
   }
