@@ -78,6 +78,18 @@ TEST(MemoryNeed, IsALowerBoundCloseToWhatAStepTakes) {
   }
 }
 
+// Where gradients of bfloat16 are written over their logits, a tile takes 4 bytes a logit.
+TEST(MemoryNeed, OfALossOnAGpuHasNoSecondTile) {
+  RunSpec spec = small_run(2048, 1);
+  spec.model.vocabulary_size = 20000;
+  spec.loss_tile_tokens = 1024;
+  spec.compute_dtype = DType::kBFloat16;
+  const auto at_work = [&](DeviceType device) {
+    return training_need(spec, {.level = CpuLevel::kPortable, .device = device}).at_work;
+  };
+  EXPECT_EQ(at_work(DeviceType::kCpu) - at_work(DeviceType::kCuda), 1024.0 * 20000 * 2);
+}
+
 // On tiles, attention packs its inputs and keeps sums of its own: more than all else here.
 TEST(MemoryNeed, CountsWhatTilesPack) {
   if (!test::has_emulated_bf16_tiles()) GTEST_SKIP() << "no tile unit can be emulated here";
