@@ -11,14 +11,6 @@
 
 namespace longspan {
 
-namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
-
-}  // namespace
-
 Trainer::Trainer(const RunSpec& spec, Communicator& world, const RankResources& resources, TrainObserver& observer)
     : spec_(spec),
       world_(world),
@@ -172,7 +164,7 @@ void Trainer::update(StepReport& report) {
 void Trainer::save(int64_t step) {
   if (spec_.output_directory.empty() || saved_step_ == step) return;
   const TraceRange range(rank_.context().tracer(), TimeCategory::kCheckpoint, "checkpoint", {.step = step});
-  const auto begin = Clock::now();
+  const auto begin = std::chrono::steady_clock::now();
   if (world_.rank() == 0) {
     const CheckpointFacts facts = {.step = step,
                                    .next_sequence = loader_.first_sequence(step + 1),
@@ -182,7 +174,8 @@ void Trainer::save(int64_t step) {
                                    .configuration = spec_.resolved_configuration};
     const auto tensors = checkpoint_tensors(rank_.context(), decoder_.parameters(), optimizer_.get());
     const std::string folder = save_checkpoint(spec_.output_directory, facts, tensors, spec_.checkpoint.keep);
-    observer_.on_checkpoint(step, folder, seconds_since(begin));
+    const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begin;
+    observer_.on_checkpoint(step, folder, taken.count());
   }
   saved_step_ = step;
   world_.barrier(rank_.context().host().stream());
