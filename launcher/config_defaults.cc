@@ -172,9 +172,9 @@ void fill_mesh(Mesh& mesh, const ConfigTarget& target, ConfigProblems& problems)
 }
 
 void fill_plans(RunConfig& c) {
-  Context& context = *c.mutable_context();
-  if (context.scheme() == Context::AUTO) context.set_scheme(Context::RING);
-  LS_DEFAULT(context, layout, Context::ZIGZAG);
+  config::Context& context = *c.mutable_context();
+  if (context.scheme() == config::Context::AUTO) context.set_scheme(config::Context::RING);
+  LS_DEFAULT(context, layout, config::Context::ZIGZAG);
   Pipeline& pipeline = *c.mutable_pipeline();
   LS_DEFAULT(pipeline, schedule, Pipeline::AUTO);
   LS_DEFAULT(pipeline, chunks_per_stage, 1);

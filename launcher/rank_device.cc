@@ -48,6 +48,13 @@ RankDevice describe_gpu(const CudaDeviceFacts& facts, int ordinal, int num_ranks
 }
 
 RankDevice choose_rank_device(RunConfig& config, const ConfigOrigins& origins, const World& world) {
+  const int64_t asked = config.device();
+  Communicator& ranks = world.communicator();
+  const int64_t most = largest_of_ranks(ranks, asked), least = -largest_of_ranks(ranks, -asked);
+  if (most != least) {  // some would wait for others that never come
+    raise(ErrorKind::kConfiguration, "device: {} and {} on different ranks: the configuration must be the same on every host",
+          RunConfig::Device_Name(static_cast<RunConfig::Device>(least)), RunConfig::Device_Name(static_cast<RunConfig::Device>(most)));
+  }
   if (config.device() != RunConfig::CUDA) {
     RankDevice cpu;
     // A backend that no GPU has run is for those who ask for it.
