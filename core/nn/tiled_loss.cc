@@ -7,8 +7,6 @@
 
 namespace longspan {
 
-int64_t TiledLoss::default_tile_tokens(DeviceType device) { return device == DeviceType::kCuda ? 4096 : 1024; }
-
 Tensor TiledLoss::logits(Context& context, const Tensor& x) const {
   Tensor logits = context.empty({x.size(0), weight_.shape[0]}, context.accumulator_dtype(), MemoryTag::kWorkspace);
   context.kernels<LinearAlgebra>().gemm(context, {.b = Transpose::kYes, .packed_b = weight_.packed_transposed}, x,

@@ -23,7 +23,7 @@ class TiledLoss {
 
   // For each tile the head's weight gradient is read and written once, in fp32. By the data sheet of an H100 that takes nearly as long
   // as the product over 1,024 tokens that it is for, and a fifth of one over 4,096, where logits of 128k words take 2 GiB.
-  static int64_t default_tile_tokens(DeviceType device);
+  static constexpr int64_t default_tile_tokens(DeviceType device) { return device == DeviceType::kCuda ? 4096 : 1024; }
 
   // x [tokens, hidden]; targets int32 [tokens], kNoTarget where nothing is predicted. Returns the losses [tokens],
   // accumulator. gradient_scale: the derivative of the objective by each loss (1 / predicted tokens of the global batch).
