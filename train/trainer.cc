@@ -17,7 +17,7 @@ Trainer::Trainer(const RunSpec& spec, Communicator& world, const RankResources& 
       observer_(observer),
       rank_(spec.compute_dtype, resources, RankContext::Measure::kTime),
       mesh_(world, spec.mesh),
-      meter_(spec, rank_, mesh_, observer, resources.peak_flop_per_second),
+      meter_(spec, rank_, mesh_, observer, spec.compute_dtype == DType::kBFloat16 ? resources.peak_flop_per_second : 0),
       data_(open_dataset(spec.data, spec.seed, spec.model.vocabulary_size, Order::kShuffled)),
       decoder_(spec.model, mesh_.axis(Axis::kContext), spec.loss_tile_tokens),
       loader_(spec, data_, mesh_),
