@@ -162,7 +162,7 @@ Outcome traced_step(const Plan& plan) {
     const auto events = context.tracer()->stop_recording();
     EXPECT_EQ(context.tracer()->num_lost(), 0u);
     const RankTrace trace = {.rank = threads.rank(), .events = events, .num_lost = 0, .streams = context.tracer()->streams()};
-    EXPECT_EQ(write_trace_file(context.host(), threads, path, trace_objects(trace, {{}, {}}, 0)), "");
+    EXPECT_EQ(write_trace_file(context.host(), *ring, path, trace_objects(trace, {{}, {}}, 0)), "");
   });
   if (plan.records) outcome.spans = spans_of(json::parse(read_file(path)));
   return outcome;
