@@ -26,9 +26,9 @@ TEST(MemoryNeed, ParametersThatFitPass) {
   EXPECT_NO_THROW(expect_room_for_parameters(1000, bytes_per_parameter, 16000));
   EXPECT_NO_THROW(expect_room_for_parameters(int64_t{1} << 60, bytes_per_parameter, 0)) << "nothing is known";
   expect_error(ErrorKind::kResource, {"1001 parameters", "model.hidden_size"},
-               [] { expect_room_for_parameters(1001, bytes_per_parameter, 16000); });
+               [&] { expect_room_for_parameters(1001, bytes_per_parameter, 16000); });
   expect_error(ErrorKind::kResource, {"at least 18446744073.7 GB", "which has 9.0 GB"},
-               [] { expect_room_for_parameters(int64_t{1} << 60, bytes_per_parameter, 9'000'000'000); });
+               [&] { expect_room_for_parameters(int64_t{1} << 60, bytes_per_parameter, 9'000'000'000); });
 }
 
 // Trains, and compares what the run says it took on the rank that took most. `kernels`: instead of those of the level.

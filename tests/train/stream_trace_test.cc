@@ -2,6 +2,7 @@
 // and NCCL are played in virtual time, so what overlaps follows from the order in which streams were given their work.
 #include <gtest/gtest.h>
 
+#include "attention/kernels/block_attention.h"
 #include "attention/ring_attention.h"
 #include "core/kernels/backends.h"
 #include "parallel/comm/nccl/nccl_communicator.h"
