@@ -26,9 +26,10 @@ double datasheet_peak(const std::string& gpu) {
     const char* name;
     double tflops;
   } kKnown[] = {  // what is more exact comes first
-      {"H100 PCIe", 756}, {"H100 NVL", 835}, {"H100", 989.5}, {"H200 NVL", 835}, {"H200", 989.5}, {"GH200", 989.5},
-      {"H800", 989.5},    {"A100", 312},     {"A800", 312},   {"B200", 2250},
+      {"GH200", 989.5}, {"GB200", 2500}, {"H100 PCIe", 756}, {"H100 NVL", 835}, {"H100", 989.5}, {"H200 NVL", 835}, {"H200", 989.5},
+      {"H800", 989.5},  {"A100", 312},   {"A800", 312},      {"B200", 2250},
   };
+  if (gpu.find(" MIG ") != std::string::npos) return 0;  // a part of one, of whichever size
   const auto known = std::find_if(std::begin(kKnown), std::end(kKnown),
                                   [&](const auto& one) { return gpu.find(one.name) != std::string::npos; });
   return known == std::end(kKnown) ? 0 : 1e12 * known->tflops;
@@ -48,6 +49,13 @@ RankDevice describe_gpu(const CudaDeviceFacts& facts, int ordinal, int num_ranks
 }
 
 RankDevice choose_rank_device(RunConfig& config, const ConfigOrigins& origins, const World& world) {
+  const int64_t asked = config.device();
+  Communicator& ranks = world.communicator();
+  const int64_t most = largest_of_ranks(ranks, asked), least = -largest_of_ranks(ranks, -asked);
+  if (most != least) {  // some would wait for others that never come
+    raise(ErrorKind::kConfiguration, "device: {} and {} on different ranks: the configuration must be the same on every host",
+          RunConfig::Device_Name(static_cast<RunConfig::Device>(least)), RunConfig::Device_Name(static_cast<RunConfig::Device>(most)));
+  }
   if (config.device() != RunConfig::CUDA) {
     RankDevice cpu;
     // A backend that no GPU has run is for those who ask for it.

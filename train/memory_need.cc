@@ -44,9 +44,9 @@ double stash_of_block(const ModelSpec& model, const TokenBytes& b) {
 }
 
 // The head's loss: the last block's output, its norm, the gradient of that and the norm's number for a row; the logits
-// of a tile, and their gradients where they have another dtype.
-double at_work_in_loss(const RunSpec& spec, const TokenBytes& b, double tokens) {
-  const double logit = b.sum + (b.sum == b.compute ? 0 : b.compute);
+// of a tile, and on a CPU their gradients where they have another dtype; elsewhere those take the logits' place.
+double at_work_in_loss(const RunSpec& spec, const TokenBytes& b, const Processor& processor, double tokens) {
+  const double logit = b.sum + (b.sum == b.compute || !processor.on_cpu() ? 0 : b.compute);
   return tokens * (3 * b.hidden + b.sum) +
          std::min(tokens, as_double(spec.loss_tile_tokens)) * as_double(spec.model.vocabulary_size) * logit;
 }
@@ -147,7 +147,7 @@ TrainingNeed training_need(const RunSpec& spec, const Processor& processor) {
   need.weights = parameters_of(spec.model) * (b.sum + b.compute + ((own_masters ? 3 : 2) * b.sum) / sharers);
   if (packs(spec, processor)) need.weights += 2 * b.compute * matrices_of(spec.model);
   need.kept = tokens * as_double(spec.model.num_layers) * stash_of_block(spec.model, b);
-  const double loss = at_work_in_loss(spec, b, tokens), mlp = at_work_in_mlp(b, tokens);
+  const double loss = at_work_in_loss(spec, b, processor, tokens), mlp = at_work_in_mlp(b, tokens);
   const double attention = at_work_in_attention(spec.model, b, tokens) + packed_in_attention(spec, processor, tokens);
   const double ring = ring_buffers(spec.mesh.context, b, tokens);
   need.at_work = std::max({loss, mlp, attention});
@@ -160,6 +160,12 @@ TrainingNeed training_need(const RunSpec& spec, const Processor& processor) {
   const double interval = !processor.on_cpu() ? 0 : 8 + as_double(sizeof(KeyIntervals::Tile)) / as_double(KeyIntervals::kTileQueries);
   need.tables = all_tokens / ranks * (8 + b.sum * (as_double(spec.model.head_dim) + 1)) + all_tokens * interval;
   return need;
+}
+
+int64_t training_bytes_per_parameter(const RunSpec& spec) {
+  constexpr int64_t kKept = 8, kShared = 8;
+  const int64_t sharers = spec.sharding == RunSpec::Sharding::kNone ? 1 : int64_t{spec.mesh.data} * spec.mesh.context;
+  return kKept + kShared / sharers;
 }
 
 void expect_room_for_parameters(int64_t num_parameters, int64_t bytes_per_parameter, int64_t available_bytes) {

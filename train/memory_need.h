@@ -13,9 +13,8 @@
 
 namespace longspan {
 
-// Bytes for each parameter in training: its value, its gradient and two moments, of which ranks may share the latter.
-constexpr int64_t kTrainingBytesPerParameter = 16;
-constexpr int64_t kSharedBytesPerParameter = 8;
+// Bytes for each parameter in training, at least: its value, its gradient and two moments, which ranks may share.
+int64_t training_bytes_per_parameter(const RunSpec& spec);
 
 // What a training step holds at its peak on one rank, in bytes; doubles, since sizes come from a user and may multiply
 // to more than 64 bits hold.

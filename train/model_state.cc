@@ -90,6 +90,11 @@ CheckpointFacts load_step(Context& context, const RunSpec& spec, const ProcessMe
 
 }  // namespace
 
+StateShare state_share(const RunSpec& spec, const ProcessMesh& mesh) {
+  if (spec.sharding == RunSpec::Sharding::kNone) return {};
+  return {.rank = mesh.replicas().rank(), .num_ranks = mesh.replicas().size()};
+}
+
 StateTensors checkpoint_tensors(const Context& context, const ParameterSet& parameters, const AdamW* optimizer) {
   StateTensors state{.shared = parameters.share().num_ranks > 1};
   const auto add = [&](const std::string& suffix, const ParameterSet::Part& part, const Tensor& tensor) {

@@ -13,6 +13,9 @@
 
 namespace longspan {
 
+// What this rank keeps of the state of ranks with the same parameters.
+StateShare state_share(const RunSpec& spec, const ProcessMesh& mesh);
+
 // What this rank keeps of a checkpoint's tensors: master weights and, where there is an optimizer, its moments. They refer to the
 // context.
 struct StateTensors {

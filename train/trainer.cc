@@ -11,30 +11,20 @@
 
 namespace longspan {
 
-namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point begin) { return std::chrono::duration<double>(Clock::now() - begin).count(); }
-
-}  // namespace
-
 Trainer::Trainer(const RunSpec& spec, Communicator& world, const RankResources& resources, TrainObserver& observer)
     : spec_(spec),
       world_(world),
       observer_(observer),
       rank_(spec.compute_dtype, resources, RankContext::Measure::kTime),
       mesh_(world, spec.mesh),
-      meter_(spec, rank_, mesh_, observer, resources.peak_flop_per_second),
+      meter_(spec, rank_, mesh_, observer, spec.compute_dtype == DType::kBFloat16 ? resources.peak_flop_per_second : 0),
       data_(open_dataset(spec.data, spec.seed, spec.model.vocabulary_size, Order::kShuffled)),
       decoder_(spec.model, mesh_.axis(Axis::kContext), spec.loss_tile_tokens),
       loader_(spec, data_, mesh_) {
   agree_on_configuration(rank_.context(), world, spec);  // first: what follows communicates as the configuration says
   if (spec.evaluation.data) evaluator_ = std::make_unique<Evaluator>(rank_.context(), spec, mesh_);
   check_weights(rank_.context(), spec, mesh_, decoder_.parameters());
-  const int64_t bytes_per_parameter =
-      kTrainingBytesPerParameter - kSharedBytesPerParameter + kSharedBytesPerParameter / state_share().num_ranks;
-  expect_room_for_parameters(decoder_.parameters().num_elements(), bytes_per_parameter, resources.memory_bytes);
+  expect_room_for_parameters(decoder_.parameters().num_elements(), training_bytes_per_parameter(spec), resources.memory_bytes);
   expect_room_for_batch(spec, resources.memory_bytes, resources.processor());
   const int num_blocks = static_cast<int>(decoder_.stage().size());
   program_ = single_stage_program(loader_.num_microbatches(), num_blocks);
@@ -44,13 +34,8 @@ Trainer::Trainer(const RunSpec& spec, Communicator& world, const RankResources& 
   if (const int64_t skipped = data_.num_skipped_files() + data_.num_empty_files(); skipped > 0) {
     note(fmt::format("{} files in the data folders are empty or cannot be read; they are left out", skipped));
   }
-  decoder_.parameters().materialize(rank_.context(), ParameterSet::Purpose::kTraining, state_share());
+  decoder_.parameters().materialize(rank_.context(), ParameterSet::Purpose::kTraining, state_share(spec, mesh_));
   optimizer_ = std::make_unique<AdamW>(rank_.context(), decoder_.parameters(), spec.optimizer);
-}
-
-StateShare Trainer::state_share() const {
-  if (spec_.sharding == RunSpec::Sharding::kNone) return {};
-  return {.rank = mesh_.replicas().rank(), .num_ranks = mesh_.replicas().size()};
 }
 
 void Trainer::note(const std::string& text) {
@@ -138,12 +123,9 @@ void Trainer::compute_gradients(int64_t step) {
     decoder_.parameters().zero_gradients(context);
   }
   execute(context, program_, decoder_.stage(), [&] { reduce_gradients(context, mesh_.replicas(), decoder_.parameters()); });
-  ParameterSet& parameters = decoder_.parameters();
   const bool dumps = step == 1 && !spec_.dump_gradients.empty();
-  if (parameters.share().num_ranks > 1 && (dumps || observer_.wants_gradients())) {
-    gather_pieces(context, mesh_.replicas(), parameters.gradients());
-  }
-  observer_.on_gradients(context, step, parameters);
+  if (dumps || observer_.wants_gradients()) gather_gradients(context, mesh_.replicas(), decoder_.parameters());
+  observer_.on_gradients(context, step, decoder_.parameters());
 }
 
 void Trainer::agree(const std::function<bool()>& stop_requested, StepResult& result) {
@@ -185,7 +167,7 @@ void Trainer::update(StepReport& report) {
 void Trainer::save(int64_t step) {
   if (spec_.output_directory.empty() || saved_step_ == step) return;
   const TraceRange range(rank_.context().tracer(), TimeCategory::kCheckpoint, "checkpoint", {.step = step});
-  const auto begin = Clock::now();
+  const auto begin = std::chrono::steady_clock::now();
   const CheckpointFacts facts = {.step = step,
                                  .next_sequence = loader_.first_sequence(step + 1),
                                  .data_fingerprint = data_identity(),
@@ -194,7 +176,8 @@ void Trainer::save(int64_t step) {
                                  .configuration = spec_.resolved_configuration};
   const StateTensors state = checkpoint_tensors(rank_.context(), decoder_.parameters(), optimizer_.get());
   const std::string folder = longspan::save(rank_.context(), spec_, mesh_, facts, state);
-  if (world_.rank() == 0) observer_.on_checkpoint(step, folder, seconds_since(begin));
+  const std::chrono::duration<double> taken = std::chrono::steady_clock::now() - begin;
+  if (world_.rank() == 0) observer_.on_checkpoint(step, folder, taken.count());
   saved_step_ = step;
 }
 

@@ -27,7 +27,6 @@ class Trainer {
   };
   int64_t data_identity() const;
   void resume();
-  StateShare state_share() const;
   StepResult step(int64_t step, const std::function<bool()>& stop_requested);
   void compute_gradients(int64_t step);
   // Collective: the loss of the global batch, whether to stop, whether all is finite. Raises on all ranks alike.

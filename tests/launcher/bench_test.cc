@@ -77,10 +77,11 @@ TEST(Bench, OnADeviceASampleIsManyCallsAndTheMedianCounts) {
   int num_calls = 0;
   Stopwatch watch(context, [&] { ++num_calls; });
   watch.sample();
-  EXPECT_EQ(num_calls, 1002);  // of no length: two beforehand, and as many as there may be
+  EXPECT_GT(num_calls, 2 + 1);  // of no length: two beforehand, and many
+  EXPECT_LE(num_calls, 1002);
   std::vector<double> samples = {watch.seconds()};
   for (int i = 0; i < 4; ++i) samples.push_back(watch.sample());
-  EXPECT_EQ(num_calls, 5002);
+  EXPECT_LE(num_calls, 5002);
   std::sort(samples.begin(), samples.end());
   EXPECT_EQ(watch.seconds(), samples[2]);
 }
@@ -177,6 +178,8 @@ TEST(Bench, KnowsDataSheets) {
   EXPECT_EQ(datasheet_peak("NVIDIA H100 80GB HBM3"), 989.5e12);
   EXPECT_EQ(datasheet_peak("NVIDIA H100 PCIe"), 756e12);
   EXPECT_EQ(datasheet_peak("NVIDIA H200"), 989.5e12);
+  EXPECT_EQ(datasheet_peak("NVIDIA GH200 480GB"), 989.5e12);
+  EXPECT_EQ(datasheet_peak("NVIDIA H100 80GB HBM3 MIG 1g.10gb"), 0);
   EXPECT_EQ(datasheet_peak("NVIDIA A100-SXM4-80GB"), 312e12);
   EXPECT_EQ(datasheet_peak("NVIDIA GeForce RTX 4090"), 0);
 }

@@ -28,7 +28,7 @@ VisibleDevices gpus(int count) {
 }
 
 // Four ranks on hosts of two.
-void on_two_hosts(int num_gpus, bool sharing, Variables before, 
+void on_two_hosts(int num_gpus, bool sharing, Variables before,
                   const std::function<void(int rank, GpuOfRank gpu, Variables)>& then) {
   run_in_process(4, [&](Communicator& world) {
     const int host = world.rank() / 2;

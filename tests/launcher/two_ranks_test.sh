@@ -189,6 +189,9 @@ expect 0 '2 ranks  256 tokens  heads 2/2 x 8' 20 two $(bench)
 [ "$(grep -c GFLOP said)" = 4 ] || complain "bench ring has not four lines"
 expect 0 '1 ranks  256 tokens' 20 "$longspan" $(bench)
 expect 2 'runs on one rank' 20 two bench attention
+expect 2 'device: CPU and CUDA on different ranks' 20 "$tests/support/mpi_run" 2 60 bash -c \
+  'd=(CPU CUDA); exec "$0" train --config run.textproto --set output_directory=devices --set "device=${d[OMPI_COMM_WORLD_RANK]}"' \
+  "$longspan"
 expect 0 '2 threads, portable' 60 "$longspan" bench gemm --set device=CPU --set threads_per_rank=2 --set cpu.level=PORTABLE \
   --set model.hidden_size=8 --set data.sequence_length=16
 [ "$(grep -c '^\(forward\|input gradient\|weight gradient\) .*% of' said)" = 24 ] || complain "bench gemm has not a line for each product"

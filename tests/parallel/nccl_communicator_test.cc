@@ -10,6 +10,7 @@
 #include "parallel/comm/device_choice.h"
 #include "parallel/comm/nccl/cuda_library.h"
 #include "parallel/comm/process_mesh.h"
+#include "parallel/comm/reference_clock.h"
 #include "tests/parallel/comm_support.h"
 
 namespace longspan::test {
@@ -243,12 +244,21 @@ TEST(NcclCommunicator, CallsOnAStreamOfTheHostGoToTheBootstrap) {
     const Tensor all = rank.context.zeros({2, 1}, DType::kInt64);
     rank.group.all_gather(rank.context.stream(), sum, all);
     EXPECT_EQ(all.data<int64_t>()[1], 3);
-    EXPECT_TRUE(rank.library.asked->calls.empty());
     EXPECT_EQ(rank.bootstrap.records().size(), 3u);
-    const std::string message = message_of<Error>([&] {
-      (void)rank.group.send_recv(rank.context.stream(), {sum, 0, all.select(0, 0), 0});
-    });
-    EXPECT_TRUE(contains(message, "group 'world' of NCCL moves tensors of the GPU")) << message;
+    const int peer = 1 - rank.group.rank();
+    const Tensor own = filled<int64_t>(rank.context, {1}, [&](int64_t) { return rank.group.rank() + 5.0; });
+    rank.group.send_recv(rank.context.stream(), {own, peer, sum, peer}).wait();
+    EXPECT_EQ(sum.data<int64_t>()[0], peer + 5);
+    EXPECT_TRUE(rank.library.asked->calls.empty());
+  });
+}
+
+// As a run with a trace does, whose world this is.
+TEST(NcclCommunicator, RanksReadTheClockOfTheFirst) {
+  run_ranks(3, [](Rank rank) {
+    const int64_t own = 1000 * rank.group.rank();  // time stands still
+    EXPECT_EQ(read_reference_clock(rank.context, rank.group, [&] { return own; }).ahead_ns, -own);
+    EXPECT_TRUE(rank.library.asked->calls.empty());
   });
 }
 

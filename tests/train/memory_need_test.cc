@@ -17,12 +17,18 @@ using test::expect_error;
 using test::small_run;
 
 TEST(MemoryNeed, ParametersThatFitPass) {
-  EXPECT_NO_THROW(expect_room_for_parameters(1000, kTrainingBytesPerParameter, 16000));
-  EXPECT_NO_THROW(expect_room_for_parameters(int64_t{1} << 60, kTrainingBytesPerParameter, 0)) << "nothing is known";
+  RunSpec spec;
+  const int64_t bytes_per_parameter = training_bytes_per_parameter(spec);
+  EXPECT_EQ(bytes_per_parameter, 16);
+  spec.sharding = RunSpec::Sharding::kOptimizer;
+  spec.mesh.data = spec.mesh.context = 2;
+  EXPECT_EQ(training_bytes_per_parameter(spec), 10) << "four ranks share the moments";
+  EXPECT_NO_THROW(expect_room_for_parameters(1000, bytes_per_parameter, 16000));
+  EXPECT_NO_THROW(expect_room_for_parameters(int64_t{1} << 60, bytes_per_parameter, 0)) << "nothing is known";
   expect_error(ErrorKind::kResource, {"1001 parameters", "model.hidden_size"},
-               [] { expect_room_for_parameters(1001, kTrainingBytesPerParameter, 16000); });
+               [&] { expect_room_for_parameters(1001, bytes_per_parameter, 16000); });
   expect_error(ErrorKind::kResource, {"at least 18446744073.7 GB", "which has 9.0 GB"},
-               [] { expect_room_for_parameters(int64_t{1} << 60, kTrainingBytesPerParameter, 9'000'000'000); });
+               [&] { expect_room_for_parameters(int64_t{1} << 60, bytes_per_parameter, 9'000'000'000); });
 }
 
 // Trains, and compares what the run says it took on the rank that took most. `kernels`: instead of those of the level.
@@ -76,6 +82,18 @@ TEST(MemoryNeed, IsALowerBoundCloseToWhatAStepTakes) {
     heavy_head.compute_dtype = DType::kBFloat16;
     expect_close_to_measured(heavy_head, "head");
   }
+}
+
+// Where gradients of bfloat16 are written over their logits, a tile takes 4 bytes a logit.
+TEST(MemoryNeed, OfALossOnAGpuHasNoSecondTile) {
+  RunSpec spec = small_run(2048, 1);
+  spec.model.vocabulary_size = 20000;
+  spec.loss_tile_tokens = 1024;
+  spec.compute_dtype = DType::kBFloat16;
+  const auto at_work = [&](DeviceType device) {
+    return training_need(spec, {.level = CpuLevel::kPortable, .device = device}).at_work;
+  };
+  EXPECT_EQ(at_work(DeviceType::kCpu) - at_work(DeviceType::kCuda), 1024.0 * 20000 * 2);
 }
 
 // On tiles, attention packs its inputs and keeps sums of its own: more than all else here.

@@ -2,6 +2,7 @@
 // and NCCL are played in virtual time, so what overlaps follows from the order in which streams were given their work.
 #include <gtest/gtest.h>
 
+#include "attention/kernels/block_attention.h"
 #include "attention/ring_attention.h"
 #include "core/kernels/backends.h"
 #include "parallel/comm/nccl/nccl_communicator.h"
@@ -162,7 +163,7 @@ Outcome traced_step(const Plan& plan) {
     const auto events = context.tracer()->stop_recording();
     EXPECT_EQ(context.tracer()->num_lost(), 0u);
     const RankTrace trace = {.rank = threads.rank(), .events = events, .num_lost = 0, .streams = context.tracer()->streams()};
-    EXPECT_EQ(write_trace_file(context.host(), threads, path, trace_objects(trace, {{}, {}}, 0)), "");
+    EXPECT_EQ(write_trace_file(context.host(), *ring, path, trace_objects(trace, {{}, {}}, 0)), "");
   });
   if (plan.records) outcome.spans = spans_of(json::parse(read_file(path)));
   return outcome;

@@ -162,7 +162,7 @@ __global__ void __launch_bounds__(kWarps * kWarpSize) forward_kernel(ForwardArgu
     if (tile + 1 < end) load_keys(tile + 1);
     const int first_key = tile * kKeys;
     const bool masked = first_key < seen.all.begin || first_key + kKeys > seen.all.end;
-Sums<kRowTiles, kKeys> scores = {};
+    Sums<kRowTiles, kKeys> scores = {};
     multiply_rows_by_rows<kKeys>(scores, q, row0, k(tile));
 #pragma unroll
     for (int r = 0; r < kRowTiles; ++r) {

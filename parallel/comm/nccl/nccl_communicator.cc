@@ -105,7 +105,7 @@ class NcclCommunicator final : public Communicator {
   }
 
   Work do_send_recv(Stream& stream, const SendRecv& message) override {
-    check(library_->is_of_device(stream), "send_recv in group '{}' of NCCL moves tensors of the GPU, on its stream", name());
+    if (!library_->is_of_device(stream)) return send_recv_on_host(stream, message);
     const size_t sent = message.send.num_bytes(), received = message.receive.num_bytes();
     check(message.to != rank() || message.from != rank() || sent == received,
           "rank {} of group '{}' sends {} bytes to itself, but receives {}", rank(), name(), sent, received);
@@ -130,6 +130,13 @@ class NcclCommunicator final : public Communicator {
   }
 
   void do_progress() override { link_->progress(); }
+
+  // On a stream without the tracer, which times the message for this group.
+  Work send_recv_on_host(Stream& stream, const SendRecv& message) {
+    stream.synchronize();
+    const auto host = Stream::make_inline();
+    return bootstrap_.send_recv(*host, message);
+  }
 
   void run(Stream& stream, const char* call, std::vector<Tensor> held, const Tensor& counted,
            const std::function<Answer(Link&)>& add) {

@@ -1,9 +1,9 @@
 // The communicator of GPUs, over NCCL.
 //
 // It is made, collectively, over a communicator of the host, the bootstrap (MPI, or threads of one process): its first rank makes
-// NCCL's unique id, the bootstrap spreads it. The bootstrap also carries barrier and split, and every call whose stream is
-// the host's, with its host tensors; send_recv is the device's alone. A split is a new NCCL communicator over a split of the
-// bootstrap: each ring has one of its own, so that no two rings wait for each other.
+// NCCL's unique id, the bootstrap spreads it. The bootstrap also carries barrier and split, and every call whose stream is the
+// host's, with its host tensors. A split is a new NCCL communicator over a split of the bootstrap: each ring has one of its own,
+// so that no two rings wait for each other.
 //
 // A call starts on a stream of the communicator's own, of the highest priority, when the compute stream has done what it was given
 // so far (an event says so), and overlaps what the compute stream is given afterwards. Collectives, and Work::wait, return when the

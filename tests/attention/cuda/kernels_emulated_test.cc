@@ -18,7 +18,8 @@ constexpr uint64_t kNumSeeds = 10;
 // p and ds are rounded to bfloat16, as where a processor multiplies it (context_makers.h); powers of two are exact to 2^-22.
 constexpr Rounding kBFloat16Rounding = {.output = 1.0 / 256, .gradient = 2.0 / 256, .lse = 1e-6};
 
-void expect_reference(const Problem& problem, DType dtype, uint64_t input_seed, std::vector<int64_t> cuts, uint64_t num_seeds = kNumSeeds) {
+void expect_reference(const Problem& problem, DType dtype, uint64_t input_seed, std::vector<int64_t> cuts,
+                      uint64_t num_seeds = kNumSeeds) {
   SCOPED_TRACE(fmt::format("{} {}", describe(problem), name(dtype)));
   const Context reference = make_context(DType::kFloat64), device = emulated_cuda_context(dtype);
   const Inputs inputs = make_inputs(device, problem, dtype, input_seed);
@@ -40,9 +41,9 @@ TEST(EmulatedAttention, RandomProblems) {
   const auto draw = [&](int64_t bound) { return static_cast<int64_t>(random.below(n++, static_cast<uint64_t>(bound))); };
   for (uint64_t i = 0; i < 12; ++i) {
     const int64_t num_kv_heads = 1 + draw(2);
-    const Problem problem = {.num_queries = 1 + draw(150),
-                             .num_keys = 1 + draw(200),
-                             .num_heads = num_kv_heads * (1 + draw(3)),
+    const Problem problem = {.num_queries = 1 + draw(100),
+                             .num_keys = 1 + draw(130),
+                             .num_heads = num_kv_heads * (1 + draw(2)),
                              .num_kv_heads = num_kv_heads,
                              .head_dim = kHeadDims[draw(std::size(kHeadDims))],
                              .kind = static_cast<Problem::Kind>(draw(5))};
@@ -56,8 +57,9 @@ TEST(EmulatedAttention, RandomProblems) {
 TEST(EmulatedAttention, HeadsForMatrices) {
   for (const int64_t head_dim : {64, 96, 128}) {
     for (const auto kind : {Problem::Kind::kCausal, Problem::Kind::kDocuments, Problem::Kind::kFull}) {
-      expect_reference({.num_queries = 130, .num_keys = 200, .num_heads = 2, .num_kv_heads = 1, .head_dim = head_dim, .kind = kind},
-                       DType::kBFloat16, 1, {0, 90, 200});
+      const bool common = head_dim != 96 && kind != Problem::Kind::kFull;
+      expect_reference({.num_queries = 130, .num_keys = 140, .num_heads = 2, .num_kv_heads = 1, .head_dim = head_dim, .kind = kind},
+                       DType::kBFloat16, 1, {0, 90, 140}, common ? kNumSeeds : 2);
       if (HasFailure()) return;
     }
   }
@@ -66,7 +68,8 @@ TEST(EmulatedAttention, HeadsForMatrices) {
 // Forward by matrix instructions, backward without.
 TEST(EmulatedAttention, WideHeads) {
   for (const int64_t head_dim : {192, 256}) {
-    expect_reference({.num_queries = 70, .num_keys = 100, .num_heads = 2, .num_kv_heads = 1, .head_dim = head_dim}, DType::kBFloat16, 1, {0, 40, 100}, 4);
+    expect_reference({.num_queries = 66, .num_keys = 70, .num_heads = 1, .num_kv_heads = 1, .head_dim = head_dim}, DType::kBFloat16, 1,
+                     {0, 40, 70}, 2);
     if (HasFailure()) return;
   }
 }
@@ -74,9 +77,12 @@ TEST(EmulatedAttention, WideHeads) {
 // Of heads above 64, with the fewest queries that two tiles a warp are for, and one less.
 TEST(EmulatedAttention, PlainAndMatricesOfWideHeads) {
   for (const int64_t num_queries : {64, 65}) {
-    expect_reference({.num_queries = num_queries, .num_keys = 70, .num_heads = 1, .num_kv_heads = 1, .head_dim = 128}, DType::kBFloat16, 5, {0, 70});
-    expect_reference({.num_queries = num_queries, .num_keys = 70, .num_heads = 1, .num_kv_heads = 1, .head_dim = 100}, DType::kBFloat16, 5, {0, 70});
-    expect_reference({.num_queries = num_queries, .num_keys = 70, .num_heads = 1, .num_kv_heads = 1, .head_dim = 130}, DType::kFloat32, 5, {0, 70});
+    expect_reference({.num_queries = num_queries, .num_keys = 70, .num_heads = 1, .num_kv_heads = 1, .head_dim = 128}, DType::kBFloat16, 5,
+                     {0, 70}, 3);
+    expect_reference({.num_queries = num_queries, .num_keys = 70, .num_heads = 1, .num_kv_heads = 1, .head_dim = 100}, DType::kBFloat16, 5,
+                     {0, 70}, 3);
+    expect_reference({.num_queries = num_queries, .num_keys = 70, .num_heads = 1, .num_kv_heads = 1, .head_dim = 130}, DType::kFloat32, 5,
+                     {0, 70}, 2);
     if (HasFailure()) return;
   }
 }
