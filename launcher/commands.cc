@@ -142,6 +142,8 @@ int run_together(const CommandLine& line, LoadedConfig& loaded, std::exception_p
       settle_choices(loaded.config, line.command, cpu_level_of(loaded.config), continued, world.communicator());
   if (!device.note.empty()) settled.notes.insert(settled.notes.begin(), device.note);
   const std::unique_ptr<Communicator> between_devices = connect_devices(device, loaded.config, world);
+  // Ranks that share a GPU see it fill; all are to judge alike whether a run fits.
+  if (!device.on_cpu()) device.memory_bytes = -world.largest(-device.memory_bytes);
   start_logs(folder, world.rank());
   Communicator& ranks = between_devices ? *between_devices : world.communicator();
   return run(line, loaded.config, {settled, device, world, ranks}, folder, observer);

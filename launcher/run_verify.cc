@@ -48,6 +48,7 @@ VerifyReport compare(const OneRank& one_rank, const RunSpec& small, bool alone, 
   if (!alone || num_ranks == 1) return one_rank.compare(ranks, resources);
   RankResources share = resources;
   share.num_threads = std::max(1, resources.num_threads / num_ranks);
+  share.memory_bytes = resources.memory_bytes / num_ranks;
   VerifyReport report;
   run_in_process(
       num_ranks,
@@ -95,6 +96,7 @@ int run_verify(const config::RunConfig& config, World& world, Communicator& rank
     const bool on_host = dtype == DType::kFloat64;
     RankResources resources = own;
     if (on_host) resources.device = {};
+    if (on_host) resources.memory_bytes = world.share_of_memory_bytes();
     const OneRank one_rank(small, dtype, resources);
     const VerifyReport report = compare(one_rank, small, world.alone(), on_host ? world.communicator() : ranks, resources, timeout);
     num_tensors = report.num_tensors;

@@ -155,8 +155,8 @@ TrainingNeed training_need(const RunSpec& spec, const Processor& processor) {
     need.at_work = attention;
     need.ring = ring;
   }
-  // Id, target, rotary angles and loss; of each query, for every rank of the ring, the interval of keys that it sees, which the
-  // host keeps.
+  // Id, target, rotary angles and loss; of each query, for every rank of the ring, the interval of keys that it sees: on the host. A
+  // GPU has copies of some of them, which are not counted.
   const double interval = !processor.on_cpu() ? 0 : 8 + as_double(sizeof(KeyIntervals::Tile)) / as_double(KeyIntervals::kTileQueries);
   need.tables = all_tokens / ranks * (8 + b.sum * (as_double(spec.model.head_dim) + 1)) + all_tokens * interval;
   return need;

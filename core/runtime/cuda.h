@@ -16,7 +16,6 @@ int num_cuda_devices();  // that this process sees
 struct CudaDeviceFacts {
   std::string name;
   int major = 0, minor = 0;  // compute capability
-  int num_multiprocessors = 0;
   int64_t total_bytes = 0, free_bytes = 0;
 };
 CudaDeviceFacts cuda_device_facts(int ordinal);

@@ -75,7 +75,7 @@ TEST(Gpu, SharingIsNeverSilent) {
 
 TEST(Gpu, RanksDivideItsMemory) {
   const CudaDeviceFacts facts{
-      .name = "NVIDIA A100", .major = 8, .minor = 0, .num_multiprocessors = 108, .total_bytes = 80'000'000'000, .free_bytes = 60'000};
+      .name = "NVIDIA A100", .major = 8, .minor = 0, .total_bytes = 80'000'000'000, .free_bytes = 60'000};
   const RankDevice own = describe_gpu(facts, 1, 1), shared = describe_gpu(facts, 1, 4);
   EXPECT_EQ(own.device, (Device{DeviceType::kCuda, 1}));
   EXPECT_EQ(own.description, "NVIDIA A100 (compute capability 8.0, 80.0 GB)");

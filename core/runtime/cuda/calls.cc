@@ -43,7 +43,6 @@ CudaDeviceFacts cuda_device_facts(int ordinal) {
   return {.name = properties.name,
           .major = properties.major,
           .minor = properties.minor,
-          .num_multiprocessors = properties.multiProcessorCount,
           .total_bytes = static_cast<int64_t>(total_bytes),
           .free_bytes = static_cast<int64_t>(free_bytes)};
 }

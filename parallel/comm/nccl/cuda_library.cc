@@ -43,6 +43,7 @@ class CudaEvent final : public Point {
   Answer reached() override {
     const cudaError_t code = cudaEventQuery(event_);
     if (code == cudaSuccess) return {};
+    (void)cudaGetLastError();  // the answer of this call alone
     if (code == cudaErrorNotReady) return {.state = Answer::State::kInProgress, .text = {}};
     return {.state = Answer::State::kFailed, .text = fmt::format("cudaEventQuery: {}", cudaGetErrorString(code))};
   }
