@@ -47,7 +47,7 @@ class Steps {
     batch.gradient_scale = 1 / static_cast<double>(std::max<int64_t>(1, batch.num_predicted));
     decoder_.parameters().zero_gradients(context_);
     execute(context_, single_stage_program(1, static_cast<int>(decoder_.stage().size())), decoder_.stage(), [] {});
-    const double norm = gradient_norm(context_, decoder_.parameters(), *ring_);
+    const double norm = gradient_norm(context_, decoder_.parameters(), *ring_, *ring_);
     sum_of_losses(context_, batch);
     optimizer_->step(context_, ++steps_done_, run_.optimizer.learning_rate, norm);
   }

@@ -18,9 +18,6 @@ void check_mesh_support(const RunConfig& c, ConfigProblems& problems) {
   if (c.mesh().pipeline() > 1) {
     problems.add("mesh.pipeline", "is {}; this program has no pipeline, so 1 is all it can do", c.mesh().pipeline());
   }
-  if (c.mesh().tensor() > 1) {
-    problems.add("mesh.tensor", "is {}; tensor parallelism does not exist yet, so 1 is all it can do", c.mesh().tensor());
-  }
   if (c.pipeline().schedule() != Pipeline::AUTO) {
     problems.add("pipeline.schedule", "{} does not exist yet; this program has no pipeline",
                  Pipeline::Schedule_Name(c.pipeline().schedule()));
@@ -219,6 +216,13 @@ void check_bench(const RunConfig& c, const std::string& name, ConfigProblems& pr
 }
 
 void check_consistency(const RunConfig& c, Command command, ConfigProblems& problems) {
+  if (command == Command::kVerify && c.mesh().tensor() > 1) {
+    problems.add("mesh.tensor", "is {}; verify does not compare a tensor axis yet, so 1 is all it can do", c.mesh().tensor());
+  }
+  if (!c.training().dump_gradients().empty() && c.mesh().tensor() > 1) {
+    problems.add("training.dump_gradients", "is set, but mesh.tensor is {}: gradients of a tensor axis are not gathered yet",
+                 c.mesh().tensor());
+  }
   check_needs(c, command, problems);
   check_data(c, problems);
   check_training(c, problems);

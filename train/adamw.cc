@@ -1,18 +1,31 @@
 #include "train/adamw.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/kernels/optimizer.h"
+#include "parallel/tensor/shared_gradients.h"
 
 namespace longspan {
 
-double gradient_norm(const Context& context, const ParameterSet& parameters, Communicator& replicas) {
-  const double own = context.kernels<OptimizerKernels>().sum_of_squares(context, parameters.own_gradients());
-  if (parameters.share().num_ranks == 1) return std::sqrt(own);
+double gradient_norm(const Context& context, const ParameterSet& parameters, Communicator& replicas,
+                     Communicator& tensor) {
+  const int64_t piece = parameters.own_gradients().num_elements(), first = parameters.share().rank * piece;
+  const auto& kernel = context.kernels<OptimizerKernels>();
+  double own = 0;
+  if (tensor.size() == 1) {
+    own = kernel.sum_of_squares(context, parameters.own_gradients());
+  } else {
+    for (const TensorPiece& counted : counted_ranges(parameters)) {
+      const int64_t begin = std::max(counted.begin, first), end = std::min(counted.end, first + piece);
+      if (begin < end) own += kernel.sum_of_squares(context, parameters.gradients().slice(0, begin, end));
+    }
+  }
   const Context& host = context.host();
   const Tensor sum = host.empty({1}, DType::kFloat64, MemoryTag::kWorkspace);
   *sum.data<double>() = own;
-  replicas.all_reduce(host.stream(), sum, ReduceOp::kSum);
+  if (parameters.share().num_ranks > 1) replicas.all_reduce(host.stream(), sum, ReduceOp::kSum);
+  if (tensor.size() > 1) tensor.all_reduce(host.stream(), sum, ReduceOp::kSum);
   return std::sqrt(*sum.data<double>());
 }
 

@@ -10,9 +10,9 @@
 
 namespace longspan {
 
-// Euclidean norm of all gradients, in double; the same bits on every rank that holds the same parameters. Collective where those
-// share state.
-double gradient_norm(const Context& context, const ParameterSet& parameters, Communicator& replicas);
+// Euclidean norm of the gradients of the whole model, in double; the same bits on every rank. Collective where ranks share state,
+// or the parameters (`tensor`: those of a tensor axis).
+double gradient_norm(const Context& context, const ParameterSet& parameters, Communicator& replicas, Communicator& tensor);
 
 class AdamW {
  public:

@@ -155,6 +155,8 @@ TrainingNeed training_need(const RunSpec& spec, const Processor& processor) {
     need.at_work = attention;
     need.ring = ring;
   }
+  // A tensor axis shares the weights, and what blocks keep and work on; of heads and pieces that do not divide some ranks have more.
+  for (double* shared : {&need.weights, &need.kept, &need.at_work, &need.ring}) *shared /= spec.mesh.tensor;
   // Id, target, rotary angles and loss; of each query, for every rank of the ring, the interval of keys that it sees: on the host. A
   // GPU has copies of some of them, which are not counted.
   const double interval = !processor.on_cpu() ? 0 : 8 + as_double(sizeof(KeyIntervals::Tile)) / as_double(KeyIntervals::kTileQueries);
@@ -177,7 +179,7 @@ double inference_weight_bytes(const RunSpec& spec, const Processor& processor) {
   const TokenBytes b(spec);
   const double value = b.sum == b.compute ? 0 : b.compute;  // else it is the master
   const double packed = packs(spec, processor) ? b.compute * matrices_of(spec.model) : 0;
-  return parameters_of(spec.model) * (b.sum + value) + packed;
+  return (parameters_of(spec.model) * (b.sum + value) + packed) / spec.mesh.tensor;
 }
 
 void expect_room_for_inference(const RunSpec& spec, int64_t available_bytes, const Processor& processor) {

@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "parallel/data/shared_state.h"
+#include "parallel/tensor/shared_gradients.h"
 #include "train/agreement.h"
 #include "train/formats/huggingface.h"
 #include "train/formats/safetensors.h"
@@ -34,6 +35,17 @@ void refuse_unused(const HuggingFaceWeights& weights, const ParameterSet& parame
             shown(name));
     }
   }
+}
+
+// Rows of a tensor, or some of one row: what lies together.
+NamedTensor part_of(const NamedTensor& named, const Box& part) {
+  int64_t begin = 0;
+  for (int d = 0; d < part.whole.rank(); ++d) begin = begin * named.box.extent[d] + part.begin[d] - named.box.begin[d];
+  const int64_t n = named.tensor.num_elements();
+  NamedTensor found = named;
+  found.tensor = named.tensor.reshape({n}).slice(0, begin, begin + part.num_elements()).reshape(part.extent);
+  found.box = part;
+  return found;
 }
 
 void read_weights(const Context& context, const HuggingFaceWeights& weights, const NamedTensor& named, const Tensor& into) {
@@ -90,6 +102,15 @@ CheckpointFacts load_step(Context& context, const RunSpec& spec, const ProcessMe
 
 }  // namespace
 
+ModelAxes model_axes(const ProcessMesh& mesh) {
+  return {.ring = mesh.axis(Axis::kContext), .tensor = mesh.axis(Axis::kTensor)};
+}
+
+void sum_gradients(Context& context, const ProcessMesh& mesh, ParameterSet& parameters) {
+  SharedGradients(mesh.axis(Axis::kTensor), parameters).reduce(context);
+  reduce_gradients(context, mesh.replicas(), parameters);
+}
+
 StateShare state_share(const RunSpec& spec, const ProcessMesh& mesh) {
   if (spec.sharding == RunSpec::Sharding::kNone) return {};
   return {.rank = mesh.replicas().rank(), .num_ranks = mesh.replicas().size()};
@@ -102,6 +123,7 @@ StateTensors checkpoint_tensors(const Context& context, const ParameterSet& para
     for (const Box& box : boxes_of_range(part.parameter->box, part.begin, part.end)) {
       const int64_t end = begin + box.num_elements();
       state.tensors.push_back({part.parameter->name + suffix, tensor.slice(0, begin, end).reshape(box.extent), &context, box});
+      if (const auto counted = overlap(box, part.parameter->counted)) state.written.push_back(part_of(state.tensors.back(), *counted));
       begin = end;
     }
   };
@@ -189,7 +211,7 @@ std::string save(const Context& context, const RunSpec& spec, const ProcessMesh&
     const std::string shared = text_of_rank_zero(context, world, unfinished);
     std::string part;
     on_every_rank(context, world, [&] {
-      if (handles_files(mesh, state)) part = write_part(shared, world.rank(), state.tensors);
+      if (handles_files(mesh, state)) part = write_part(shared, world.rank(), state.written);
     });
     const std::vector<std::string> parts = texts_of_ranks(context, world, part);
     on_rank_zero(context, world, [&] {

@@ -13,6 +13,13 @@
 
 namespace longspan {
 
+// The groups of a mesh that a model is spread over.
+ModelAxes model_axes(const ProcessMesh& mesh);
+
+// Gradients of the global batch: over the ranks that hold the same of a parameter on the tensor axis, then over the replicas.
+// Collective.
+void sum_gradients(Context& context, const ProcessMesh& mesh, ParameterSet& parameters);
+
 // What this rank keeps of the state of ranks with the same parameters.
 StateShare state_share(const RunSpec& spec, const ProcessMesh& mesh);
 
@@ -21,6 +28,7 @@ StateShare state_share(const RunSpec& spec, const ProcessMesh& mesh);
 struct StateTensors {
   bool shared = false;  // with the ranks that hold the same parameters, so that each reads and writes its own
   std::vector<NamedTensor> tensors = {};
+  std::vector<NamedTensor> written = {};  // of these, what this rank writes, so that each element is written once
 };
 StateTensors checkpoint_tensors(const Context& context, const ParameterSet& parameters, const AdamW* optimizer);
 

@@ -19,7 +19,7 @@ Trainer::Trainer(const RunSpec& spec, Communicator& world, const RankResources& 
       mesh_(world, spec.mesh),
       meter_(spec, rank_, mesh_, observer, spec.compute_dtype == DType::kBFloat16 ? resources.peak_flop_per_second : 0),
       data_(open_dataset(spec.data, spec.seed, spec.model.vocabulary_size, Order::kShuffled)),
-      decoder_(spec.model, mesh_.axis(Axis::kContext), spec.loss_tile_tokens),
+      decoder_(spec.model, model_axes(mesh_), spec.loss_tile_tokens),
       loader_(spec, data_, mesh_) {
   agree_on_configuration(rank_.context(), world, spec);  // first: what follows communicates as the configuration says
   if (spec.evaluation.data) evaluator_ = std::make_unique<Evaluator>(rank_.context(), spec, mesh_);
@@ -85,7 +85,7 @@ TrainOutcome Trainer::run(const std::function<bool()>& stop_requested) {
   observer_.on_start({.first_step = steps_done_ + 1,
                       .last_step = spec_.num_steps,
                       .tokens_per_step = spec_.global_batch_sequences * spec_.data.sequence_length,
-                      .num_parameters = decoder_.parameters().num_elements(),
+                      .num_parameters = decoder_.parameters().num_elements_of_whole(),
                       .data_tokens = data_.total_tokens(),
                       .data_documents = data_.num_documents()});
   meter_.start(steps_done_ + 1, spec_.num_steps, program_.size());
@@ -122,7 +122,7 @@ void Trainer::compute_gradients(int64_t step) {
     const TraceRange range(context.tracer(), TimeCategory::kCompute, "zero gradients");
     decoder_.parameters().zero_gradients(context);
   }
-  execute(context, program_, decoder_.stage(), [&] { reduce_gradients(context, mesh_.replicas(), decoder_.parameters()); });
+  execute(context, program_, decoder_.stage(), [&] { sum_gradients(context, mesh_, decoder_.parameters()); });
   const bool dumps = step == 1 && !spec_.dump_gradients.empty();
   if (dumps || observer_.wants_gradients()) gather_gradients(context, mesh_.replicas(), decoder_.parameters());
   observer_.on_gradients(context, step, decoder_.parameters());
@@ -132,7 +132,7 @@ void Trainer::agree(const std::function<bool()>& stop_requested, StepResult& res
   Context& context = rank_.context();
   const TraceRange range(context.tracer(), TimeCategory::kCompute, "losses");
   StepReport& report = result.report;
-  report.grad_norm = gradient_norm(context, decoder_.parameters(), mesh_.replicas());
+  report.grad_norm = gradient_norm(context, decoder_.parameters(), mesh_.replicas(), mesh_.axis(Axis::kTensor));
   observer_.on_gradient_norm(report.grad_norm);
   // Losses; ranks asked to stop; ranks whose norm is not finite, which may be one alone where memory or a network errs; pairs
   // of queries and keys.
@@ -146,6 +146,7 @@ void Trainer::agree(const std::function<bool()>& stop_requested, StepResult& res
   s[1] = stop_requested() ? 1 : 0;
   s[2] = std::isfinite(report.grad_norm) ? 0 : 1;
   mesh_.replicas().all_reduce(host.stream(), sums, ReduceOp::kSum);
+  mesh_.axis(Axis::kTensor).all_reduce(host.stream(), sums, ReduceOp::kMax);  // which have the same losses
   decoder_.microbatches().clear();
   report.loss = s[0];
   result.stop = s[1] > 0;

@@ -58,6 +58,12 @@ int64_t ParameterSet::num_elements() const {
   return n;
 }
 
+int64_t ParameterSet::num_elements_of_whole() const {
+  int64_t n = 0;
+  for (const auto& p : parameters_) n += p->box.whole.num_elements();
+  return n;
+}
+
 void ParameterSet::materialize(const Context& context, Purpose purpose, const StateShare& share) {
   check(share.rank >= 0 && share.rank < share.num_ranks, "share {} of {}", share.rank, share.num_ranks);
   share_ = share;

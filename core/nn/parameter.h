@@ -73,7 +73,8 @@ class ParameterSet {
   void zero_gradients(const Context& context);
 
   const std::vector<std::unique_ptr<Parameter>>& all() const { return parameters_; }
-  int64_t num_elements() const;
+  int64_t num_elements() const;           // that this rank holds
+  int64_t num_elements_of_whole() const;  // of the model's parameters of which it holds something
   // Flat; gaps between parameters are zero.
   const Tensor& gradients() const { return gradients_; }
   const Tensor& values() const { return values_; }

@@ -1,5 +1,7 @@
 #include "parallel/comm/process_mesh.h"
 
+#include <algorithm>
+
 #include "core/base/error.h"
 
 namespace longspan {
@@ -9,16 +11,17 @@ namespace {
 constexpr std::array<Axis, 4> kAxes = {Axis::kPipeline, Axis::kData, Axis::kContext, Axis::kTensor};
 
 void check_shape(const MeshShape& shape, int num_ranks) {
+  constexpr int64_t kMost = int64_t{1} << 32;  // no world has so many, and one degree more does not overflow
   int64_t product = 1;
   for (Axis axis : kAxes) {
     const int degree = shape[axis];
     if (degree < 1) {
       raise(ErrorKind::kConfiguration, "mesh.{}: {} is not a number of ranks; use 1 or more", name(axis), degree);
     }
-    if (degree > 1 && (axis == Axis::kPipeline || axis == Axis::kTensor)) {
+    if (degree > 1 && axis == Axis::kPipeline) {
       raise(ErrorKind::kConfiguration, "mesh.{}: {} is not available yet; use 1", name(axis), degree);
     }
-    product *= degree;  // two axes above 1 at most: no overflow
+    product = std::min(product, kMost) * degree;
   }
   if (product != num_ranks) {
     raise(ErrorKind::kConfiguration, "mesh {} has {} ranks, but this run has {}: start it with {} ranks or change mesh",

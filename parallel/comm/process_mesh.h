@@ -22,7 +22,7 @@ struct MeshShape {
 class ProcessMesh {
  public:
   // Collective over `world`, which must outlive the mesh. Raises Error(kConfiguration) when the axes do not multiply to
-  // the ranks of the world, or when an axis has a degree above 1 that does not exist yet (pipeline, tensor).
+  // the ranks of the world, or when an axis has a degree above 1 that does not exist yet (pipeline).
   ProcessMesh(Communicator& world, const MeshShape& shape);
 
   const MeshShape& shape() const { return shape_; }

@@ -64,7 +64,7 @@ Step step_on_ring(Context& context, Communicator& ring, const ModelSpec& spec, L
   for (const Microbatch& batch : decoder.microbatches()) s[0] += sum_of_losses(context, batch) * batch.gradient_scale;
   ring.all_reduce(context.host().stream(), sums, ReduceOp::kSum);
   return {.loss = s[0],
-          .norm = gradient_norm(context, decoder.parameters(), ring),
+          .norm = gradient_norm(context, decoder.parameters(), ring, *make_self_communicator()),
           .gradients = all_of(context, decoder.parameters(), &Parameter::gradient),
           .weights = {}};
 }
@@ -92,7 +92,7 @@ Step one_step(Context& context, const ModelSpec& spec, int num_steps) {
     for (const Microbatch& batch : decoder.microbatches()) {
       step.loss += sum_of_losses(context, batch) * batch.gradient_scale;
     }
-    step.norm = gradient_norm(context, decoder.parameters(), *alone);
+    step.norm = gradient_norm(context, decoder.parameters(), *alone, *alone);
     step.gradients = all_of(context, decoder.parameters(), &Parameter::gradient);
     optimizer.step(context, number, 1e-3, step.norm);
     step.weights = all_of(context, decoder.parameters(), &Parameter::master);
