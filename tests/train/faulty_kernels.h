@@ -232,6 +232,18 @@ class ScalesTheGradient final : public Loss {
     if (!dlogits.defined()) return loss.cross_entropy(context, logits, targets, losses);
     loss.cross_entropy_with_gradient(context, logits, targets, factor_ * gradient_scale, losses, dlogits);
   }
+  void do_partial(const Context& context, const VocabularySlice& slice, const Tensor& logits, const Tensor& targets,
+                  const Tensor& parts) const override {
+    right_->get<Loss>().partial_cross_entropy(context, slice, logits, targets, parts);
+  }
+  void do_combine(const Context& context, const Tensor& parts, const Tensor& targets, const Tensor& losses,
+                  const Tensor& totals) const override {
+    right_->get<Loss>().combine_cross_entropy(context, parts, targets, losses, totals);
+  }
+  void do_gradient(const Context& context, const VocabularySlice& slice, const Tensor& logits, const Tensor& targets,
+                   double gradient_scale, const Tensor& totals, const Tensor& dlogits) const override {
+    right_->get<Loss>().cross_entropy_gradient(context, slice, logits, targets, factor_ * gradient_scale, totals, dlogits);
+  }
   Kernels right_;
   double factor_;
 };

@@ -105,7 +105,7 @@ TEST_F(LargeTensors, Embedding) {
   table.set(kCount - 1, bfloat16(7.0f));
   const Large<int32_t> tokens(std::vector<int32_t>{last_row, 0});
   Large16 y(2 * kColumns);
-  cuda::launch_gather({}, kBF16, {2, kRows, kColumns}, tokens.data(), table.data(), y.data());
+  cuda::launch_gather({}, kBF16, {2, kRows, 0, kRows, kColumns}, tokens.data(), table.data(), y.data());
   EXPECT_EQ(y.number(kColumns - 1), 7);
   EXPECT_EQ(y.number(2 * kColumns - 1), 0);
 }
@@ -116,7 +116,7 @@ TEST_F(LargeTensors, EmbeddingGradient) {
   Large16 dy(2 * kColumns);
   dy.set(kColumns - 1, bfloat16(7.0f));
   const Large<float> dtable(kCount);
-  cuda::launch_scatter_add({}, kBF16, {2, kRows, kColumns}, tokens.data(), dy.data(), dtable.data());
+  cuda::launch_scatter_add({}, kBF16, {2, kRows, 0, kRows, kColumns}, tokens.data(), dy.data(), dtable.data());
   EXPECT_EQ(dtable.at(kCount - 1), 7);
   EXPECT_EQ(dtable.at(kColumns - 1), 0);
 }

@@ -152,7 +152,7 @@ std::vector<float> scatter(const Plant<EmbeddingShape>& plant) {
   for (size_t t = 0; t < ids.size(); ++t) ids[t] = static_cast<int32_t>(t % (kVocabulary + 1));  // one is not in the table
   const DeviceBuffer<int32_t> tokens(ids);
   const auto dy = numbers(kElements, "dy"), dtable = numbers(kVocabulary * kColumns, "dtable");
-  EmbeddingShape shape{kRows, kVocabulary, kColumns};
+  EmbeddingShape shape{kRows, kVocabulary, 0, kVocabulary, kColumns};
   plant(shape);
   launch_scatter_add({}, DType::kFloat32, shape, tokens.data(), dy.data(), dtable.data());
   return all_of({&dtable});
@@ -217,7 +217,7 @@ const Fault kFaults[] = {
     fault<CrossEntropyArguments>("loss: the gradient over the next row's logits", loss,
                                  [](auto& a) { a.dlogits = const_cast<float*>(a.logits) + a.vocabulary; }),
     fault<CrossEntropyArguments>("loss: no scale", loss, [](auto& a) { a.gradient_scale = 1; }),
-    fault<EmbeddingShape>("embedding: a token that is not in the table", scatter, [](auto& a) { ++a.vocabulary; }),
+    fault<EmbeddingShape>("embedding: a token that is not in the table", scatter, [](auto& a) { ++a.vocabulary, ++a.rows; }),
     fault<EmbeddingShape>("embedding: the last row is left out", scatter, [](auto& a) { --a.vocabulary; }),
     fault<EmbeddingShape>("embedding: a token too few", scatter, [](auto& a) { --a.tokens; }),
     fault<AdamWArguments>("adamw: an element too many", adamw, [](auto& a) { ++a.count; }),
