@@ -246,12 +246,10 @@ void add_shared_loss_cases(std::vector<KernelCase>& cases, int64_t rows, int64_t
                    [slice](const Context& c, Operands t) {
                      const auto& loss = c.kernels<Loss>();
                      const Tensor own = c.empty(t[0].shape(), t[0].dtype());
-                     std::memcpy(own.raw(), t[0].raw(), own.num_bytes());
+                     c.copy(t[0], own);
                      const Tensor dlogits = loss.gradient_over(c, own, c.compute_dtype());
                      loss.cross_entropy_gradient(c, slice, own, t[1], 0.25, t[2], dlogits);
-                     c.stream().synchronize();
-                     for (int64_t row = 0; row < dlogits.size(0); ++row)
-                       std::memcpy(t[3].select(0, row).raw(), dlogits.select(0, row).raw(), t[3].select(0, row).num_bytes());
+                     for (int64_t row = 0; row < dlogits.size(0); ++row) c.copy(dlogits.select(0, row), t[3].select(0, row));
                    }});
 }
 

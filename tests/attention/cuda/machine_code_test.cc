@@ -77,6 +77,10 @@ const std::vector<Expected>& table() {
       copies("loss", "cross_entropy_kernel<bfloat16, 8, true>", 4, 1),
       copies("loss", "cross_entropy_kernel<float, 4, false>", 1, 0),
       copies("loss", "cross_entropy_kernel<float, 4, true>", 2, 1),
+      copies("loss", "partial_kernel<8>", 2, 0),
+      copies("loss", "partial_kernel<4>", 1, 0),
+      copies("loss", "gradient_kernel<bfloat16, 8>", 2, 1),
+      copies("loss", "gradient_kernel<float, 4>", 1, 1),
       copies("normalization", "row_sums_kernel<8, WeightGradient<bfloat16> >", 2, 0),
       copies("normalization", "row_sums_kernel<4, WeightGradient<float> >", 2, 0),
       copies("normalization", "rms_norm_forward_kernel<bfloat16, 8, false>", 3, 1),
@@ -101,7 +105,8 @@ const std::vector<Expected>& table() {
 bool is_plain(const std::string& file, const std::string& kernel) {
   if (file.starts_with("matrix")) return false;
   return file == "plain" || kernel.find("<1>") != std::string::npos || kernel.find("<1, ") != std::string::npos ||
-         kernel.find(", 1>") != std::string::npos || kernel.find(", 1, ") != std::string::npos || kernel == "add_parts_kernel";
+         kernel.find(", 1>") != std::string::npos || kernel.find(", 1, ") != std::string::npos || kernel == "add_parts_kernel" ||
+         kernel == "combine_kernel";
 }
 
 // What is wrong with a kernel, empty if nothing.

@@ -218,7 +218,7 @@ const Fault kFaults[] = {
                                  [](auto& a) { a.dlogits = const_cast<float*>(a.logits) + a.vocabulary; }),
     fault<CrossEntropyArguments>("loss: no scale", loss, [](auto& a) { a.gradient_scale = 1; }),
     fault<EmbeddingShape>("embedding: a token that is not in the table", scatter, [](auto& a) { ++a.vocabulary, ++a.rows; }),
-    fault<EmbeddingShape>("embedding: the last row is left out", scatter, [](auto& a) { --a.vocabulary; }),
+    fault<EmbeddingShape>("embedding: the last row is left out", scatter, [](auto& a) { --a.rows; }),
     fault<EmbeddingShape>("embedding: a token too few", scatter, [](auto& a) { --a.tokens; }),
     fault<AdamWArguments>("adamw: an element too many", adamw, [](auto& a) { ++a.count; }),
     fault<AdamWArguments>("adamw: an element too few", adamw, [](auto& a) { --a.count; }),
