@@ -20,15 +20,13 @@ Trainer::Trainer(const RunSpec& spec, Communicator& world, const RankResources& 
       meter_(spec, rank_, mesh_, observer, spec.compute_dtype == DType::kBFloat16 ? resources.peak_flop_per_second : 0),
       data_(open_dataset(spec.data, spec.seed, spec.model.vocabulary_size, Order::kShuffled)),
       decoder_(spec.model, model_axes(mesh_), spec.loss_tile_tokens),
-      loader_(spec, data_, mesh_) {
+      loader_(spec, data_, mesh_),
+      program_(mesh_, decoder_, loader_.num_microbatches()) {
   agree_on_configuration(rank_.context(), world, spec);  // first: what follows communicates as the configuration says
   if (spec.evaluation.data) evaluator_ = std::make_unique<Evaluator>(rank_.context(), spec, mesh_);
   check_weights(rank_.context(), spec, mesh_, decoder_.parameters());
   expect_room_for_parameters(decoder_.parameters().num_elements(), training_bytes_per_parameter(spec), resources.memory_bytes);
   expect_room_for_batch(spec, resources.memory_bytes, resources.processor());
-  const int num_blocks = static_cast<int>(decoder_.stage().size());
-  program_ = single_stage_program(loader_.num_microbatches(), num_blocks);
-  verify(program_, loader_.num_microbatches(), num_blocks);
   agree_on_data(rank_.context(), world, data_, "data.files");
   data_.refuse_repetition(spec.data);
   if (const int64_t skipped = data_.num_skipped_files() + data_.num_empty_files(); skipped > 0) {
@@ -88,7 +86,7 @@ TrainOutcome Trainer::run(const std::function<bool()>& stop_requested) {
                       .num_parameters = decoder_.parameters().num_elements_of_whole(),
                       .data_tokens = data_.total_tokens(),
                       .data_documents = data_.num_documents()});
-  meter_.start(steps_done_ + 1, spec_.num_steps, program_.size());
+  meter_.start(steps_done_ + 1, spec_.num_steps, program_.num_actions());
   bool stop = false;
   while (steps_done_ < spec_.num_steps && !stop) {
     const StepResult result = step(steps_done_ + 1, stop_requested);
@@ -118,11 +116,7 @@ Trainer::StepResult Trainer::step(int64_t step, const std::function<bool()>& sto
 void Trainer::compute_gradients(int64_t step) {
   Context& context = rank_.context();
   decoder_.microbatches() = loader_.load(context, step);
-  {
-    const TraceRange range(context.tracer(), TimeCategory::kCompute, "zero gradients");
-    decoder_.parameters().zero_gradients(context);
-  }
-  execute(context, program_, decoder_.stage(), [&] { sum_gradients(context, mesh_, decoder_.parameters()); });
+  program_.run(context);
   const bool dumps = step == 1 && !spec_.dump_gradients.empty();
   if (dumps || observer_.wants_gradients()) gather_gradients(context, mesh_.replicas(), decoder_.parameters());
   observer_.on_gradients(context, step, decoder_.parameters());

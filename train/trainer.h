@@ -5,13 +5,13 @@
 #include <memory>
 
 #include "parallel/data/shared_state.h"
-#include "parallel/pipeline/executor.h"
 #include "train/adamw.h"
 #include "train/batch.h"
 #include "train/evaluation.h"
 #include "train/metrics.h"
 #include "train/rank_context.h"
 #include "train/step_meter.h"
+#include "train/step_program.h"
 
 namespace longspan {
 
@@ -47,7 +47,7 @@ class Trainer {
   Decoder decoder_;
   std::unique_ptr<AdamW> optimizer_;
   BatchLoader loader_;
-  Program program_;
+  StepProgram program_;
   std::unique_ptr<MetricsWriter> metrics_;  // rank 0 only
   int64_t steps_done_ = 0;
   int64_t saved_step_ = -1;

@@ -1,0 +1,25 @@
+// StepProgram: how the gradients of a step come about on this rank: which blocks run when, and when gradients are summed.
+#pragma once
+
+#include "model/decoder.h"
+#include "parallel/comm/process_mesh.h"
+#include "parallel/pipeline/program.h"
+
+namespace longspan {
+
+class StepProgram {
+ public:
+  // Proves the program sound. What it is given must outlive it.
+  StepProgram(const ProcessMesh& mesh, Decoder& decoder, int num_microbatches);
+  size_t num_actions() const { return program_.size(); }
+
+  // Of the decoder's microbatches: losses, and gradients as sums over all that hold the same parameters. Collective over the mesh.
+  void run(Context& context);
+
+ private:
+  const ProcessMesh& mesh_;
+  Decoder& decoder_;
+  Program program_;
+};
+
+}  // namespace longspan
