@@ -30,10 +30,6 @@ void share_values(const Context& context, Communicator& replicas, ParameterSet& 
   parameters.pack_values(context);
 }
 
-void gather_gradients(Context& context, Communicator& replicas, ParameterSet& parameters) {
-  if (parameters.share().num_ranks > 1) gather_pieces(context, replicas, parameters.gradients());
-}
-
 void reduce_gradients(Context& context, Communicator& replicas, ParameterSet& parameters) {
   if (parameters.share().num_ranks == 1) return replicas.all_reduce(context.stream(), parameters.gradients(), ReduceOp::kSum);
   check(parameters.share().num_ranks == replicas.size(), "{} ranks share state, {} reduce", parameters.share().num_ranks,

@@ -14,10 +14,6 @@ void gather_pieces(const Context& context, Communicator& group, const Tensor& fl
 // share; nothing where none do.
 void share_values(const Context& context, Communicator& replicas, ParameterSet& parameters);
 
-// After reduce_gradients: the sums of the other ranks' pieces, for those who look at all of them. Collective; nothing where no state
-// is shared.
-void gather_gradients(Context& context, Communicator& replicas, ParameterSet& parameters);
-
 // Gradients are summed over the replicas: everywhere, or, where they share state, each rank's own piece; the rest is void then.
 void reduce_gradients(Context& context, Communicator& replicas, ParameterSet& parameters);
 

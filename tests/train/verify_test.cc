@@ -198,6 +198,36 @@ TEST(Verify, AgreesOnEveryKindOfModel) {
   expect_agreement(run);
 }
 
+// Heads that do not divide, key heads that several ranks hold, tokens that do not divide into pieces.
+TEST(Verify, AgreesOnATensorAxis) {
+  RunSpec run = small_run(1, 1);
+  run.data.sequence_length = 53;
+  for (const int tensor : {2, 3, 4}) {
+    run.mesh.tensor = tensor;
+    expect_agreement(run);
+  }
+  run.mesh = {.pipeline = 1, .data = 2, .context = 3, .tensor = 2};
+  run.global_batch_sequences = 4;
+  run.model.tie_embeddings = ModelSpec::Tie::kYes;
+  run.model.bias = ModelSpec::Bias::kQkv;
+  run.model.qk_norm = ModelSpec::QkNorm::kYes;
+  expect_agreement(run);
+  run.model.num_heads = 6;  // of groups of two, cut in the middle
+  run.model.num_kv_heads = 3;
+  run.mesh = {.pipeline = 1, .data = 1, .context = 2, .tensor = 4};
+  run.compute_dtype = DType::kBFloat16;
+  expect_agreement(run);
+}
+
+// Each rank looks at the elements that it keeps.
+TEST(Verify, AgreesWhereRanksShareState) {
+  RunSpec run = small_run(2, 2);
+  run.sharding = RunSpec::Sharding::kOptimizer;
+  expect_agreement(run);
+  run.mesh.tensor = 2;
+  expect_agreement(run);
+}
+
 class VerifyLevel : public testing::TestWithParam<CpuLevel> {};
 
 TEST_P(VerifyLevel, AgreesWithOneRankInEveryPrecision) {
@@ -375,6 +405,28 @@ TEST(Verify, NamesThePlaceInAMeshOfTwoAxes) {
 }
 
 using test::with_fault;
+
+// Rank 3 is data 0, context 1, tensor 1: each error is its own, or that of a sum in which it counts.
+TEST(Verify, NamesThePlaceOnATensorAxis) {
+  const auto expect = [](const Plants& plants, const std::string& begin, const std::string& remark = "") {
+    RunSpec run = small_run(1, 2);
+    run.mesh.tensor = 2;
+    const VerifyReport report = verified(run, DType::kFloat64, plants);
+    EXPECT_EQ(report.difference.substr(0, begin.size()), begin) << report.difference;
+    EXPECT_NE(report.difference.find(remark), std::string::npos) << report.difference;
+  };
+  const auto kernels = [](Kernels k) { return Plants{3, {}, std::move(k)}; };
+  const std::string rank = "rank 3 (context 1, tensor 1), ";
+  expect(kernels(with_fault<BlockAttention, test::SkipsAHop>(0)), "rank 2 (context 1, tensor 0), output of model.layers.0, ",
+         "off there, too: rank 3");
+  expect(kernels(with_fault<Rotary, test::TurnsByTheNextPosition>()), rank + "queries of model.layers.0, ");
+  // Each product there is of one piece of the tokens, so that no rank's part as a whole explains the error; those that have these
+  // rows are ranks 1 and 3.
+  for (const double times : {0.0, 2.0}) {
+    expect(kernels(with_fault<LinearAlgebra, test::AddsAProduct>(0, times)),
+           "rank 1 (context 0, tensor 1), gradient of lm_head.weight by microbatch 0, ", "off there, too: rank 3");
+  }
+}
 
 // Rank 1 of three. Transfers of a layer: forward K V, K V; backward K V, dK dV, K V, dK dV, and dK dV home.
 std::vector<PlantedError> planted_errors() {
