@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "attention/head_split.h"
+#include "attention/exchanged_heads.h"
 #include "core/base/error.h"
 
 namespace longspan {
@@ -47,7 +47,7 @@ class Model {
 
   // Heads exchanged in groups of `inner`, rings across them.
   Pass exchanged(bool forward, int inner) const {
-    const HeadSplit split = split_heads(s_.num_heads, s_.num_kv_heads, inner);
+    const ExchangedHeads split = exchanged_heads(s_.num_heads, s_.num_kv_heads, inner);
     double queries = 0, keys = 0;  // heads of the rank with most
     for (size_t rank = 0; rank < split.queries.size(); ++rank) {
       double q = 0, k = 0;

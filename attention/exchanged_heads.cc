@@ -1,4 +1,4 @@
-#include "attention/head_split.h"
+#include "attention/exchanged_heads.h"
 
 #include <algorithm>
 
@@ -6,7 +6,7 @@
 
 namespace longspan {
 
-HeadSplit split_heads(int64_t num_heads, int64_t num_kv_heads, int num_ranks) {
+ExchangedHeads exchanged_heads(int64_t num_heads, int64_t num_kv_heads, int num_ranks) {
   check(num_ranks >= 1 && num_kv_heads >= 1 && num_heads % num_kv_heads == 0, "{} heads, {} of keys, over {} ranks",
         num_heads, num_kv_heads, num_ranks);
   if (num_ranks > num_heads) {
@@ -15,7 +15,7 @@ HeadSplit split_heads(int64_t num_heads, int64_t num_kv_heads, int num_ranks) {
           num_heads, num_heads);
   }
   const int64_t group = num_heads / num_kv_heads;  // query heads of one key head
-  HeadSplit split;
+  ExchangedHeads split;
   int64_t next_key = 0;  // beyond the last key head that a rank has
   for (int64_t rank = 0; rank < num_ranks; ++rank) {
     const int64_t begin = num_heads * rank / num_ranks, end = num_heads * (rank + 1) / num_ranks;
