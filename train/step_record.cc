@@ -42,7 +42,7 @@ std::string block_name(size_t block, size_t num_blocks) {
   return fmt::format("model.layers.{}", block - 1);
 }
 
-// Orders of what attention is given lie between those of two other tensors: the hop, then which tensor.
+// Orders of what hops bring lie between those of two other tensors: the hop, then which tensor.
 constexpr int64_t kOrders = int64_t{1} << 24;
 
 int64_t flat_begin(const ParameterSet& parameters, const Parameter& p) {
@@ -103,15 +103,15 @@ class StepRecorder::WatchedBlock final : public StageBlock {
   std::map<const std::any*, int> microbatch_of_;
 };
 
-class StepRecorder::WatchedAttention final : public BlockAttention {
+class StepRecorder::WatchedKernel final : public BlockAttention {
  public:
-  WatchedAttention(StepRecorder& recorder, std::shared_ptr<const KernelSet> inner)
+  WatchedKernel(StepRecorder& recorder, std::shared_ptr<const KernelSet> inner)
       : recorder_(recorder), inner_(std::move(inner)) {}
 
  private:
   const BlockAttention& inner() const { return inner_->get<BlockAttention>(); }
   void do_forward(const Context& context, const AttentionBlock& block, const AttentionState& state) const override {
-    recorder_.add_attention(context, block);
+    recorder_.add_hop(context, block);
     inner().forward(context, block, state);
   }
   void do_clear(const Context& context, const Tensor& lse) const override { inner().clear(context, lse); }
@@ -121,7 +121,7 @@ class StepRecorder::WatchedAttention final : public BlockAttention {
   }
   void do_backward(const Context& context, const AttentionBlock& block,
                    const AttentionGradient& gradient) const override {
-    recorder_.add_attention(context, block);
+    recorder_.add_hop(context, block);
     inner().backward(context, block, gradient);
   }
 
@@ -129,9 +129,44 @@ class StepRecorder::WatchedAttention final : public BlockAttention {
   std::shared_ptr<const KernelSet> inner_;
 };
 
+// What every scheme is given and gives, whatever it moves in between.
+class StepRecorder::WatchedAttention final : public SequenceAttention {
+ public:
+  WatchedAttention(StepRecorder& recorder, std::unique_ptr<SequenceAttention> inner)
+      : recorder_(recorder), inner_(std::move(inner)) {}
+  int num_ranks() const override { return inner_->num_ranks(); }
+
+ private:
+  Tensor do_forward(Context& context, const Tensor& q, const Tensor& k, const Tensor& v, const TileMap& tiles,
+                    AttentionStash* stash) const override {
+    recorder_.add_heads(context, "queries of ", q);
+    recorder_.add_heads(context, "keys of ", k);
+    recorder_.add_heads(context, "values of ", v);
+    Tensor output = inner_->forward(context, q, k, v, tiles, stash);
+    recorder_.add_heads(context, "attention of ", output);
+    return output;
+  }
+  QkvGradient do_backward(Context& context, const Tensor& doutput, const TileMap& tiles, AttentionStash& stash) const override {
+    // Exchanged heads are not kept by token.
+    if (stash.q.defined()) {
+      recorder_.add_heads(context, "queries of ", stash.q);
+      recorder_.add_heads(context, "keys of ", stash.k);
+      recorder_.add_heads(context, "values of ", stash.v);
+    }
+    return inner_->backward_unrounded(context, doutput, tiles, stash);
+  }
+
+  StepRecorder& recorder_;
+  std::unique_ptr<SequenceAttention> inner_;
+};
+
+void StepRecorder::on_attention(std::unique_ptr<SequenceAttention>& attention) {
+  attention = std::make_unique<WatchedAttention>(*this, std::move(attention));
+}
+
 std::shared_ptr<const KernelSet> StepRecorder::watched(std::shared_ptr<const KernelSet> kernels) {
   const auto watched = std::make_shared<KernelSet>(*kernels);
-  watched->add<BlockAttention>(std::make_shared<const WatchedAttention>(*this, std::move(kernels)));
+  watched->add<BlockAttention>(std::make_shared<const WatchedKernel>(*this, std::move(kernels)));
   return watched;
 }
 
@@ -189,20 +224,23 @@ void StepRecorder::add_share(const Context& context, const std::string& block, i
                              kOrders * ++order_, 1, static_cast<int64_t>(begin), std::move(share)});
 }
 
-void StepRecorder::add_attention(const Context& context, const AttentionBlock& block) {
+void StepRecorder::add_heads(const Context& context, const char* what, const Tensor& heads) {
+  add(context, what + pass_.of, Rows::kTokens, pass_.microbatch, heads.reshape({heads.size(0), heads.size(1) * heads.size(2)}));
+}
+
+// Keys that a scheme puts together from several ranks' have no one owner; what comes of them is compared.
+void StepRecorder::add_hop(const Context& context, const AttentionBlock& block) {
   const TileMap& tiles = decoder_->microbatches().at(static_cast<size_t>(pass_.microbatch)).shard.tiles;
   int owner = 0;
   while (owner < tiles.num_ranks() && &tiles.keys_of(owner) != block.visible) ++owner;
-  check(owner < tiles.num_ranks(), "attention of {} is given tiles that none of the {} ranks owns", pass_.of,
-        tiles.num_ranks());
+  if (owner == tiles.num_ranks() || owner == ring_rank_) return;
   const int hop = (ring_rank_ - owner + tiles.num_ranks()) % tiles.num_ranks();
-  int64_t order = kOrders * order_ + 4 * hop;
+  int64_t order = kOrders * order_ + 2 * hop;
   const auto add_one = [&](const char* what, const Tensor& tensor) {
     const int64_t width = tensor.size(1) * tensor.size(2);
     record_.tensors.push_back(
         {what + pass_.of, Rows::kTokens, pass_.microbatch, owner, ++order, width, 0, doubles(context, tensor)});
   };
-  if (hop == 0) add_one("queries of ", block.q);
   add_one("keys of ", block.k);
   add_one("values of ", block.v);
 }

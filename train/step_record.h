@@ -1,10 +1,10 @@
 // StepRecord: what one rank computed in the first step of a run, tensor by tensor in the order of computation, as
 // doubles, so that runs on different meshes and in different precisions can be laid side by side (train/verify.h).
 //
-// Of each microbatch: its tokens, targets, rotary angles and gradient scale; the queries, and the keys and values of
-// every hop, that attention is given in forward and in backward; what every block gives; the losses; the gradient of
-// every block's input; and its share in the gradients of the parameters, block by block. Of the step: the gradients as
-// they were reduced, their norm, and the loss.
+// Of each microbatch: its tokens, targets, rotary angles and gradient scale; the queries, keys and values that attention
+// is given, and again where it has them in backward, and what it gives; of rings, the keys and values of every hop; what
+// every block gives; the losses; the gradient of every block's input; and its share in the gradients of the parameters,
+// block by block. Of the step: the gradients as they were reduced, their norm, and the loss.
 #pragma once
 
 #include <limits>
@@ -60,6 +60,7 @@ class StepRecorder final : public TrainObserver {
   // The same kernels, but watched. The recorder must outlive them.
   std::shared_ptr<const KernelSet> watched(std::shared_ptr<const KernelSet> kernels);
 
+  void on_attention(std::unique_ptr<SequenceAttention>& attention) override;
   void on_model(Decoder& decoder) override;
   bool wants_gradients() const override { return true; }
   void on_gradients(const Context& context, int64_t step, const ParameterSet& parameters) override;
@@ -71,6 +72,7 @@ class StepRecorder final : public TrainObserver {
 
  private:
   class WatchedBlock;
+  class WatchedKernel;
   class WatchedAttention;
   struct Pass {
     int microbatch = 0;
@@ -79,7 +81,8 @@ class StepRecorder final : public TrainObserver {
   void add(const Context& context, std::string name, TensorRecord::Rows rows, int microbatch, const Tensor& tensor);
   void add_inputs(const Context& context, int microbatch);
   void add_share(const Context& context, const std::string& block, int microbatch);
-  void add_attention(const Context& context, const AttentionBlock& block);
+  void add_heads(const Context& context, const char* what, const Tensor& heads);
+  void add_hop(const Context& context, const AttentionBlock& block);
 
   int ring_rank_;
   Decoder* decoder_ = nullptr;

@@ -24,11 +24,12 @@ int64_t shrunk_width(int64_t width, int64_t target) {
   return width <= target ? width : target + width % 16;
 }
 
-// Two key heads, where there are two: with a single one, a query head that took the wrong one could not be seen. Where
-// that leaves many query heads, narrower ones keep the step short.
-void shrink_heads(ModelSpec& model) {
+// Two key heads, where there are two: with a single one, a query head that took the wrong one could not be seen. More where ranks
+// share the heads or exchange them, so that each has some. Where that leaves many query heads, narrower ones keep the step short.
+void shrink_heads(const RunSpec& run, ModelSpec& model) {
   const int64_t group = model.num_heads / model.num_kv_heads;
-  model.num_kv_heads = std::min<int64_t>(model.num_kv_heads, 2);
+  const int64_t least = int64_t{run.mesh.tensor} * exchanging_ranks(run.context.scheme, group_ranks(run), run.mesh.context);
+  model.num_kv_heads = std::min(model.num_kv_heads, std::max<int64_t>(2, (least + group - 1) / group));
   model.num_heads = group * model.num_kv_heads;
   model.head_dim = shrunk_width(model.head_dim, model.num_heads > 16 ? 16 : 32);
 }
@@ -58,7 +59,7 @@ RunSpec shrunk(const RunSpec& run) {
   small.compute_dtype = run.compute_dtype;
   small.model = run.model;
   ModelSpec& model = small.model;
-  shrink_heads(model);
+  shrink_heads(run, model);
   model.num_layers = std::min<int64_t>(model.num_layers, 3);
   model.hidden_size = shrunk_width(model.hidden_size, 64);
   model.mlp_size = shrunk_width(model.mlp_size, 96);
@@ -67,6 +68,7 @@ RunSpec shrunk(const RunSpec& run) {
   // an error in it all but invisible.
   model.initializer_range = 1 / std::sqrt(static_cast<double>(model.hidden_size));
   small.mesh = run.mesh;
+  small.context = {.scheme = run.context.scheme, .group_ranks = group_ranks(run)};
   small.layout = run.layout;
   small.data.format = DataFormat::kTokensU32;
   small.data.packing = run.data.packing;
