@@ -1,16 +1,13 @@
-// The schemes by name, and who makes them.
+// Who makes the attention of a scheme.
 #pragma once
 
 #include <memory>
-#include <string_view>
 
+#include "attention/context_groups.h"
 #include "attention/sequence_attention.h"
 #include "parallel/comm/communicator.h"
 
 namespace longspan {
-
-enum class ContextScheme { kRing, kAllToAll, kAllGather, kHybrid, kDoubleRing };
-std::string_view name(ContextScheme scheme);
 
 struct ContextSchemeOptions {
   ContextScheme scheme = ContextScheme::kRing;
@@ -22,8 +19,5 @@ struct ContextSchemeOptions {
 // Collective over `ranks`, which share the sequence in the layout's order and must outlive it. On one rank, whatever the scheme,
 // it is the one that has nothing to move. Raises Error(kConfiguration) when `inner` does not divide the ranks, with the nearest that does.
 std::unique_ptr<SequenceAttention> make_sequence_attention(Communicator& ranks, const ContextSchemeOptions& options);
-
-// The divisor of `num_ranks` that is nearest to `inner`; of two, the smaller.
-int nearest_inner(int inner, int num_ranks);
 
 }  // namespace longspan

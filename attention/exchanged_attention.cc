@@ -16,7 +16,7 @@ ExchangedAttention::~ExchangedAttention() = default;
 
 Tensor ExchangedAttention::do_forward(Context& context, const Tensor& q, const Tensor& k, const Tensor& v,
                                       const TileMap& tiles, AttentionStash* stash) const {
-  const HeadSplit split = split_heads(q.size(1), k.size(1), group_.size());
+  const ExchangedHeads split = exchanged_heads(q.size(1), k.size(1), group_.size());
   const TileGroup& tokens = tiles.grouped(group_.size());
   const HeadGroup group{group_, tokens.places};
   std::vector<Tensor> qs, ks, vs, outputs;
@@ -40,7 +40,7 @@ Tensor ExchangedAttention::do_forward(Context& context, const Tensor& q, const T
 
 QkvGradient ExchangedAttention::do_backward(Context& context, const Tensor& doutput, const TileMap& tiles,
                                             AttentionStash& stash) const {
-  const HeadSplit split = split_heads(doutput.size(1), stash.num_kv_heads, group_.size());
+  const ExchangedHeads split = exchanged_heads(doutput.size(1), stash.num_kv_heads, group_.size());
   const TileGroup& tokens = tiles.grouped(group_.size());
   const HeadGroup group{group_, tokens.places};
   std::vector<Tensor> doutputs = HeadGather(context, group, split.queries, doutput).finish(MemoryTag::kActivations);

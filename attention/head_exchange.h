@@ -9,7 +9,7 @@
 
 #include <span>
 
-#include "attention/head_split.h"
+#include "attention/exchanged_heads.h"
 #include "attention/token_places.h"
 #include "parallel/comm/communicator.h"
 

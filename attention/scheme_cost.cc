@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "attention/head_split.h"
+#include "attention/exchanged_heads.h"
 #include "core/base/error.h"
 
 namespace longspan {
@@ -47,7 +47,7 @@ class Model {
 
   // Heads exchanged in groups of `inner`, rings across them.
   Pass exchanged(bool forward, int inner) const {
-    const HeadSplit split = split_heads(s_.num_heads, s_.num_kv_heads, inner);
+    const ExchangedHeads split = exchanged_heads(s_.num_heads, s_.num_kv_heads, inner);
     double queries = 0, keys = 0;  // heads of the rank with most
     for (size_t rank = 0; rank < split.queries.size(); ++rank) {
       double q = 0, k = 0;
@@ -116,28 +116,13 @@ class Model {
   double tokens_, row_, sum_row_, most_, heads_, keys_;
 };
 
-std::string why_not(ContextScheme scheme, int inner, const AttentionShape& shape) {
-  const bool grouped = scheme == ContextScheme::kHybrid || scheme == ContextScheme::kDoubleRing;
-  const int exchange = scheme == ContextScheme::kAllToAll ? shape.num_ranks : scheme == ContextScheme::kHybrid ? inner : 1;
-  if (exchange > shape.num_heads) return fmt::format("{} heads are too few for {} ranks", shape.num_heads, exchange);
-  if (grouped && (inner < 1 || shape.num_ranks % inner != 0)) {
-    return fmt::format("groups of {} do not divide {} ranks", inner, shape.num_ranks);
-  }
-  return {};
-}
-
-std::string text_of(const SchemeCost& cost) {
-  const bool grouped = cost.scheme == ContextScheme::kHybrid || cost.scheme == ContextScheme::kDoubleRing;
-  return grouped ? fmt::format("{} of {}", name(cost.scheme), cost.inner) : std::string(name(cost.scheme));
-}
-
 std::string reason_of(const std::vector<SchemeCost>& costs) {
   const SchemeCost& best = costs.front();
   std::string text = fmt::format("{} takes {:.3g} ms forward and backward, {:.3g} ms of it communication that nothing hides",
-                                 text_of(best), 1e3 * best.seconds(), 1e3 * (best.seconds() - best.compute_seconds));
+                                 describe(best.scheme, best.inner), 1e3 * best.seconds(), 1e3 * (best.seconds() - best.compute_seconds));
   if (costs.size() == 1) return text + ", as one rank has nothing to move";
   if (!costs[1].refused.empty()) return text + ", and no other is possible";
-  return text + fmt::format("; the next best, {}, {:.3g} and {:.3g} ms", text_of(costs[1]), 1e3 * costs[1].seconds(),
+  return text + fmt::format("; the next best, {}, {:.3g} and {:.3g} ms", describe(costs[1].scheme, costs[1].inner), 1e3 * costs[1].seconds(),
                             1e3 * (costs[1].seconds() - costs[1].compute_seconds));
 }
 
@@ -145,7 +130,7 @@ std::string reason_of(const std::vector<SchemeCost>& costs) {
 
 SchemeCost cost_of(ContextScheme scheme, int inner, const AttentionShape& shape, const AttentionRates& rates) {
   check(shape.num_ranks >= 1 && shape.ranks_per_host >= 1, "{} ranks, {} on a host", shape.num_ranks, shape.ranks_per_host);
-  SchemeCost cost = {.scheme = scheme, .inner = inner, .refused = why_not(scheme, inner, shape)};
+  SchemeCost cost = {.scheme = scheme, .inner = inner, .refused = scheme_problem(scheme, inner, shape.num_ranks, shape.num_heads)};
   if (!cost.refused.empty()) return cost;
   const Model model(shape, rates);
   const auto pass = [&](bool forward) {

@@ -11,19 +11,19 @@ namespace longspan {
 
 namespace {
 
-double score_scale(const ModelSpec& spec) { return 1 / std::sqrt(static_cast<double>(spec.head_dim)); }
-
 // Per head: [tokens, heads, head_dim] as rows of head_dim.
 Tensor by_rows(const Tensor& x) { return x.reshape({x.size(0) * x.size(1), x.size(2)}); }
 
 }  // namespace
+
+double score_scale(const ModelSpec& spec) { return 1 / std::sqrt(static_cast<double>(spec.head_dim)); }
 
 AttentionLayer::AttentionLayer(const ModelSpec& spec, const AttentionParameters& p, const ModelAxes& axes)
     : spec_(spec),
       heads_(split_heads(spec.num_heads, spec.num_kv_heads, axes.tensor.size(), axes.tensor.rank())),
       qkv_(axes.tensor, {Linear(*p.q, p.q_bias), Linear(*p.k, p.k_bias), Linear(*p.v, p.v_bias)}),
       o_(axes.tensor, *p.o),
-      attention_(axes.ring, score_scale(spec)) {
+      attention_(axes.attention) {
   if (p.q_norm) q_norm_.emplace(*p.q_norm, spec.norm_epsilon);
   if (p.k_norm) k_norm_.emplace(*p.k_norm, spec.norm_epsilon);
 }

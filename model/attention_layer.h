@@ -1,10 +1,10 @@
-// AttentionLayer: projections, q/k norm (Qwen3), rotary embedding, attention across the ring, output projection. The ranks of a
-// tensor axis share its heads; they take and give pieces of tokens.
+// AttentionLayer: projections, q/k norm (Qwen3), rotary embedding, attention across the ranks that share the sequence, output
+// projection. The ranks of a tensor axis share its heads; they take and give pieces of tokens.
 #pragma once
 
 #include <optional>
 
-#include "attention/ring_attention.h"
+#include "attention/sequence_attention.h"
 #include "core/nn/rms_norm.h"
 #include "model/model_spec.h"
 #include "model/rope.h"
@@ -21,9 +21,12 @@ struct SequenceShard {
 
 // The groups of ranks that a model is spread over.
 struct ModelAxes {
-  Communicator& ring;    // share the sequence, in the layout's order
-  Communicator& tensor;  // share the weights; all have the same shard, and each a piece of its tokens
+  const SequenceAttention& attention;  // across the ranks that share the sequence; made once, for all layers
+  Communicator& tensor;                // share the weights; all have the same shard, and each a piece of its tokens
 };
+
+// What attention multiplies scores by.
+double score_scale(const ModelSpec& spec);
 
 // What a layer carries from one segment to the next: here the keys (rotated) and values of everything before.
 struct SegmentMemory {
@@ -73,7 +76,7 @@ class AttentionLayer {
   ColumnParallel qkv_;
   RowParallel o_;
   std::optional<RmsNorm> q_norm_, k_norm_;
-  RingAttention attention_;
+  const SequenceAttention& attention_;
 };
 
 }  // namespace longspan

@@ -2,6 +2,7 @@
 
 #include <numeric>
 
+#include "attention/ring_attention.h"
 #include "model/decoder_parameters.h"
 #include "parallel/comm/backends.h"
 
@@ -108,13 +109,20 @@ Decoder::Decoder(const ModelSpec& spec, const ModelAxes& axes, int64_t loss_tile
   stage_.push_back(std::make_unique<HeadStage>(*final_norm_, *head_, microbatches_));
 }
 
-Decoder::Decoder(const ModelSpec& spec, std::unique_ptr<Communicator> alone, Communicator& ring, int64_t loss_tile_tokens)
-    : Decoder(spec, {.ring = ring, .tensor = *alone}, loss_tile_tokens) {
+struct Decoder::Alone {
+  RingAttention attention;
+  std::unique_ptr<Communicator> tensor = make_self_communicator();
+};
+
+Decoder::~Decoder() = default;
+
+Decoder::Decoder(const ModelSpec& spec, std::unique_ptr<Alone> alone, int64_t loss_tile_tokens)
+    : Decoder(spec, {.attention = alone->attention, .tensor = *alone->tensor}, loss_tile_tokens) {
   alone_ = std::move(alone);
 }
 
 Decoder::Decoder(const ModelSpec& spec, Communicator& ring, int64_t loss_tile_tokens)
-    : Decoder(spec, make_self_communicator(), ring, loss_tile_tokens) {}
+    : Decoder(spec, std::unique_ptr<Alone>(new Alone{.attention = RingAttention(ring, score_scale(spec))}), loss_tile_tokens) {}
 
 Tensor Decoder::losses(Context& context, const Microbatch& batch) const {
   Tensor x = embedding_->forward(context, batch.tokens, nullptr);

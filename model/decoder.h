@@ -31,10 +31,11 @@ struct Microbatch {
 class Decoder {
  public:
   Decoder(const ModelSpec& spec, const ModelAxes& axes, int64_t loss_tile_tokens);
-  // Without a tensor axis.
+  // A ring, and no tensor axis.
   Decoder(const ModelSpec& spec, Communicator& ring, int64_t loss_tile_tokens);
   Decoder(const Decoder&) = delete;  // the stage refers to the members
   Decoder& operator=(const Decoder&) = delete;
+  ~Decoder();
 
   const ModelSpec& spec() const { return spec_; }
   ParameterSet& parameters() { return parameters_; }
@@ -51,9 +52,10 @@ class Decoder {
   Tensor continue_from(Context& context, const Tensor& tokens, std::vector<SegmentMemory>& memories) const;
 
  private:
-  Decoder(const ModelSpec& spec, std::unique_ptr<Communicator> alone, Communicator& ring, int64_t loss_tile_tokens);
+  struct Alone;
+  Decoder(const ModelSpec& spec, std::unique_ptr<Alone> alone, int64_t loss_tile_tokens);
 
-  std::unique_ptr<Communicator> alone_;  // the tensor axis, where none was given
+  std::unique_ptr<const Alone> alone_;  // what there is instead of axes, where none were given
   ModelSpec spec_;
   ParameterSet parameters_;
   std::vector<Microbatch> microbatches_;

@@ -108,9 +108,9 @@ EvaluationResult evaluate(const RunSpec& spec, Communicator& world, const RankRe
   }
   RankContext rank(spec.compute_dtype, resources);
   const ProcessMesh mesh(world, spec.mesh);
-  agree_on_configuration(rank.context(), world, spec);
+  const std::unique_ptr<SequenceAttention> attention = make_attention(rank.context(), spec, mesh);
   const Evaluator evaluator(rank.context(), spec, mesh);
-  Decoder decoder(spec.model, model_axes(mesh), spec.loss_tile_tokens);
+  Decoder decoder(spec.model, {.attention = *attention, .tensor = mesh.axis(Axis::kTensor)}, spec.loss_tile_tokens);
   check_weights(rank.context(), spec, mesh, decoder.parameters());
   expect_room_for_inference(spec, resources.memory_bytes, resources.processor());
   decoder.parameters().materialize(rank.context(), ParameterSet::Purpose::kInference);

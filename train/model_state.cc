@@ -4,6 +4,7 @@
 #include <iterator>
 #include <sstream>
 
+#include "attention/context_scheme.h"
 #include "parallel/data/shared_state.h"
 #include "parallel/tensor/shared_gradients.h"
 #include "train/agreement.h"
@@ -101,8 +102,13 @@ CheckpointFacts load_step(Context& context, const RunSpec& spec, const ProcessMe
 
 }  // namespace
 
-ModelAxes model_axes(const ProcessMesh& mesh) {
-  return {.ring = mesh.axis(Axis::kContext), .tensor = mesh.axis(Axis::kTensor)};
+std::unique_ptr<SequenceAttention> make_attention(const Context& context, const RunSpec& spec, const ProcessMesh& mesh) {
+  agree_on_configuration(context, mesh.world(), spec);
+  const int inner = group_ranks(spec);
+  const std::string problem = scheme_problem(spec.context.scheme, inner, spec.mesh.context, spec.model.num_heads / spec.mesh.tensor);
+  if (!problem.empty()) raise(ErrorKind::kConfiguration, "context.scheme: {}", problem);
+  return make_sequence_attention(mesh.axis(Axis::kContext),
+                                 {.scheme = spec.context.scheme, .inner = inner, .scale = score_scale(spec.model)});
 }
 
 void sum_gradients(Context& context, const ProcessMesh& mesh, ParameterSet& parameters) {

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <string>
 
 #include "core/runtime/memory_resource.h"
@@ -13,6 +14,7 @@ namespace longspan {
 class Context;
 class Decoder;
 class ParameterSet;
+class SequenceAttention;
 
 struct RunFacts {
   int64_t first_step = 1, last_step = 0;  // the steps this process will do, counted from 1
@@ -54,6 +56,8 @@ struct EvaluationReport {
 class TrainObserver {
  public:
   virtual ~TrainObserver() = default;
+  // Once, before there is a model. It may be wrapped, to watch what goes in and comes out.
+  virtual void on_attention(std::unique_ptr<SequenceAttention>&) {}
   virtual void on_start(const RunFacts&) {}
   // Once, when the weights are there and before the first step. Blocks of the stage may be wrapped, to watch what flows.
   virtual void on_model(Decoder&) {}

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "attention/context_groups.h"
 #include "attention/sequence_layout.h"
 #include "core/tensor/dtype.h"
 #include "model/model_spec.h"
@@ -52,6 +53,11 @@ struct TraceSpec {
   int64_t first_step = 0;  // 0: the second that the process does
 };
 
+struct ContextSpec {
+  ContextScheme scheme = ContextScheme::kRing;
+  int group_ranks = 0;  // HYBRID and DOUBLE_RING: neighbours on the axis that are a group; 0: as if all were on one host
+};
+
 struct RunSpec {
   std::string name = "run", output_directory;
   uint64_t seed = 1;
@@ -61,6 +67,7 @@ struct RunSpec {
   DataSpec data;
   EvaluationSpec evaluation;
   MeshShape mesh;
+  ContextSpec context;
   LayoutType layout = LayoutType::kZigzag;
   // Which state the ranks with the same parameters (data x context) share among themselves instead of each keeping all of it.
   enum class Sharding { kNone, kOptimizer } sharding = Sharding::kNone;
@@ -75,5 +82,8 @@ struct RunSpec {
   TraceSpec trace;
   std::string resolved_configuration;  // the text the launcher printed; stored in every checkpoint
 };
+
+// Ranks in each group of the context axis; 1 where the scheme has none.
+int group_ranks(const RunSpec& spec);
 
 }  // namespace longspan

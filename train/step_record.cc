@@ -36,19 +36,12 @@ std::vector<double> doubles(const Context& context, const Tensor& tensor) {
   raise(ErrorKind::kInternal, "a record of {} numbers", name(t.dtype()));
 }
 
-// Orders of what attention is given lie between those of two other tensors: the hop, then which tensor.
+// Orders of what hops bring lie between those of two other tensors: the hop, then which tensor.
 constexpr int64_t kOrders = int64_t{1} << 24;
 
 std::vector<double> values_of(const Context& context, const Tensor& gradient, const Box& box) {
   if (gradient.defined()) return doubles(context, gradient);
   return std::vector<double>(static_cast<size_t>(box.num_elements()), 0);
-}
-
-// Of the heads that the kernel sees, as columns of all heads.
-std::vector<TensorPiece> columns_of(const std::vector<int64_t>& heads, int64_t head_dim) {
-  std::vector<TensorPiece> columns;
-  for (const int64_t head : heads) columns.push_back({head * head_dim, (head + 1) * head_dim});
-  return columns;
 }
 
 }  // namespace
@@ -145,15 +138,15 @@ class StepRecorder::WatchedBlock final : public StageBlock {
   std::map<const std::any*, int> microbatch_of_;
 };
 
-class StepRecorder::WatchedAttention final : public BlockAttention {
+class StepRecorder::WatchedKernel final : public BlockAttention {
  public:
-  WatchedAttention(StepRecorder& recorder, std::shared_ptr<const KernelSet> inner)
+  WatchedKernel(StepRecorder& recorder, std::shared_ptr<const KernelSet> inner)
       : recorder_(recorder), inner_(std::move(inner)) {}
 
  private:
   const BlockAttention& inner() const { return inner_->get<BlockAttention>(); }
   void do_forward(const Context& context, const AttentionBlock& block, const AttentionState& state) const override {
-    recorder_.add_attention(context, block);
+    recorder_.add_hop(context, block);
     inner().forward(context, block, state);
   }
   void do_clear(const Context& context, const Tensor& lse) const override { inner().clear(context, lse); }
@@ -163,7 +156,7 @@ class StepRecorder::WatchedAttention final : public BlockAttention {
   }
   void do_backward(const Context& context, const AttentionBlock& block,
                    const AttentionGradient& gradient) const override {
-    recorder_.add_attention(context, block);
+    recorder_.add_hop(context, block);
     inner().backward(context, block, gradient);
   }
 
@@ -171,9 +164,44 @@ class StepRecorder::WatchedAttention final : public BlockAttention {
   std::shared_ptr<const KernelSet> inner_;
 };
 
+// What every scheme is given and gives, whatever it moves in between.
+class StepRecorder::WatchedAttention final : public SequenceAttention {
+ public:
+  WatchedAttention(StepRecorder& recorder, std::unique_ptr<SequenceAttention> inner)
+      : recorder_(recorder), inner_(std::move(inner)) {}
+  int num_ranks() const override { return inner_->num_ranks(); }
+
+ private:
+  Tensor do_forward(Context& context, const Tensor& q, const Tensor& k, const Tensor& v, const TileMap& tiles,
+                    AttentionStash* stash) const override {
+    recorder_.add_heads(context, "queries of ", q, Heads::kQueries);
+    recorder_.add_heads(context, "keys of ", k, Heads::kKeys);
+    recorder_.add_heads(context, "values of ", v, Heads::kKeys);
+    Tensor output = inner_->forward(context, q, k, v, tiles, stash);
+    recorder_.add_heads(context, "attention of ", output, Heads::kQueries);
+    return output;
+  }
+  QkvGradient do_backward(Context& context, const Tensor& doutput, const TileMap& tiles, AttentionStash& stash) const override {
+    // Exchanged heads are not kept by token.
+    if (stash.q.defined()) {
+      recorder_.add_heads(context, "queries of ", stash.q, Heads::kQueries);
+      recorder_.add_heads(context, "keys of ", stash.k, Heads::kKeys);
+      recorder_.add_heads(context, "values of ", stash.v, Heads::kKeys);
+    }
+    return inner_->backward_unrounded(context, doutput, tiles, stash);
+  }
+
+  StepRecorder& recorder_;
+  std::unique_ptr<SequenceAttention> inner_;
+};
+
+void StepRecorder::on_attention(std::unique_ptr<SequenceAttention>& attention) {
+  attention = std::make_unique<WatchedAttention>(*this, std::move(attention));
+}
+
 std::shared_ptr<const KernelSet> StepRecorder::watched(std::shared_ptr<const KernelSet> kernels) {
   const auto watched = std::make_shared<KernelSet>(*kernels);
-  watched->add<BlockAttention>(std::make_shared<const WatchedAttention>(*this, std::move(kernels)));
+  watched->add<BlockAttention>(std::make_shared<const WatchedKernel>(*this, std::move(kernels)));
   return watched;
 }
 
@@ -226,32 +254,37 @@ void StepRecorder::add_inputs(const Context& context, int microbatch) {
   add(Rows::kNone, "scale of the gradients", microbatch).values = {inputs.gradient_scale};
 }
 
-void StepRecorder::add_attention(const Context& context, const AttentionBlock& block) {
-  const TileMap& tiles = batch(pass_.microbatch).shard.tiles;
-  int owner = 0;
-  while (owner < tiles.num_ranks() && &tiles.keys_of(owner) != block.visible) ++owner;
-  check(owner < tiles.num_ranks(), "attention of {} is given tiles that none of the {} ranks owns", pass_.of,
-        tiles.num_ranks());
-  const int hop = (mesh_.coordinate(Axis::kContext) - owner + tiles.num_ranks()) % tiles.num_ranks();
+std::vector<TensorPiece> StepRecorder::columns_of(Heads heads) const {
   const ModelSpec& spec = decoder_->spec();
   const Communicator& axis = mesh_.axis(Axis::kTensor);
-  const HeadSplit heads = split_heads(spec.num_heads, spec.num_kv_heads, axis.size(), axis.rank());
-  std::vector<int64_t> q_heads, kv_heads;
-  for (int64_t head = heads.q.begin; head < heads.q.end; ++head) q_heads.push_back(head);
-  for (const int64_t held : heads.kv_of) kv_heads.push_back(heads.kv.begin + held);
-  int64_t order = kOrders * order_ + TensorRecord::kOrdersOfHop * hop;
-  const auto add_one = [&](const char* what, const Tensor& tensor, const std::vector<int64_t>& columns) {
-    record_.tensors.push_back({.name = what + pass_.of,
-                               .microbatch = pass_.microbatch,
-                               .order = ++order,
-                               .hop = hop,
-                               .width = tensor.size(1) * tensor.size(2),
-                               .columns = columns_of(columns, spec.head_dim),
-                               .values = doubles(context, tensor)});
+  const HeadSplit split = split_heads(spec.num_heads, spec.num_kv_heads, axis.size(), axis.rank());
+  if (heads == Heads::kQueries) return {{split.q.begin * spec.head_dim, split.q.end * spec.head_dim}};
+  std::vector<TensorPiece> columns;
+  for (const int64_t held : split.kv_of) {
+    columns.push_back({(split.kv.begin + held) * spec.head_dim, (split.kv.begin + held + 1) * spec.head_dim});
+  }
+  return columns;
+}
+
+void StepRecorder::add_heads(const Context& context, const char* what, const Tensor& tensor, Heads heads) {
+  const Tensor rows = tensor.reshape({tensor.size(0), tensor.size(1) * tensor.size(2)});
+  add_rows(context, what + pass_.of, pass_.microbatch, rows).columns = columns_of(heads);
+}
+
+// Keys that a scheme puts together from several ranks' have no one owner; what comes of them is compared.
+void StepRecorder::add_hop(const Context& context, const AttentionBlock& block) {
+  const TileMap& tiles = batch(pass_.microbatch).shard.tiles;
+  const int ring_rank = mesh_.coordinate(Axis::kContext);
+  int owner = 0;
+  while (owner < tiles.num_ranks() && &tiles.keys_of(owner) != block.visible) ++owner;
+  if (owner == tiles.num_ranks() || owner == ring_rank) return;
+  const int hop = (ring_rank - owner + tiles.num_ranks()) % tiles.num_ranks();
+  const auto add_one = [&](const char* what, const Tensor& tensor) {
+    add_heads(context, what, tensor, Heads::kKeys);
+    record_.tensors.back().hop = hop;
   };
-  if (hop == 0) add_one("queries of ", block.q, q_heads);
-  add_one("keys of ", block.k, kv_heads);
-  add_one("values of ", block.v, kv_heads);
+  add_one("keys of ", block.k);
+  add_one("values of ", block.v);
 }
 
 }  // namespace longspan

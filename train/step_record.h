@@ -1,10 +1,10 @@
 // StepRecord: what one rank computed in the first step of a run, tensor by tensor in the order of computation, as
 // doubles, so that runs on different meshes and in different precisions can be laid side by side (train/verify.h).
 //
-// Of each microbatch: its tokens, targets, rotary angles and gradient scale; the queries, and the keys and values of
-// every hop, that attention is given in forward and in backward; what every block gives; the losses; the gradient of
-// every block's input; and what it adds to the gradients of its parameters. Of the step: the gradients as they were
-// reduced, their norm, and the loss.
+// Of each microbatch: its tokens, targets, rotary angles and gradient scale; the queries, keys and values that attention
+// is given, and again where it has them in backward, and what it gives; of rings, the keys and values of every hop; what
+// every block gives; the losses; the gradient of every block's input; and what it adds to the gradients of its
+// parameters. Of the step: the gradients as they were reduced, their norm, and the loss.
 #pragma once
 
 #include <limits>
@@ -64,6 +64,7 @@ class StepRecorder final : public TrainObserver {
   // The same kernels, but watched. The recorder must outlive them.
   std::shared_ptr<const KernelSet> watched(std::shared_ptr<const KernelSet> kernels);
 
+  void on_attention(std::unique_ptr<SequenceAttention>& attention) override;
   void on_model(Decoder& decoder) override;
   void on_gradients(const Context& context, int64_t step, const ParameterSet& parameters) override;
   void on_gradient_norm(double norm) override { record_.norm = norm; }
@@ -74,6 +75,7 @@ class StepRecorder final : public TrainObserver {
 
  private:
   class WatchedBlock;
+  class WatchedKernel;
   class WatchedAttention;
   struct Pass {
     int microbatch = 0;
@@ -83,7 +85,11 @@ class StepRecorder final : public TrainObserver {
   TensorRecord& add_rows(const Context& context, std::string name, int microbatch, const Tensor& tensor);
   void add_piece(const Context& context, std::string name, int microbatch, const Tensor& tensor);
   void add_inputs(const Context& context, int microbatch);
-  void add_attention(const Context& context, const AttentionBlock& block);
+  enum class Heads { kQueries, kKeys };
+  // The columns of a row of all heads that the attention of this rank has.
+  std::vector<TensorPiece> columns_of(Heads heads) const;
+  void add_heads(const Context& context, const char* what, const Tensor& tensor, Heads heads);
+  void add_hop(const Context& context, const AttentionBlock& block);
   const Microbatch& batch(int number) const { return decoder_->microbatches().at(static_cast<size_t>(number)); }
 
   const ProcessMesh& mesh_;

@@ -12,6 +12,17 @@
 
 namespace longspan {
 
+namespace {
+
+std::unique_ptr<SequenceAttention> watched_attention(const Context& context, const RunSpec& spec, const ProcessMesh& mesh,
+                                                     TrainObserver& observer) {
+  std::unique_ptr<SequenceAttention> attention = make_attention(context, spec, mesh);
+  observer.on_attention(attention);
+  return attention;
+}
+
+}  // namespace
+
 Trainer::Trainer(const RunSpec& spec, Communicator& world, const RankResources& resources, TrainObserver& observer)
     : spec_(spec),
       world_(world),
@@ -19,11 +30,11 @@ Trainer::Trainer(const RunSpec& spec, Communicator& world, const RankResources& 
       rank_(spec.compute_dtype, resources, RankContext::Measure::kTime),
       mesh_(world, spec.mesh),
       meter_(spec, rank_, mesh_, observer, spec.compute_dtype == DType::kBFloat16 ? resources.peak_flop_per_second : 0),
+      attention_(watched_attention(rank_.context(), spec, mesh_, observer)),
       data_(open_dataset(spec.data, spec.seed, spec.model.vocabulary_size, Order::kShuffled)),
-      decoder_(spec.model, model_axes(mesh_), spec.loss_tile_tokens),
+      decoder_(spec.model, {.attention = *attention_, .tensor = mesh_.axis(Axis::kTensor)}, spec.loss_tile_tokens),
       loader_(spec, data_, mesh_),
       program_(mesh_, decoder_, loader_.num_microbatches()) {
-  agree_on_configuration(rank_.context(), world, spec);  // first: what follows communicates as the configuration says
   if (spec.evaluation.data) evaluator_ = std::make_unique<Evaluator>(rank_.context(), spec, mesh_);
   check_weights(rank_.context(), spec, mesh_, decoder_.parameters());
   expect_room_for_parameters(decoder_.parameters().num_elements(), training_bytes_per_parameter(spec), resources.memory_bytes);

@@ -42,6 +42,7 @@ class Trainer {
   RankContext rank_;
   ProcessMesh mesh_;
   StepMeter meter_;
+  std::unique_ptr<SequenceAttention> attention_;
   Dataset data_;
   std::unique_ptr<Evaluator> evaluator_;  // absent: nothing is held out
   Decoder decoder_;

@@ -61,6 +61,7 @@ OneRank::OneRank(const RunSpec& run, DType compute_dtype, const RankResources& r
   run_.compute_dtype = compute_dtype;
   RunSpec alone = run_;
   alone.mesh = {};
+  alone.context = {};
   const auto self = make_self_communicator();
   expected_ = first_step(alone, *self, resources);
 }

@@ -24,13 +24,14 @@ int64_t shrunk_width(int64_t width, int64_t target) {
   return width <= target ? width : target + width % 16;
 }
 
-// Two key heads, where there are two: with a single one, a query head that took the wrong one could not be seen. As many as a
-// tensor axis needs, and the remainder by its ranks, which decides whether it cuts groups. Where that leaves many query heads,
-// narrower ones keep the step short.
-void shrink_heads(ModelSpec& model, int64_t tensor) {
-  const int64_t group = model.num_heads / model.num_kv_heads, most = model.num_kv_heads;
+// Two key heads, where there are two: with a single one, a query head that took the wrong one could not be seen. More where ranks
+// share the heads or exchange them, so that each has some; and the remainder by the ranks that share them, which decides whether
+// they cut groups. Where that leaves many query heads, narrower ones keep the step short.
+void shrink_heads(const RunSpec& run, ModelSpec& model) {
+  const int64_t group = model.num_heads / model.num_kv_heads, most = model.num_kv_heads, tensor = run.mesh.tensor;
+  const int64_t least = tensor * exchanging_ranks(run.context.scheme, group_ranks(run), run.mesh.context);
   model.num_kv_heads = std::min<int64_t>(most, 2);
-  while (model.num_kv_heads < most && (model.num_kv_heads * group < tensor || (most - model.num_kv_heads) % tensor != 0)) {
+  while (model.num_kv_heads < most && (model.num_kv_heads * group < least || (most - model.num_kv_heads) % tensor != 0)) {
     ++model.num_kv_heads;
   }
   model.num_heads = group * model.num_kv_heads;
@@ -62,7 +63,7 @@ RunSpec shrunk(const RunSpec& run) {
   small.compute_dtype = run.compute_dtype;
   small.model = run.model;
   ModelSpec& model = small.model;
-  shrink_heads(model, run.mesh.tensor);
+  shrink_heads(run, model);
   model.num_layers = std::min<int64_t>(model.num_layers, std::max(3, run.mesh.pipeline));
   model.hidden_size = shrunk_width(model.hidden_size, 64);
   model.mlp_size = shrunk_width(model.mlp_size, std::max(96, run.mesh.tensor));
@@ -71,6 +72,7 @@ RunSpec shrunk(const RunSpec& run) {
   // an error in it all but invisible.
   model.initializer_range = 1 / std::sqrt(static_cast<double>(model.hidden_size));
   small.mesh = run.mesh;
+  small.context = {.scheme = run.context.scheme, .group_ranks = group_ranks(run)};
   small.layout = run.layout;
   small.sharding = run.sharding;
   small.data.format = DataFormat::kTokensU32;

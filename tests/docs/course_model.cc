@@ -5,6 +5,7 @@
 #include <iostream>
 #include <set>
 
+#include "attention/ring_attention.h"
 #include "core/kernels/loss.h"
 #include "parallel/comm/backends.h"
 #include "parallel/pipeline/program.h"
@@ -62,7 +63,8 @@ void print_stash(const Words& words) {
   const ModelSpec spec = quickstart_model();
   const auto alone = make_self_communicator();
   ParameterSet parameters;
-  const DecoderBlock block(spec, block_parameters(parameters, spec), {.ring = *alone, .tensor = *alone});
+  const RingAttention attention(*alone, score_scale(spec));
+  const DecoderBlock block(spec, block_parameters(parameters, spec), {.attention = attention, .tensor = *alone});
   parameters.materialize(context, ParameterSet::Purpose::kTraining);
   parameters.initialize(context, 1, spec.initializer_range);
   TokenSequence sequence{.tokens = std::vector<int32_t>(static_cast<size_t>(num_tokens)),

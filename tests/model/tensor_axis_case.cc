@@ -5,6 +5,7 @@
 #include <cmath>
 #include <mutex>
 
+#include "attention/ring_attention.h"
 #include "parallel/comm/backends.h"
 #include "parallel/pipeline/executor.h"
 #include "parallel/tensor/shared_gradients.h"
@@ -37,7 +38,8 @@ class Run {
         ring_(world.split(world.rank() % mesh.tensor, world.rank(), "ring")),
         tensor_(world.split(world.rank() / mesh.tensor, world.rank(), "tensor")),
         plant_(plant),
-        decoder_(spec, {.ring = *ring_, .tensor = *tensor_}, mesh.loss_tile) {
+        attention_(*ring_, score_scale(spec)),
+        decoder_(spec, {.attention = attention_, .tensor = *tensor_}, mesh.loss_tile) {
     decoder_.parameters().materialize(context_, ParameterSet::Purpose::kTraining);
     decoder_.parameters().initialize(context_, 7, spec.initializer_range);
     for (const auto& p : decoder_.parameters().all()) draw_biases(context_, *p);
@@ -119,6 +121,7 @@ class Run {
   Context context_;
   Communicator& world_;
   std::unique_ptr<Communicator> ring_, tensor_;
+  RingAttention attention_;
   Plant plant_;
   Decoder decoder_;
 };

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "attention/ring_attention.h"
 #include "model/decoder.h"
 #include "parallel/comm/backends.h"
 #include "tests/core/expect_error.h"
@@ -148,7 +149,8 @@ TEST(TensorAxisDegree, IsRefusedWithTheNearestThatWorks) {
   expect_error(ErrorKind::kConfiguration, {"mesh.tensor is 5", "the nearest that works is 4"}, [&] {
     run_in_process(5, [&](Communicator& tensor) {
       const auto alone = make_self_communicator();
-      const Decoder decoder(spec_of(4, 2), {.ring = *alone, .tensor = tensor}, 6);
+      const RingAttention attention(*alone, 1);
+      const Decoder decoder(spec_of(4, 2), {.attention = attention, .tensor = tensor}, 6);
     });
   });
 }

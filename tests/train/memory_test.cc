@@ -4,6 +4,7 @@
 #include <map>
 #include <mutex>
 
+#include "attention/ring_attention.h"
 #include "parallel/comm/backends.h"
 #include "tests/support/folder.h"
 #include "tests/support/reference_context.h"
@@ -109,7 +110,8 @@ TEST(ActivationMemory, AStashHoldsJustWhatItSays) {
   p.gate = matrix("gate", 12, 8);
   p.up = matrix("up", 12, 8);
   p.down = matrix("down", 8, 12);
-  const DecoderBlock block(spec, p, {.ring = *alone, .tensor = *alone});
+  const RingAttention attention(*alone, score_scale(spec));
+  const DecoderBlock block(spec, p, {.attention = attention, .tensor = *alone});
   parameters.materialize(context, ParameterSet::Purpose::kTraining);
   parameters.initialize(context, 1, 0.1);
   const int64_t n = 19;

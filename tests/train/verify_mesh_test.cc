@@ -23,6 +23,28 @@ TEST_P(VerifyMesh, AgreesWithOneRank) {
 
 INSTANTIATE_TEST_SUITE_P(ContextRanks, VerifyMesh, testing::Values(1, 2, 3, 4, 8));
 
+class VerifyScheme : public testing::TestWithParam<ContextScheme> {};
+
+TEST_P(VerifyScheme, AgreesWithOneRank) {
+  for (const int ranks : {2, 3, 4}) {
+    RunSpec run = small_run(1, ranks);
+    run.context.scheme = GetParam();
+    run.data.sequence_length = 53;
+    run.compute_dtype = ranks == 4 ? DType::kBFloat16 : DType::kFloat32;
+    expect_agreement(run);
+    run.layout = LayoutType::kStriped;
+    run.data.packing = Packing::kStream;
+    run.mesh.data = run.micro_batch_sequences = 2;
+    run.global_batch_sequences = 8;
+    expect_agreement(run);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Schemes, VerifyScheme,
+                         testing::Values(ContextScheme::kRing, ContextScheme::kAllToAll, ContextScheme::kAllGather,
+                                         ContextScheme::kHybrid, ContextScheme::kDoubleRing),
+                         [](const auto& i) { return std::string(name(i.param)); });
+
 TEST(Verify, AgreesOnEveryKindOfModel) {
   RunSpec run = small_run(2, 2);
   expect_agreement(run);

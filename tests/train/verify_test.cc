@@ -168,6 +168,23 @@ TEST_P(VerifyError, IsFound) {
   EXPECT_GT(report.largest, 0.01);
 }
 
+// What only parts of which travel is seen in what comes of it.
+TEST(VerifySchemes, ErrorIsFoundInTheFirstLayer) {
+  const auto expect_found = [](ContextScheme scheme, const char* tensor) {
+    RunSpec run = small_run(1, 4);
+    run.context.scheme = scheme;
+    run.data.packing = Packing::kStream;  // every first token is seen
+    for (const CommFaults& faults : {CommFaults{.corrupt_byte_of = 1}, CommFaults{.keep_own_of = 2}}) {
+      const VerifyReport report = verified(run, DType::kFloat64, {.rank = 1, .faults = faults, .kernels = nullptr});
+      EXPECT_NE(report.difference.find(tensor), std::string::npos) << name(scheme) << ": " << report.difference;
+    }
+  };
+  expect_found(ContextScheme::kAllToAll, ", attention of model.layers.0, ");
+  expect_found(ContextScheme::kAllGather, "rank 1, attention of model.layers.0, ");
+  expect_found(ContextScheme::kHybrid, ", attention of model.layers.0, ");
+  expect_found(ContextScheme::kDoubleRing, "s of model.layers.0 from rank ");
+}
+
 // Of a size at which all is shrunk: 16 query heads share a key head, and of four key heads two are left.
 RunSpec large_run() {
   RunSpec run = small_run(1, 3);
@@ -207,7 +224,7 @@ TEST(Verify, SeesAWrongGroupAmongManyQueryHeads) {
   const VerifyReport report = verified(
       large_run(), DType::kFloat64,
       {.rank = kEveryRank, .faults = {}, .kernels = test::with_fault<BlockAttention, test::UsesTheNextGroup>()});
-  EXPECT_EQ(report.difference.find("rank 0, output of model.layers.0, "), 0u) << report.difference;
+  EXPECT_EQ(report.difference.find("rank 0, attention of model.layers.0, "), 0u) << report.difference;
 }
 
 // What rounding to bfloat16 hides, float32 shows.
@@ -216,8 +233,8 @@ TEST(Verify, SeesInFloat32WhatRoundingHides) {
   RunSpec run = large_run();
   run.compute_dtype = DType::kBFloat16;
   const std::vector<std::pair<Kernels, const char*>> errors = {
-      {test::with_cpu_fault<BlockAttention, test::RoundsEveryHop>(What::kOutput), "output of model.layers.0"},
-      {test::with_cpu_fault<BlockAttention, test::RoundsEveryHop>(What::kOutputAndLse), "output of model.layers.0"},
+      {test::with_cpu_fault<BlockAttention, test::RoundsEveryHop>(What::kOutput), "attention of model.layers.0"},
+      {test::with_cpu_fault<BlockAttention, test::RoundsEveryHop>(What::kOutputAndLse), "attention of model.layers.0"},
       {test::with_cpu_fault<BlockAttention, test::LosesKeyGradients>(), "gradient of the output of model.layers."},
   };
   for (const auto& [kernels, tensor] : errors) {
@@ -237,7 +254,7 @@ TEST(Verify, NamesWhereNotANumberBegins) {
     EXPECT_EQ(report.largest, INFINITY);
   };
   expect({.rank = 1, .faults = {}, .kernels = test::with_fault<BlockAttention, test::GivesNotANumber>()},
-         "rank 1, output of model.layers.0, microbatch 0, token ");
+         "rank 1, attention of model.layers.0, microbatch 0, token ");
   expect({.rank = 1, .faults = {}, .kernels = nullptr, .nan_in_sum = 1},
          "rank 1, gradient of model.embed_tokens.weight after the reduction, [0, 0]: nan where one rank has ");
   expect({.rank = 1, .faults = {}, .kernels = test::with_fault<OptimizerKernels, test::NormIsNotANumber>()},
@@ -260,7 +277,7 @@ TEST(Verify, NamesThePlaceInAMeshOfTwoAxes) {
   const VerifyReport apart = verified(
       run, DType::kFloat64, {.rank = 1, .faults = {}, .kernels = test::with_fault<BlockAttention, test::SkipsAHop>(1)});
   EXPECT_EQ(
-      apart.difference.find("rank 1 (data 1, context 0), output of model.layers.1, microbatch 0, token 0, element 0: "),
+      apart.difference.find("rank 1 (data 1, context 0), attention of model.layers.1, microbatch 0, token 0, element 0: "),
       0u)
       << apart.difference;
 }
@@ -278,8 +295,7 @@ TEST(Verify, NamesThePlaceOnATensorAxis) {
   };
   const auto kernels = [](Kernels k) { return Plants{3, {}, std::move(k)}; };
   const std::string rank = "rank 3 (context 1, tensor 1), ";
-  expect(kernels(with_fault<BlockAttention, test::SkipsAHop>(0)), "rank 2 (context 1, tensor 0), output of model.layers.0, ",
-         "off there, too: rank 3");
+  expect(kernels(with_fault<BlockAttention, test::SkipsAHop>(0)), rank + "attention of model.layers.0, ");
   expect(kernels(with_fault<Rotary, test::TurnsByTheNextPosition>()), rank + "queries of model.layers.0, ");
   // Each product there is of one piece of the tokens, so that no rank's part as a whole explains the error; those that have these
   // rows are ranks 1 and 3.
@@ -306,9 +322,9 @@ std::vector<PlantedError> planted_errors() {
       // Sums for rank 2 and rank 0 pass here; it shows where they come home.
       {"GradientOfKeysTwice", kernels(with_fault<Elementwise, test::AddsArrivalsTwice>()),
        "gradient of the output of model.layers.0", 2},
-      {"HopSkipped", kernels(with_fault<BlockAttention, test::SkipsAHop>(1)), "output of model.layers.0"},
-      {"DocumentEdge", kernels(with_fault<BlockAttention, test::SeesBeyondTheEdge>()), "output of model.layers.0"},
-      {"WrongGroup", kernels(with_fault<BlockAttention, test::UsesTheNextGroup>()), "output of model.layers.0"},
+      {"HopSkipped", kernels(with_fault<BlockAttention, test::SkipsAHop>(1)), "attention of model.layers.0"},
+      {"DocumentEdge", kernels(with_fault<BlockAttention, test::SeesBeyondTheEdge>()), "attention of model.layers.0"},
+      {"WrongGroup", kernels(with_fault<BlockAttention, test::UsesTheNextGroup>()), "attention of model.layers.0"},
       {"WrongPosition", kernels(with_fault<Rotary, test::TurnsByTheNextPosition>()), "queries of model.layers.0"},
       {"ScaleOfTheGradient", kernels(with_fault<Loss, test::ScalesTheGradient>(2.0)),
        "gradient of lm_head.weight by microbatch 0"},
@@ -336,11 +352,11 @@ std::vector<CpuError> cpu_errors() {
   const auto hop = test::with_cpu_fault<BlockAttention, test::SkipsAHop>(1);
   const auto product = test::with_cpu_fault<LinearAlgebra, test::AddsAProduct>(5, 0);
   return {
-      {"WrongGroup", group, "output of model.layers.0", small},
-      {"WrongGroupShrunk", group, "output of model.layers.0", large_run()},
-      {"DocumentEdge", edge, "output of model.layers.0", small},
-      {"DocumentEdgeShrunk", edge, "output of model.layers.0", large_run()},
-      {"HopSkipped", hop, "output of model.layers.0", small},
+      {"WrongGroup", group, "attention of model.layers.0", small},
+      {"WrongGroupShrunk", group, "attention of model.layers.0", large_run()},
+      {"DocumentEdge", edge, "attention of model.layers.0", small},
+      {"DocumentEdgeShrunk", edge, "attention of model.layers.0", large_run()},
+      {"HopSkipped", hop, "attention of model.layers.0", small},
       {"GradientLeftOut", product, "gradient of model.layers.1.self_attn.k_proj.weight by microbatch 0", small},
   };
 }

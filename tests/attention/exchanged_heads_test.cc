@@ -1,5 +1,5 @@
 // Heads are dealt out evenly, each once, in parts that the kernel takes; ranks know the key heads they need and no more.
-#include "attention/head_split.h"
+#include "attention/exchanged_heads.h"
 
 #include <gtest/gtest.h>
 
@@ -11,7 +11,7 @@ namespace longspan {
 namespace {
 
 void expect_sound(int64_t num_heads, int64_t num_kv_heads, int num_ranks) {
-  const HeadSplit split = split_heads(num_heads, num_kv_heads, num_ranks);
+  const ExchangedHeads split = exchanged_heads(num_heads, num_kv_heads, num_ranks);
   const int64_t group = num_heads / num_kv_heads;
   ASSERT_EQ(split.queries.size(), static_cast<size_t>(num_ranks));
   ASSERT_EQ(split.keys.size(), static_cast<size_t>(num_ranks));
@@ -45,7 +45,7 @@ void expect_sound(int64_t num_heads, int64_t num_kv_heads, int num_ranks) {
   }
 }
 
-TEST(HeadSplit, IsSoundForAnyHeadsAndRanks) {
+TEST(ExchangedHeads, IsSoundForAnyHeadsAndRanks) {
   for (int64_t num_kv_heads = 1; num_kv_heads <= 9; ++num_kv_heads) {
     for (int64_t group = 1; group <= 8; ++group) {
       for (int num_ranks = 1; num_ranks <= std::min<int64_t>(17, num_kv_heads * group); ++num_ranks) {
@@ -56,10 +56,10 @@ TEST(HeadSplit, IsSoundForAnyHeadsAndRanks) {
   }
 }
 
-TEST(HeadSplit, RefusesMoreRanksThanHeads) {
+TEST(ExchangedHeads, RefusesMoreRanksThanHeads) {
   test::expect_error(ErrorKind::kConfiguration, {"9 ranks", "8 heads", "nearest degree that works is 8"},
-                     [] { split_heads(8, 2, 9); });
-  test::expect_error(ErrorKind::kInternal, {"8 heads", "3"}, [] { split_heads(8, 3, 2); });
+                     [] { exchanged_heads(8, 2, 9); });
+  test::expect_error(ErrorKind::kInternal, {"8 heads", "3"}, [] { exchanged_heads(8, 3, 2); });
 }
 
 }  // namespace

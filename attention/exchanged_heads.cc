@@ -1,21 +1,19 @@
-#include "attention/head_split.h"
+#include "attention/exchanged_heads.h"
 
 #include <algorithm>
 
+#include "attention/context_groups.h"
 #include "core/base/error.h"
 
 namespace longspan {
 
-HeadSplit split_heads(int64_t num_heads, int64_t num_kv_heads, int num_ranks) {
+ExchangedHeads exchanged_heads(int64_t num_heads, int64_t num_kv_heads, int num_ranks) {
   check(num_ranks >= 1 && num_kv_heads >= 1 && num_heads % num_kv_heads == 0, "{} heads, {} of keys, over {} ranks",
         num_heads, num_kv_heads, num_ranks);
-  if (num_ranks > num_heads) {
-    raise(ErrorKind::kConfiguration,
-          "{} ranks cannot exchange {} heads, as some would have none: the nearest degree that works is {}", num_ranks,
-          num_heads, num_heads);
-  }
+  const std::string problem = scheme_problem(ContextScheme::kAllToAll, num_ranks, num_ranks, num_heads);
+  if (!problem.empty()) raise(ErrorKind::kConfiguration, "{}", problem);
   const int64_t group = num_heads / num_kv_heads;  // query heads of one key head
-  HeadSplit split;
+  ExchangedHeads split;
   int64_t next_key = 0;  // beyond the last key head that a rank has
   for (int64_t rank = 0; rank < num_ranks; ++rank) {
     const int64_t begin = num_heads * rank / num_ranks, end = num_heads * (rank + 1) / num_ranks;

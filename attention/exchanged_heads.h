@@ -1,4 +1,4 @@
-// HeadSplit: which heads each rank attends with where heads are exchanged for tokens, as a pure function of their numbers.
+// ExchangedHeads: which heads each rank attends with where heads are exchanged for tokens, as a pure function of their numbers.
 //
 // Query heads are dealt out in order, rank r of P taking [H r / P, H (r + 1) / P), so that no rank has more than one more than
 // another. A rank needs the key heads of its query heads: where the degree exceeds them, or does not divide them, some are on
@@ -20,12 +20,12 @@ struct HeadRange {
 // By rank, and by part of it.
 using HeadTable = std::vector<std::vector<HeadRange>>;
 
-struct HeadSplit {
+struct ExchangedHeads {
   HeadTable queries, keys;  // as many parts in both
   bool replicated = false;  // a key head is on several ranks
 };
 
 // Raises Error(kConfiguration) when there are more ranks than query heads, with the nearest degree that works.
-HeadSplit split_heads(int64_t num_heads, int64_t num_kv_heads, int num_ranks);
+ExchangedHeads exchanged_heads(int64_t num_heads, int64_t num_kv_heads, int num_ranks);
 
 }  // namespace longspan
