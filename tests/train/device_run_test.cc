@@ -133,19 +133,31 @@ TEST(DeviceRun, GeneratesWhatACpuDoes) {
   EXPECT_EQ(generate(spec, device_resources(), ignore), generate(spec, {}, ignore));
 }
 
+// On every axis.
 TEST(DeviceRun, TwoRanksAgreeWithOne) {
   const Folder folder;
   RunSpec spec = tiny_run(folder, "");
   spec.output_directory = "";
   spec.num_steps = 1;
-  spec.mesh.context = 2;
-  const OneRank one_rank(spec, DType::kFloat32, device_resources());
-  run_in_process(2, [&](Communicator& threads) {
-    const auto staging = make_staging_communicator(threads);
-    const VerifyReport report = one_rank.compare(*staging, device_resources());
-    EXPECT_EQ(report.difference, "");
-    EXPECT_GT(report.num_tensors, 20);
-  });
+  const auto expect_agreement = [&](const RunSpec& run) {
+    SCOPED_TRACE(run.mesh.to_string());
+    const OneRank one_rank(run, DType::kFloat32, device_resources());
+    run_in_process(2, [&](Communicator& threads) {
+      const auto staging = make_staging_communicator(threads);
+      const VerifyReport report = one_rank.compare(*staging, device_resources());
+      EXPECT_EQ(report.difference, "");
+      EXPECT_GT(report.num_tensors, 20);
+    });
+  };
+  spec.mesh = {.context = 2};
+  expect_agreement(spec);
+  spec.context.scheme = ContextScheme::kAllToAll;
+  expect_agreement(spec);
+  spec.mesh = {.tensor = 2};
+  expect_agreement(spec);
+  spec.mesh = {.data = 2};
+  spec.sharding = RunSpec::Sharding::kOptimizer;
+  expect_agreement(spec);
 }
 
 TEST(DeviceRun, IsRefusedInABuildWithoutCuda) {
