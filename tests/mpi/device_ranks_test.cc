@@ -1,5 +1,5 @@
-// Ranks of MPI with a device each, or sharing one: collectives, messages, ring attention and a whole step, against expected
-// values and one rank in double precision. device_ranks_test [seconds that a rank waits for the others]
+// Ranks of MPI with a device each, or sharing one: collectives, messages, ring attention and whole steps on every axis, against
+// expected values and one rank. device_ranks_test [seconds that a rank waits for the others]
 #include <fmt/core.h>
 
 #include <cmath>
@@ -8,6 +8,7 @@
 #include "parallel/comm/ring_pass.h"
 #include "tests/attention/ring_problem.h"
 #include "tests/model/step_case.h"
+#include "tests/mpi/device_meshes.h"
 #include "tests/mpi/device_ranks.h"
 #include "tests/support/device_under_test.h"
 #include "tests/support/reference_context.h"
@@ -125,6 +126,7 @@ void check_ranks(MpiSession& session) {
     check_attention(*c, *world);
     check_step(*c, *world);
   }
+  check_meshes(*world, ordinal);
   world->barrier(context.stream());
   fmt::print("rank {} of {} on device {} ok\n", world->rank(), world->size(), ordinal);
 }
