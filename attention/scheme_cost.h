@@ -19,6 +19,9 @@
 
 namespace longspan {
 
+// Operations with each pair, head and element: two products forward, five backward.
+constexpr double kForwardFlops = 4, kBackwardFlops = 10;
+
 struct LinkRate {
   double latency_seconds = 0;   // of a message
   double bytes_per_second = 1;  // of a rank, in one direction
@@ -52,7 +55,8 @@ struct SchemeCost {
 SchemeCost cost_of(ContextScheme scheme, int inner, const AttentionShape& shape, const AttentionRates& rates);
 
 struct SchemeChoice {
-  std::vector<SchemeCost> costs;  // all that there are, the best first, what is refused last
+  // All that there are, the fastest first, what is refused last; a ring that is nearly as fast before all.
+  std::vector<SchemeCost> costs;
   std::string reason;             // one sentence
   const SchemeCost& best() const { return costs.front(); }
 };

@@ -31,7 +31,7 @@ std::vector<IndexInterval> document_tokens(int64_t num_tokens, int64_t num_docum
   return visible;
 }
 
-AttentionWork::AttentionWork(Context context, const AttentionShape& shape, const std::vector<IndexInterval>& visible)
+AttentionWork::AttentionWork(Context context, const AttentionWorkShape& shape, const std::vector<IndexInterval>& visible)
     : context_(std::move(context)),
       visible_(visible, {{.start = 0, .stride = 1, .length = shape.num_tokens}}),
       shape_(shape) {

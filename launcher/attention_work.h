@@ -5,7 +5,7 @@
 
 namespace longspan {
 
-struct AttentionShape {
+struct AttentionWorkShape {
   int64_t num_tokens = 0, num_heads = 1, num_kv_heads = 1, head_dim = 0;
 };
 
@@ -17,7 +17,7 @@ std::vector<IndexInterval> document_tokens(int64_t num_tokens, int64_t num_docum
 
 class AttentionWork {
  public:
-  AttentionWork(Context context, const AttentionShape& shape, const std::vector<IndexInterval>& visible);
+  AttentionWork(Context context, const AttentionWorkShape& shape, const std::vector<IndexInterval>& visible);
 
   void forward();
   void backward();  // delta included; after a forward
@@ -27,7 +27,7 @@ class AttentionWork {
  private:
   Context context_;
   KeyIntervals visible_;
-  AttentionShape shape_;
+  AttentionWorkShape shape_;
   AttentionBlock block_;
   AttentionState state_;
   AttentionGradient gradient_;

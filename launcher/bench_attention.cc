@@ -23,7 +23,7 @@ int64_t heads_of(const BenchMachine& machine, int64_t head_dim) {
 
 std::unique_ptr<AttentionWork> work_of(const Case& c, const BenchMachine& machine) {
   const int64_t num_heads = heads_of(machine, c.head_dim);
-  AttentionShape shape = {.num_tokens = c.num_tokens, .num_heads = num_heads, .num_kv_heads = num_heads, .head_dim = c.head_dim};
+  AttentionWorkShape shape = {.num_tokens = c.num_tokens, .num_heads = num_heads, .num_kv_heads = num_heads, .head_dim = c.head_dim};
   if (c.kind == Kind::kOneHead) shape.num_heads = shape.num_kv_heads = 1;
   if (c.kind == Kind::kGroups) {
     if (machine.on_cpu()) shape.num_heads *= 8;

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "launcher/config_spec.h"
+#include "launcher/context_choice.h"
 #include "launcher/exit_status.h"
 #include "launcher/plot.h"
 #include "launcher/precision.h"
@@ -134,8 +135,11 @@ int run_together(const CommandLine& line, LoadedConfig& loaded, std::exception_p
   const auto open_folder = [&] { folder = prepare_folder(line.command, loaded.config, world); };
   if (!all_succeed(world, problem, open_folder)) return end_before_start(line, loaded, folder, problem, world);
   std::optional<config::Precision::Type> continued;
+  std::optional<config::Context> continued_scheme;
   const auto look_back = [&] {
-    if (world.rank() == 0) continued = continued_precision(loaded.config, line.command);
+    if (world.rank() != 0) return;
+    continued = continued_precision(loaded.config, line.command);
+    continued_scheme = continued_context(loaded.config, line.command);
   };
   if (!all_succeed(world, problem, look_back)) return end_before_start(line, loaded, folder, problem, world);
   SettledChoices settled =
@@ -146,7 +150,7 @@ int run_together(const CommandLine& line, LoadedConfig& loaded, std::exception_p
   if (!device.on_cpu()) device.memory_bytes = -world.largest(-device.memory_bytes);
   start_logs(folder, world.rank());
   Communicator& ranks = between_devices ? *between_devices : world.communicator();
-  return run(line, loaded.config, {settled, device, world, ranks}, folder, observer);
+  return run(line, loaded.config, {settled, device, world, ranks, continued_scheme}, folder, observer);
 }
 
 // `drawn` gets the folder of the run that this process, when MPI is over, has to draw.

@@ -173,7 +173,8 @@ void fill_mesh(Mesh& mesh, const ConfigTarget& target, ConfigProblems& problems)
 
 void fill_plans(RunConfig& c) {
   config::Context& context = *c.mutable_context();
-  if (context.scheme() == config::Context::AUTO) context.set_scheme(config::Context::RING);
+  LS_DEFAULT(context, scheme, config::Context::RING);
+  if (c.mesh().context() == 1 && context.scheme() == config::Context::AUTO) context.set_scheme(config::Context::RING);
   LS_DEFAULT(context, layout, config::Context::ZIGZAG);
   Pipeline& pipeline = *c.mutable_pipeline();
   LS_DEFAULT(pipeline, schedule, Pipeline::AUTO);
@@ -261,6 +262,7 @@ void fill_defaults(RunConfig& c, const ConfigTarget& target, ConfigProblems& pro
   fill_model(model);
   fill_data(c);
   fill_mesh(*c.mutable_mesh(), target, problems);
+  if (target.command == Command::kGenerate) c.clear_context();  // its one rank shares no sequence
   fill_plans(c);
   fill_training(c);
   fill_rest(c);

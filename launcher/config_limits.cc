@@ -49,6 +49,7 @@ constexpr NumberLimits kLimits[] = {
     {"mesh.data", 1, 1 << 20},
     {"mesh.context", 1, 1 << 20},
     {"mesh.tensor", 1, 1 << 20},
+    {"context.group_ranks", 0, 1 << 20},
     {"pipeline.chunks_per_stage", 1, 1 << 14},
     {"pipeline.sequence_chunks", 1, 1 << 20},
     {"memory.loss_tile_tokens", 0, 1 << 30},

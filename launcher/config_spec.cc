@@ -23,6 +23,7 @@ RopeSpec rope_spec(const config::Rope& rope) {
 static_assert(static_cast<int>(RopeScalingType::kLlama3) == config::RopeScaling::LLAMA3);
 static_assert(static_cast<int>(RopeScalingType::kYarn) == config::RopeScaling::YARN);
 static_assert(static_cast<int>(DataFormat::kMegatron) == config::Data::MEGATRON);
+static_assert(static_cast<int>(ContextScheme::kDoubleRing) + config::Context::RING == config::Context::DOUBLE_RING);
 static_assert(static_cast<int>(LayoutType::kStriped) == config::Context::STRIPED);
 static_assert(static_cast<int>(LayoutType::kZigzag) == config::Context::ZIGZAG);
 static_assert(static_cast<int>(ScheduleType::kConstant) == config::Optimizer::CONSTANT);
@@ -147,6 +148,11 @@ RunSpec make_run_spec(const config::RunConfig& c) {
                .data = static_cast<int>(c.mesh().data()),
                .context = static_cast<int>(c.mesh().context()),
                .tensor = static_cast<int>(c.mesh().tensor())};
+  // AUTO is left where the ranks were told different things, which they find as they compare them.
+  if (c.context().scheme() != config::Context::AUTO) {
+    spec.context = {.scheme = static_cast<ContextScheme>(c.context().scheme() - config::Context::RING),
+                    .group_ranks = static_cast<int>(c.context().group_ranks())};
+  }
   spec.layout = static_cast<LayoutType>(c.context().layout());
   if (c.sharding().state() == config::Sharding::OPTIMIZER) spec.sharding = RunSpec::Sharding::kOptimizer;
   spec.optimizer = optimizer_spec(c.optimizer());

@@ -3,6 +3,7 @@
 #include <map>
 #include <vector>
 
+#include "attention/context_groups.h"
 #include "launcher/join.h"
 
 namespace longspan {
@@ -11,10 +12,6 @@ namespace {
 using namespace config;
 
 void check_mesh_support(const RunConfig& c, ConfigProblems& problems) {
-  const auto scheme = c.context().scheme();
-  if (scheme != Context::AUTO && scheme != Context::RING) {
-    problems.add("context.scheme", "{} does not exist yet; this program has RING", Context::Scheme_Name(scheme));
-  }
   if (c.mesh().pipeline() > 1) {
     problems.add("mesh.pipeline", "is {}; this program has no pipeline, so 1 is all it can do", c.mesh().pipeline());
   }
@@ -123,6 +120,23 @@ void check_needs(const RunConfig& c, Command command, ConfigProblems& problems) 
   }
 }
 
+void check_context(const RunConfig& c, ConfigProblems& problems) {
+  const auto named = c.context().scheme();
+  const int64_t group = c.context().group_ranks();
+  const bool has_groups = named == Context::HYBRID || named == Context::DOUBLE_RING;
+  if (group > 0 && !has_groups) {
+    problems.add("context.group_ranks", "is {}, but context.scheme {}; leave it out", group,
+                 named == Context::AUTO ? "AUTO chooses groups, too" : Context::Scheme_Name(named) + " has no groups");
+  }
+  if (named == Context::AUTO) return;
+  const auto scheme = static_cast<ContextScheme>(named - Context::RING);
+  const auto ranks = static_cast<int>(c.mesh().context());
+  const int64_t heads = c.model().num_heads() / c.mesh().tensor();
+  const int inner = group > 0 ? static_cast<int>(group) : group_of_host(scheme, ranks, ranks, heads);
+  const std::string problem = scheme_problem(scheme, inner, ranks, heads);
+  if (!problem.empty()) problems.add(group > 0 ? "context.group_ranks" : "context.scheme", "{}", problem);
+}
+
 void check_training(const RunConfig& c, ConfigProblems& problems) {
   const Training& t = c.training();
   const int64_t at_once = t.micro_batch_sequences() * c.mesh().data();
@@ -218,6 +232,7 @@ void check_bench(const RunConfig& c, const std::string& name, ConfigProblems& pr
 void check_consistency(const RunConfig& c, Command command, ConfigProblems& problems) {
   check_needs(c, command, problems);
   check_data(c, problems);
+  check_context(c, problems);
   check_training(c, problems);
   if (command == Command::kGenerate) check_generation(c, problems);
 }

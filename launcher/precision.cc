@@ -2,10 +2,8 @@
 
 #include <fmt/format.h>
 
-#include "core/base/error.h"
-#include "launcher/config_file.h"
+#include "launcher/continued_run.h"
 #include "launcher/world.h"
-#include "train/checkpoint.h"
 
 namespace longspan {
 
@@ -33,22 +31,10 @@ SettledPrecision choose_precision(config::RunConfig::Device device, CpuLevel slo
 }
 
 std::optional<config::Precision::Type> continued_precision(const config::RunConfig& config, Command command) {
-  if (config.precision() != config::Precision::AUTO || command == Command::kVerify || command == Command::kBench) return {};
-  int resume = config.checkpoint().resume();
-  if (resume == config::Checkpoint::NONE) {
-    if (command == Command::kTrain) return {};
-    resume = config::Checkpoint::LATEST;  // NONE is about where training begins
-  }
-  for (const CheckpointFolder& folder : list_checkpoints(config.output_directory())) {
-    if (resume != config::Checkpoint::LATEST && folder.step != resume) continue;
-    try {
-      const auto precision = parse_config(stored_configuration(folder.path), folder.path, {}).config.precision();
-      if (precision != config::Precision::AUTO) return precision;
-    } catch (const Error&) {
-      // Whoever loads the checkpoint says what is wrong with it, and takes an older one.
-    }
-  }
-  return {};
+  if (config.precision() != config::Precision::AUTO) return {};
+  const auto stored = continued_configuration(config, command);
+  if (!stored || stored->precision() == config::Precision::AUTO) return {};
+  return stored->precision();
 }
 
 SettledChoices settle_choices(config::RunConfig& config, Command command, CpuLevel own,

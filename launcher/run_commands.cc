@@ -8,13 +8,17 @@
 #include <filesystem>
 #include <iostream>
 #include <memory>
+#include <mutex>
 
 #include "launcher/config_spec.h"
+#include "launcher/context_choice.h"
 #include "launcher/exit_status.h"
 #include "launcher/run_benchmark.h"
 #include "launcher/run_verify.h"
 #include "launcher/stop_signal.h"
 #include "launcher/terminal.h"
+#include "parallel/comm/backends.h"
+#include "train/context_choice.h"
 #include "train/formats/atomic_file.h"
 #include "train/formats/huggingface.h"
 #include "train/train.h"
@@ -128,6 +132,38 @@ int run_generation(const config::RunConfig& config, const RankResources& resourc
   return kExitDone;
 }
 
+// Neighbours on the context axis that are on one host, on the host that has fewest: ranks are numbered host by host, those of a
+// tensor axis first.
+int context_ranks_per_host(World& world, const config::Mesh& mesh) {
+  if (world.alone()) return static_cast<int>(mesh.context());  // ranks are threads
+  const int64_t of_host = -world.largest(-int64_t{world.local_ranks().size()});
+  return static_cast<int>(std::clamp<int64_t>(of_host / mesh.tensor(), 1, mesh.context()));
+}
+
+void settle_context(config::RunConfig& config, const Ranks& ranks, std::vector<std::string>& notes) {
+  const int per_host = context_ranks_per_host(ranks.world, config.mesh());
+  const auto choose = [&]() -> ContextChoice {
+    const RunSpec spec = make_run_spec(config);
+    RankResources resources = resources_of(config, ranks);
+    SchemeChoice choice;
+    if (spec.mesh.num_ranks() == ranks.world.size()) {
+      choice = choose_context_scheme(spec, ranks.communicator, resources, per_host);
+    } else {  // verify's ranks, which are threads
+      resources.num_threads = 1;
+      std::mutex mutex;
+      run_in_process(spec.mesh.num_ranks(), [&](Communicator& threads) {
+        const auto staging = make_staging_communicator(threads);
+        SchemeChoice mine = choose_context_scheme(spec, *staging, resources, per_host);
+        const std::lock_guard lock(mutex);
+        choice = std::move(mine);
+      });
+    }
+    return {.scheme = choice.best().scheme, .group_ranks = choice.best().inner, .reason = choice.reason};
+  };
+  const std::string note = longspan::settle_context(config, per_host, ranks.continued_context, ranks.world.communicator(), choose);
+  if (!note.empty()) notes.push_back(note);
+}
+
 void create_output_folder(const std::string& path) {
   std::error_code error;
   std::filesystem::create_directories(path, error);
@@ -153,8 +189,13 @@ void start_logs(const RunFolder& folder, int rank) {
   start_log_files(folder.path + "/log", rank);
 }
 
-int run(const CommandLine& line, const config::RunConfig& config, const Ranks& ranks, const RunFolder& folder,
+int run(const CommandLine& line, const config::RunConfig& given, const Ranks& met, const RunFolder& folder,
         RunObserver& observer) {
+  config::RunConfig config = given;
+  SettledChoices settled = met.settled;
+  const Ranks ranks{settled, met.device, met.world, met.communicator, met.continued_context};
+  const bool shares_sequences = line.command == Command::kTrain || line.command == Command::kEvaluate || line.command == Command::kVerify;
+  if (shares_sequences) settle_context(config, ranks, settled.notes);
   switch (line.command) {
     case Command::kTrain: return run_training(config, ranks, folder, observer);
     case Command::kEvaluate: return run_evaluation(config, ranks, observer);

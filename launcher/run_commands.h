@@ -1,6 +1,7 @@
 // What each command does once its configuration is checked and the ranks have met.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "configs/schema/run.pb.h"
@@ -30,6 +31,7 @@ struct Ranks {
   const RankDevice& device;
   World& world;
   Communicator& communicator;  // of all ranks, for tensors of the device, and of the host
+  std::optional<config::Context> continued_context;  // of the checkpoint that is continued; counts on rank 0
 };
 
 // The exit code. Raises Error.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <ranges>
 
+#include "attention/exchanged_heads.h"
 #include "attention/kernels/block_attention.h"
 #include "core/base/error.h"
 #include "core/kernels/backends.h"
@@ -79,6 +80,51 @@ double ring_buffers(int num_ranks, const TokenBytes& b, double tokens) {
   return tokens * ((num_ranks > 2 ? 2 : 1) * b.kv + 2 * b.in_sums(b.kv));
 }
 
+// What the scheme of the context axis holds beside that, of a token.
+struct SchemeBytes {
+  double kept = 0;     // in each layer for backward
+  double in_pass = 0;  // in the backward of one layer
+};
+
+// Keys that an exchange puts on several ranks, relative to all keys once.
+double repeated_keys(const RunSpec& spec, int inner) {
+  const auto heads_of = [&](int64_t heads) { return std::max<int64_t>(1, heads / spec.mesh.tensor); };
+  const int64_t kv_heads = heads_of(spec.model.num_kv_heads), most = heads_of(spec.model.num_heads) / kv_heads * kv_heads;
+  const int ranks = static_cast<int>(std::min<int64_t>(inner, most));
+  int64_t held = 0;
+  for (const auto& parts : exchanged_heads(most, kv_heads, ranks).keys) {
+    for (const HeadRange& part : parts) held += part.size();
+  }
+  return as_double(held) / as_double(kv_heads);
+}
+
+// Exchanged heads are kept apart from the output of a rank's own tokens; rings in rounds have a round's keys and sums beside a hop's.
+SchemeBytes scheme_bytes(const RunSpec& spec, const TokenBytes& b) {
+  const int ranks = spec.mesh.context, inner = group_ranks(spec);
+  if (ranks == 1) return {};
+  const auto exchanged = [&](int group) {
+    const double repeated = repeated_keys(spec, group);
+    const double across = repeated * ring_buffers(ranks / group, b, 1);
+    if (group == 1) return SchemeBytes{.in_pass = across};
+    return SchemeBytes{.kept = b.q + (repeated - 1) * b.kv, .in_pass = across + b.q + (repeated - 1) * b.in_sums(b.kv)};
+  };
+  switch (spec.context.scheme) {
+    case ContextScheme::kRing:
+      return {.in_pass = ring_buffers(ranks, b, 1)};
+    case ContextScheme::kDoubleRing:
+      return {.in_pass = ring_buffers(inner, b, 1) + (ranks > inner ? b.kv + 2 * b.in_sums(b.kv) : 0)};
+    case ContextScheme::kAllGather: {  // of a key head and the next, the keys of all ranks and sums for them, and what arrives of these
+      const double heads = as_double(std::max<int64_t>(1, spec.model.num_kv_heads / spec.mesh.tensor));
+      return {.in_pass = (ranks * std::min(2.0, heads) * (b.kv + b.in_sums(b.kv)) + (ranks - 1) * b.in_sums(b.kv)) / heads};
+    }
+    case ContextScheme::kAllToAll:
+      return exchanged(ranks);
+    case ContextScheme::kHybrid:
+      return exchanged(inner);
+  }
+  return {};
+}
+
 // Of these, products read all but the norms, the biases and the embedding.
 double matrices_of(const ModelSpec& model) {
   const double hidden = as_double(model.hidden_size), mlp = as_double(model.mlp_size), d = as_double(model.head_dim);
@@ -146,17 +192,18 @@ TrainingNeed training_need(const RunSpec& spec, const Processor& processor) {
   const bool own_masters = b.sum != b.compute;
   need.weights = parameters_of(spec.model) * (b.sum + b.compute + ((own_masters ? 3 : 2) * b.sum) / sharers);
   if (packs(spec, processor)) need.weights += 2 * b.compute * matrices_of(spec.model);
-  need.kept = tokens * as_double(spec.model.num_layers) * stash_of_block(spec.model, b);
+  const SchemeBytes scheme = scheme_bytes(spec, b);
+  need.kept = tokens * as_double(spec.model.num_layers) * (stash_of_block(spec.model, b) + scheme.kept);
   const double loss = at_work_in_loss(spec, b, processor, tokens), mlp = at_work_in_mlp(b, tokens);
   const double attention = at_work_in_attention(spec.model, b, tokens) + packed_in_attention(spec, processor, tokens);
-  const double ring = ring_buffers(spec.mesh.context, b, tokens);
+  const double context = tokens * scheme.in_pass;
   need.at_work = std::max({loss, mlp, attention});
-  if (attention + ring >= need.at_work) {
+  if (attention + context >= need.at_work) {
     need.at_work = attention;
-    need.ring = ring;
+    need.context = context;
   }
   // A tensor axis shares the weights, and what blocks keep and work on; of heads and pieces that do not divide some ranks have more.
-  for (double* shared : {&need.weights, &need.kept, &need.at_work, &need.ring}) *shared /= spec.mesh.tensor;
+  for (double* shared : {&need.weights, &need.kept, &need.at_work, &need.context}) *shared /= spec.mesh.tensor;
   // Id, target, rotary angles and loss; of each query, for every rank of the ring, the interval of keys that it sees: on the host. A
   // GPU has copies of some of them, which are not counted.
   const double interval = !processor.on_cpu() ? 0 : 8 + as_double(sizeof(KeyIntervals::Tile)) / as_double(KeyIntervals::kTileQueries);
@@ -193,9 +240,9 @@ void expect_room_for_batch(const RunSpec& spec, int64_t available_bytes, const P
   raise(ErrorKind::kResource,
         "data.sequence_length {}, training.micro_batch_sequences {} and training.global_batch_sequences {} need at "
         "least {:.1f} GB of memory on each rank (weights and optimizer {:.1f}, kept for backward {:.1f}, work of one "
-        "layer {:.1f}, ring {:.1f}, tables of tokens {:.1f}), which has {:.1f} GB: {}",
+        "layer {:.1f}, what the context axis moves {:.1f}, tables of tokens {:.1f}), which has {:.1f} GB: {}",
         spec.data.sequence_length, spec.micro_batch_sequences, spec.global_batch_sequences, gigabytes(need.total()),
-        gigabytes(need.weights), gigabytes(need.kept), gigabytes(need.at_work), gigabytes(need.ring),
+        gigabytes(need.weights), gigabytes(need.kept), gigabytes(need.at_work), gigabytes(need.context),
         gigabytes(need.tables), gigabytes(as_double(available_bytes)), what_would_fit(spec, available_bytes, processor));
 }
 

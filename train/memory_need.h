@@ -22,9 +22,9 @@ struct TrainingNeed {
   double weights = 0;  // values, masters, gradients and moments; what a CPU's products read packed, twice more
   double kept = 0;     // for backward, by all layers for one microbatch
   double at_work = 0;  // the loss of a tile of tokens, or the gradients that flow through one layer, whichever is more
-  double ring = 0;     // keys and values that arrive, sums of their gradients that leave
+  double context = 0;  // of what its scheme moves: keys and values that arrive, sums of their gradients that leave
   double tables = 0;   // of all tokens of the step: ids, rotary angles, losses, which keys each query may see
-  double total() const { return weights + kept + at_work + ring + tables; }
+  double total() const { return weights + kept + at_work + context + tables; }
 };
 TrainingNeed training_need(const RunSpec& spec, const Processor& processor = {});
 

@@ -98,7 +98,7 @@ TEST(Bench, OnACpuASampleIsACallAndTheFastestCounts) {
 
 TEST(Bench, CountsWhatAttentionSees) {
   const BenchMachine machine;
-  const AttentionShape shape = {.num_tokens = 10, .num_heads = 3, .num_kv_heads = 1, .head_dim = 8};
+  const AttentionWorkShape shape = {.num_tokens = 10, .num_heads = 3, .num_kv_heads = 1, .head_dim = 8};
   std::vector<IndexInterval> full(10, {0, 10});
   EXPECT_DOUBLE_EQ(AttentionWork(machine.context(DType::kFloat32), shape, full).forward_gflop(), 4e-9 * 100 * 3 * 8);
   EXPECT_DOUBLE_EQ(AttentionWork(machine.context(DType::kFloat32), shape, causal_tokens(10)).forward_gflop(), 4e-9 * 55 * 3 * 8);

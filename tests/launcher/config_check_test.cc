@@ -120,10 +120,10 @@ TEST(ConfigLimits, NamesHoldNoZeroBytes) {
 }
 
 TEST(ConfigLimits, CollectAllProblems) {
-  const std::string text = refusal({"training.steps=0", "model.head_dim=0", "context.scheme=HYBRID"});
+  const std::string text = refusal({"training.steps=0", "model.head_dim=0", "memory.offload=STASH"});
   EXPECT_NE(text.find("training.steps"), std::string::npos);
   EXPECT_NE(text.find("model.head_dim"), std::string::npos);
-  EXPECT_NE(text.find("HYBRID does not exist yet"), std::string::npos);
+  EXPECT_NE(text.find("STASH does not exist yet"), std::string::npos);
 }
 
 TEST(ConfigLimits, RefuseUnknownEnumNumbers) {
@@ -133,9 +133,6 @@ TEST(ConfigLimits, RefuseUnknownEnumNumbers) {
 }
 
 TEST(ConfigSupport, RefusesByName) {
-  expect_refusal({"context.scheme=ALL_TO_ALL"}, "context.scheme: ALL_TO_ALL does not exist yet");
-  expect_refusal({"context.scheme=ALL_GATHER"}, "ALL_GATHER does not exist yet");
-  expect_refusal({"context.scheme=HYBRID"}, "HYBRID does not exist yet");
   for (const char* schedule : {"GPIPE", "ONE_F_ONE_B", "INTERLEAVED", "ZERO_BUBBLE", "SEQUENCE_CHUNKED"}) {
     expect_refusal({fmt::format("pipeline.schedule={}", schedule)},
                    fmt::format("pipeline.schedule: {} does not exist", schedule));
@@ -283,6 +280,30 @@ TEST(ConfigDefaults, AreCompleteAndStable) {
   fill_defaults(gpu.config, target(), problems);
   EXPECT_EQ(gpu.config.memory().loss_tile_tokens(), 4096);
   EXPECT_EQ(resolved({"memory.loss_tile_tokens=0", "context.scheme=AUTO"}).config.memory().loss_tile_tokens(), 1024);
+}
+
+TEST(ConfigContext, RefusesDegreesThatCannotWorkWithTheNearestThatCan) {
+  const auto eight = [](const std::string& scheme, const std::string& more = "name=x") {
+    return std::vector<std::string>{"context.scheme=" + scheme, "model.num_heads=4", "model.num_kv_heads=2", more};
+  };
+  const auto ranks = target(Command::kTrain, 8);
+  expect_refusal(eight("ALL_TO_ALL"), "context.scheme: 8 ranks cannot exchange 4 heads, as some would have none: the nearest degree that works is 4", ranks);
+  expect_refusal(eight("HYBRID", "context.group_ranks=8"), "context.group_ranks: 8 ranks cannot exchange 4 heads", ranks);
+  expect_refusal(eight("HYBRID", "context.group_ranks=3"), "context.group_ranks: HYBRID over 8 ranks cannot have groups of 3: the nearest that divides them is 2", ranks);
+  expect_refusal(eight("RING", "context.group_ranks=2"), "context.group_ranks: is 2, but context.scheme RING has no groups; leave it out", ranks);
+  expect_refusal(eight("AUTO", "context.group_ranks=2"), "AUTO chooses groups, too; leave it out", ranks);
+  for (const char* scheme : {"RING", "ALL_GATHER", "HYBRID", "DOUBLE_RING", "AUTO"}) EXPECT_NO_THROW(resolved(eight(scheme), ranks)) << scheme;
+  // Heads are those of a rank of the tensor axis.
+  expect_refusal(eight("ALL_TO_ALL", "mesh={context: 4 tensor: 2}"), "4 ranks cannot exchange 2 heads", ranks);
+}
+
+TEST(ConfigContext, NamesASchemeWhereNothingIsToBeMeasured) {
+  EXPECT_EQ(resolved({}, target(Command::kTrain, 4)).config.context().scheme(), config::Context::RING) << "repeats to the bit";
+  EXPECT_EQ(resolved({"context.scheme=AUTO"}).config.context().scheme(), config::Context::RING) << "one rank";
+  EXPECT_EQ(resolved({"context.scheme=AUTO"}, target(Command::kTrain, 4)).config.context().scheme(), config::Context::AUTO);
+  const auto generate = target(Command::kGenerate);
+  EXPECT_EQ(resolved({"context={scheme: HYBRID group_ranks: 2}", "generation.prompt=a"}, generate).config.context().scheme(),
+            config::Context::RING) << "on one rank";
 }
 
 TEST(ConfigDefaults, ForgetTheMeshWhereOneRankWorks) {

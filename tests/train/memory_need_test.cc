@@ -84,6 +84,19 @@ TEST(MemoryNeed, IsALowerBoundCloseToWhatAStepTakes) {
   }
 }
 
+TEST(MemoryNeed, KnowsWhatEverySchemeHolds) {
+  for (const auto scheme : {ContextScheme::kAllToAll, ContextScheme::kAllGather, ContextScheme::kHybrid, ContextScheme::kDoubleRing}) {
+    for (const int64_t kv_heads : {1, 4}) {
+      RunSpec spec = small_run(2048, 4);
+      spec.context.scheme = scheme;
+      spec.model.num_layers = 1;
+      spec.model.num_kv_heads = kv_heads;
+      spec.model.head_dim = 32;
+      expect_close_to_measured(spec, fmt::format("{}_{}", name(scheme), kv_heads).c_str());
+    }
+  }
+}
+
 // Where gradients of bfloat16 are written over their logits, a tile takes 4 bytes a logit.
 TEST(MemoryNeed, OfALossOnAGpuHasNoSecondTile) {
   RunSpec spec = small_run(2048, 1);

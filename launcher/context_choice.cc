@@ -1,0 +1,62 @@
+#include "launcher/context_choice.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "launcher/continued_run.h"
+#include "launcher/world.h"
+
+namespace longspan {
+
+namespace {
+
+constexpr int64_t kNone = -1, kGroups = int64_t{1} << 32;  // a scheme and its groups as one number
+
+void set_scheme(config::Context& context, ContextScheme scheme, int64_t group_ranks) {
+  context.set_scheme(static_cast<config::Context::Scheme>(static_cast<int>(scheme) + config::Context::RING));
+  context.clear_group_ranks();
+  if (is_grouped(scheme)) context.set_group_ranks(group_ranks);
+}
+
+}  // namespace
+
+std::optional<config::Context> continued_context(const config::RunConfig& config, Command command) {
+  if (config.context().scheme() != config::Context::AUTO) return {};
+  const auto stored = continued_configuration(config, command);
+  if (!stored || stored->context().scheme() == config::Context::AUTO) return {};
+  if (stored->mesh().context() != config.mesh().context()) return {};
+  return stored->context();
+}
+
+std::string settle_context(config::RunConfig& config, int ranks_per_host, const std::optional<config::Context>& continued,
+                           Communicator& world, const std::function<ContextChoice()>& choose) {
+  config::Context& context = *config.mutable_context();
+  const bool asks = context.scheme() == config::Context::AUTO;
+  const int64_t mine = world.rank() == 0 && continued ? continued->scheme() * kGroups + continued->group_ranks() : kNone;
+  const int64_t found = largest_of_ranks(world, mine);
+  // Ranks of which only some were told AUTO are told so where all compare their configurations.
+  const bool all_ask = largest_of_ranks(world, asks ? 0 : 1) == 0;
+  std::string note;
+  if (asks && all_ask) {
+    ContextChoice choice;
+    if (found != kNone) {
+      choice = {.scheme = static_cast<ContextScheme>(found / kGroups - config::Context::RING),
+                .group_ranks = static_cast<int>(found % kGroups), .reason = "that of the checkpoint"};
+    } else {
+      choice = choose();
+    }
+    set_scheme(context, choice.scheme, choice.group_ranks);
+    note = fmt::format("context.scheme: AUTO is {}{}{}", describe(choice.scheme, choice.group_ranks), found == kNone ? ": " : ", ",
+                       choice.reason);
+  }
+  if (context.scheme() == config::Context::AUTO || context.group_ranks() > 0) return note;
+  const auto scheme = static_cast<ContextScheme>(context.scheme() - config::Context::RING);
+  const int64_t heads = config.model().num_heads() / std::max<int64_t>(config.mesh().tensor(), 1);
+  if (is_grouped(scheme)) {
+    set_scheme(context, scheme, group_of_host(scheme, static_cast<int>(config.mesh().context()), ranks_per_host, heads));
+  }
+  return note;
+}
+
+}  // namespace longspan
