@@ -176,9 +176,11 @@ void fill_plans(RunConfig& c) {
   if (context.scheme() == config::Context::AUTO) context.set_scheme(config::Context::RING);
   LS_DEFAULT(context, layout, config::Context::ZIGZAG);
   Pipeline& pipeline = *c.mutable_pipeline();
-  LS_DEFAULT(pipeline, schedule, Pipeline::AUTO);
   LS_DEFAULT(pipeline, chunks_per_stage, 1);
   LS_DEFAULT(pipeline, sequence_chunks, 1);
+  if (pipeline.schedule() == Pipeline::AUTO) {
+    pipeline.set_schedule(pipeline.chunks_per_stage() > 1 ? Pipeline::INTERLEAVED : Pipeline::ONE_F_ONE_B);
+  }
   LS_DEFAULT(*c.mutable_sharding(), state, Sharding::NONE);
   Memory& memory = *c.mutable_memory();
   LS_DEFAULT(memory, recompute, Recompute::NONE);

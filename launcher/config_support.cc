@@ -15,19 +15,12 @@ void check_mesh_support(const RunConfig& c, ConfigProblems& problems) {
   if (scheme != Context::AUTO && scheme != Context::RING) {
     problems.add("context.scheme", "{} does not exist yet; this program has RING", Context::Scheme_Name(scheme));
   }
-  if (c.mesh().pipeline() > 1) {
-    problems.add("mesh.pipeline", "is {}; this program has no pipeline, so 1 is all it can do", c.mesh().pipeline());
-  }
-  if (c.pipeline().schedule() != Pipeline::AUTO) {
-    problems.add("pipeline.schedule", "{} does not exist yet; this program has no pipeline",
-                 Pipeline::Schedule_Name(c.pipeline().schedule()));
-  }
-  if (c.pipeline().chunks_per_stage() > 1) {
-    problems.add("pipeline.chunks_per_stage", "is {}; this program has no pipeline, so 1 is all it can do",
-                 c.pipeline().chunks_per_stage());
+  if (c.pipeline().schedule() == Pipeline::SEQUENCE_CHUNKED) {
+    problems.add("pipeline.schedule", "SEQUENCE_CHUNKED does not exist yet; this program has GPIPE, ONE_F_ONE_B, INTERLEAVED and "
+                 "ZERO_BUBBLE");
   }
   if (c.pipeline().sequence_chunks() > 1) {
-    problems.add("pipeline.sequence_chunks", "is {}; this program has no pipeline, so 1 is all it can do",
+    problems.add("pipeline.sequence_chunks", "is {}; chunks of a sequence do not exist yet, so 1 is all it can do",
                  c.pipeline().sequence_chunks());
   }
   if (c.sharding().state() > Sharding::OPTIMIZER) {
@@ -216,12 +209,16 @@ void check_bench(const RunConfig& c, const std::string& name, ConfigProblems& pr
 }
 
 void check_consistency(const RunConfig& c, Command command, ConfigProblems& problems) {
-  if (command == Command::kVerify && c.mesh().tensor() > 1) {
-    problems.add("mesh.tensor", "is {}; verify does not compare a tensor axis yet, so 1 is all it can do", c.mesh().tensor());
-  }
-  if (!c.training().dump_gradients().empty() && c.mesh().tensor() > 1) {
-    problems.add("training.dump_gradients", "is set, but mesh.tensor is {}: gradients of a tensor axis are not gathered yet",
-                 c.mesh().tensor());
+  const std::pair<const char*, int64_t> kNotCompared[] = {{"pipeline", c.mesh().pipeline()}, {"tensor", c.mesh().tensor()}};
+  for (const auto& [axis, degree] : kNotCompared) {
+    if (degree == 1) continue;
+    if (command == Command::kVerify) {
+      problems.add(fmt::format("mesh.{}", axis), "is {}; verify does not compare a {} axis yet, so 1 is all it can do", degree, axis);
+    }
+    if (!c.training().dump_gradients().empty()) {
+      problems.add("training.dump_gradients", "is set, but mesh.{} is {}: gradients of a {} axis are not gathered yet", axis, degree,
+                   axis);
+    }
   }
   check_needs(c, command, problems);
   check_data(c, problems);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/kernels/loss.h"
+#include "train/pipeline_plan.h"
 
 namespace longspan {
 
@@ -91,6 +92,7 @@ Microbatch make_microbatch(const Context& context, const ModelSpec& model, const
 }
 
 double sum_of_losses(const Context& context, const Microbatch& batch) {
+  if (!batch.losses.defined()) return 0;
   double sum = 0;
   const Tensor losses = context.to_host(batch.losses);
   const bool doubles = losses.dtype() == DType::kFloat64;
@@ -101,14 +103,7 @@ double sum_of_losses(const Context& context, const Microbatch& batch) {
 }
 
 BatchLoader::BatchLoader(const RunSpec& spec, const Dataset& dataset, const ProcessMesh& mesh)
-    : spec_(spec), dataset_(dataset), mesh_(mesh) {
-  const int64_t share = static_cast<int64_t>(mesh.shape().data) * spec.micro_batch_sequences;
-  if (spec.global_batch_sequences % share != 0) {
-    raise(ErrorKind::kConfiguration,
-          "training.global_batch_sequences: {} is not a multiple of mesh.data {} x training.micro_batch_sequences {}",
-          spec.global_batch_sequences, mesh.shape().data, spec.micro_batch_sequences);
-  }
-  num_microbatches_ = static_cast<int>(spec.global_batch_sequences / share);
+    : spec_(spec), dataset_(dataset), mesh_(mesh), num_microbatches_(num_microbatches_of(spec)) {
   continue_at(0, 1);
 }
 

@@ -22,7 +22,7 @@ Microbatch make_microbatch(const Context& context, const ModelSpec& model, const
                            const std::vector<TokenSequence>& sequences);
 // Counts the tokens of whole sequences, which are in ordinary vectors, while it lives.
 [[nodiscard]] CountedBytes count_tokens(const Context& context, const std::vector<TokenSequence>& sequences);
-double sum_of_losses(const Context& context, const Microbatch& batch);  // after forward
+double sum_of_losses(const Context& context, const Microbatch& batch);  // after forward; 0 where the head is on another rank
 
 // The microbatches of one training step on this rank. A step takes the next global_batch sequences of the data, whatever the mesh;
 // data rank d takes the d-th run of them.

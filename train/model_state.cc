@@ -4,6 +4,7 @@
 #include <iterator>
 #include <sstream>
 
+#include "parallel/comm/backends.h"
 #include "parallel/data/shared_state.h"
 #include "parallel/tensor/shared_gradients.h"
 #include "train/agreement.h"
@@ -158,13 +159,20 @@ std::optional<CheckpointFacts> load_newest(Context& context, const RunSpec& spec
         spec.output_directory, first_reason);
 }
 
-void check_weights(const Context& context, const RunSpec& spec, const ProcessMesh& mesh, const ParameterSet& parameters) {
+void check_weights(const Context& context, const RunSpec& spec, const ProcessMesh& mesh) {
   on_rank_zero(context, mesh.world(), [&] {
     if (spec.model_folder.empty() || !list_checkpoints(spec.output_directory).empty()) return;
     const HuggingFaceWeights weights(spec.model_folder);
-    for (const auto& p : parameters.all()) weights.expect(p->name, p->box.whole);
-    refuse_unused(weights, parameters, spec);
+    const auto alone = make_self_communicator();
+    Decoder whole(spec.model, *alone, spec.loss_tile_tokens);  // has names and shapes, and no storage
+    for (const auto& p : whole.parameters().all()) weights.expect(p->name, p->shape);
+    refuse_unused(weights, whole.parameters(), spec);
   });
+}
+
+int64_t num_parameters(const ModelSpec& spec) {
+  const auto alone = make_self_communicator();
+  return Decoder(spec, *alone, 1).parameters().num_elements();
 }
 
 void initialize_weights(Context& context, const RunSpec& spec, const ProcessMesh& mesh, ParameterSet& parameters) {

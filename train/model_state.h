@@ -42,7 +42,10 @@ std::optional<CheckpointFacts> load_newest(Context& context, const RunSpec& spec
 
 // Before the parameters are allocated: that spec.model_folder, where the run will begin with it, holds just these tensors in
 // these shapes.
-void check_weights(const Context& context, const RunSpec& spec, const ProcessMesh& mesh, const ParameterSet& parameters);
+void check_weights(const Context& context, const RunSpec& spec, const ProcessMesh& mesh);
+
+// Of the whole model, whatever part of it a rank holds.
+int64_t num_parameters(const ModelSpec& spec);
 
 // Fills the parameters from spec.model_folder if there is one, else from the seed.
 void initialize_weights(Context& context, const RunSpec& spec, const ProcessMesh& mesh, ParameterSet& parameters);

@@ -11,6 +11,7 @@
 #include "core/tensor/dtype.h"
 #include "model/model_spec.h"
 #include "parallel/comm/process_mesh.h"
+#include "parallel/pipeline/schedules.h"
 #include "train/data/data_spec.h"
 
 namespace longspan {
@@ -52,6 +53,11 @@ struct TraceSpec {
   int64_t first_step = 0;  // 0: the second that the process does
 };
 
+struct PipelineSpec {
+  PipelineSchedule schedule = PipelineSchedule::kOneForwardOneBackward;
+  int chunks_per_stage = 1;
+};
+
 struct RunSpec {
   std::string name = "run", output_directory;
   uint64_t seed = 1;
@@ -62,6 +68,7 @@ struct RunSpec {
   EvaluationSpec evaluation;
   MeshShape mesh;
   LayoutType layout = LayoutType::kZigzag;
+  PipelineSpec pipeline;
   // Which state the ranks with the same parameters (data x context) share among themselves instead of each keeping all of it.
   enum class Sharding { kNone, kOptimizer } sharding = Sharding::kNone;
   OptimizerSpec optimizer;
