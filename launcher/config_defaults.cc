@@ -179,7 +179,9 @@ void fill_plans(RunConfig& c) {
   LS_DEFAULT(pipeline, chunks_per_stage, 1);
   LS_DEFAULT(pipeline, sequence_chunks, 1);
   if (pipeline.schedule() == Pipeline::AUTO) {
-    pipeline.set_schedule(pipeline.chunks_per_stage() > 1 ? Pipeline::INTERLEAVED : Pipeline::ONE_F_ONE_B);
+    const bool one_chunk = pipeline.chunks_per_stage() == 1;
+    const auto one_by_one = pipeline.sequence_chunks() > 1 ? Pipeline::SEQUENCE_CHUNKED : Pipeline::ONE_F_ONE_B;
+    pipeline.set_schedule(one_chunk ? one_by_one : Pipeline::INTERLEAVED);
   }
   LS_DEFAULT(*c.mutable_sharding(), state, Sharding::NONE);
   Memory& memory = *c.mutable_memory();

@@ -114,7 +114,8 @@ GenerationSpec generation_spec(const config::Generation& generation) {
 }
 
 PipelineSpec pipeline_spec(const config::Pipeline& pipeline) {
-  PipelineSpec spec{.chunks_per_stage = static_cast<int>(pipeline.chunks_per_stage())};
+  PipelineSpec spec{.chunks_per_stage = static_cast<int>(pipeline.chunks_per_stage()),
+                    .sequence_chunks = static_cast<int>(pipeline.sequence_chunks())};
   switch (pipeline.schedule()) {
     case config::Pipeline::GPIPE: spec.schedule = PipelineSchedule::kGPipe; break;
     case config::Pipeline::INTERLEAVED: spec.schedule = PipelineSchedule::kInterleaved; break;
@@ -124,9 +125,11 @@ PipelineSpec pipeline_spec(const config::Pipeline& pipeline) {
   return spec;
 }
 
-// By what the run will do itself. One stage of 1F1B does nothing that could be refused.
+// By what the run will do itself. One stage that works on one whole microbatch after the other does nothing that could be refused.
 void check_pipeline(const config::RunConfig& c, ConfigProblems& problems) {
-  if (c.mesh().pipeline() == 1 && c.pipeline().schedule() == config::Pipeline::ONE_F_ONE_B && c.pipeline().chunks_per_stage() == 1) return;
+  const config::Pipeline& p = c.pipeline();
+  const bool chunked = p.chunks_per_stage() > 1 || p.sequence_chunks() > 1;
+  if (c.mesh().pipeline() == 1 && p.schedule() == config::Pipeline::ONE_F_ONE_B && !chunked) return;
   try {
     plan_pipeline(make_run_spec(c));
   } catch (const Error& error) {

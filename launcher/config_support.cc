@@ -15,14 +15,6 @@ void check_mesh_support(const RunConfig& c, ConfigProblems& problems) {
   if (scheme != Context::AUTO && scheme != Context::RING) {
     problems.add("context.scheme", "{} does not exist yet; this program has RING", Context::Scheme_Name(scheme));
   }
-  if (c.pipeline().schedule() == Pipeline::SEQUENCE_CHUNKED) {
-    problems.add("pipeline.schedule", "SEQUENCE_CHUNKED does not exist yet; this program has GPIPE, ONE_F_ONE_B, INTERLEAVED and "
-                 "ZERO_BUBBLE");
-  }
-  if (c.pipeline().sequence_chunks() > 1) {
-    problems.add("pipeline.sequence_chunks", "is {}; chunks of a sequence do not exist yet, so 1 is all it can do",
-                 c.pipeline().sequence_chunks());
-  }
   if (c.sharding().state() > Sharding::OPTIMIZER) {
     problems.add("sharding.state", "{} does not exist yet; this program has NONE and OPTIMIZER",
                  Sharding::State_Name(c.sharding().state()));
@@ -209,6 +201,13 @@ void check_bench(const RunConfig& c, const std::string& name, ConfigProblems& pr
 }
 
 void check_consistency(const RunConfig& c, Command command, ConfigProblems& problems) {
+  if (c.pipeline().schedule() == Pipeline::SEQUENCE_CHUNKED && c.pipeline().sequence_chunks() == 1) {
+    problems.add("pipeline.schedule", "is SEQUENCE_CHUNKED, but pipeline.sequence_chunks is 1; use 2 or more, or ONE_F_ONE_B");
+  }
+  if (command == Command::kVerify && (c.pipeline().sequence_chunks() > 1 || c.pipeline().schedule() != Pipeline::ONE_F_ONE_B)) {
+    problems.add("pipeline", "is {} with sequence_chunks {}; verify does not compare other pipelines than ONE_F_ONE_B with 1 yet",
+                 Pipeline::Schedule_Name(c.pipeline().schedule()), c.pipeline().sequence_chunks());
+  }
   const std::pair<const char*, int64_t> kNotCompared[] = {{"pipeline", c.mesh().pipeline()}, {"tensor", c.mesh().tensor()}};
   for (const auto& [axis, degree] : kNotCompared) {
     if (degree == 1) continue;

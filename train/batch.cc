@@ -107,6 +107,17 @@ BatchLoader::BatchLoader(const RunSpec& spec, const Dataset& dataset, const Proc
   continue_at(0, 1);
 }
 
+void BatchLoader::add_chunks(const Context& context, const std::vector<TokenSequence>& sequences,
+                             std::vector<Microbatch>& batches) const {
+  const int num_chunks = spec_.pipeline.sequence_chunks;
+  const auto prefixes = std::make_shared<SequencePrefixes>(num_chunks);
+  for (int chunk = 0; chunk < num_chunks; ++chunk) {
+    const ContextShare share = {.layout = LayoutType::kContiguous, .num_ranks = num_chunks, .rank = chunk};
+    batches.push_back(make_microbatch(context, spec_.model, share, sequences));
+    batches.back().shard.prefixes = prefixes;
+  }
+}
+
 std::vector<Microbatch> BatchLoader::load(Context& context, int64_t step) const {
   const TraceRange range(context.tracer(), TimeCategory::kData, "load batch");
   const ContextShare share = {.layout = spec_.layout,
@@ -121,9 +132,13 @@ std::vector<Microbatch> BatchLoader::load(Context& context, int64_t step) const 
     std::vector<TokenSequence> sequences;
     for (int64_t s = 0; s < spec_.micro_batch_sequences; ++s) sequences.push_back(dataset_.sequence(number++));
     const CountedBytes counted = count_tokens(context, sequences);
-    batches.push_back(make_microbatch(context, spec_.model, share, sequences));
-    *predicted.data<int64_t>() += batches.back().num_predicted;
+    if (spec_.pipeline.sequence_chunks == 1) {
+      batches.push_back(make_microbatch(context, spec_.model, share, sequences));
+    } else {
+      add_chunks(context, sequences, batches);
+    }
   }
+  for (const Microbatch& batch : batches) *predicted.data<int64_t>() += batch.num_predicted;
   mesh_.replicas().all_reduce(host.stream(), predicted, ReduceOp::kSum);
   const int64_t total = *predicted.data<int64_t>();
   if (total == 0) raise(ErrorKind::kData, "step {}: every document has one token, so nothing can be predicted", step);

@@ -90,8 +90,26 @@ struct Stage {
 
 Stage whole_model(const ModelSpec& model) { return {.num_layers = model.num_layers, .peak_stashes = model.num_layers}; }
 
+// Once a pipeline is full, more microbatches keep no more stashes, but by GPipe, which keeps those of all. So few are planned.
+void count_stashes(const RunSpec& spec, std::vector<Stage>& found) {
+  const int stages = spec.mesh.pipeline, chunks = spec.pipeline.sequence_chunks;
+  const int enough = 4 * chunks * ((stages + chunks - 1) / chunks);  // 4 for each stage; a multiple of what schedules take at once
+  const int all = num_microbatches_of(spec);
+  RunSpec few = spec;
+  if (all > enough) few.global_batch_sequences = spec.global_batch_sequences / all * enough;
+  const PipelineFacts facts = verify_pipeline(plan_pipeline(few), pipeline_costs(few));
+  for (size_t rank = 0; rank < found.size(); ++rank) {
+    found[rank].peak_stashes = facts.ranks[rank].peak_stash_bytes;
+    if (all > enough && spec.pipeline.schedule == PipelineSchedule::kGPipe) {
+      found[rank].peak_stashes = found[rank].peak_stashes / enough * all;
+    }
+  }
+}
+
 std::vector<Stage> stages_of(const RunSpec& spec, Step step) {
-  if (spec.mesh.pipeline == 1 && (step == Step::kNone || spec.pipeline.schedule == PipelineSchedule::kOneForwardOneBackward)) {
+  const PipelineSpec& pipeline = spec.pipeline;
+  const bool one_by_one = pipeline.schedule == PipelineSchedule::kOneForwardOneBackward && pipeline.sequence_chunks == 1;
+  if (spec.mesh.pipeline == 1 && (step == Step::kNone || one_by_one)) {
     return {whole_model(spec.model)};
   }
   const Placement placement = place_model(spec);
@@ -104,9 +122,7 @@ std::vector<Stage> stages_of(const RunSpec& spec, Step step) {
     stage.num_layers = static_cast<int64_t>(blocks.size()) - (stage.has_embedding ? 1 : 0) - (stage.has_head ? 1 : 0);
     stages.push_back(stage);
   }
-  if (step == Step::kNone) return stages;
-  const PipelineFacts facts = verify_pipeline(plan_pipeline(spec), pipeline_costs(spec));
-  for (size_t rank = 0; rank < stages.size(); ++rank) stages[rank].peak_stashes = facts.ranks[rank].peak_stash_bytes;
+  if (step == Step::kTraining) count_stashes(spec, stages);
   return stages;
 }
 
@@ -166,8 +182,9 @@ std::string what_would_fit(const RunSpec& spec, int64_t available_bytes, const P
 TrainingNeed need_of(const Stage& stage, const RunSpec& spec, const Processor& processor) {
   const TokenBytes b(spec);
   const double length = as_double(spec.data.sequence_length), ranks = spec.mesh.context;
-  // Of a microbatch, on one rank; of a step, on a whole ring.
-  const double tokens = length * as_double(spec.micro_batch_sequences) / ranks;
+  // Of a microbatch, or of a chunk of its sequences, on one rank; of a step, on a whole ring.
+  const double chunks = spec.pipeline.sequence_chunks;
+  const double tokens = length * as_double(spec.micro_batch_sequences) / (ranks * chunks);
   const double all_tokens = length * as_double(spec.global_batch_sequences) / spec.mesh.data;
   TrainingNeed need;
   // Gradient and two moments are sums, and the master, which is the value where the dtypes agree; ranks may share moments and
@@ -176,7 +193,9 @@ TrainingNeed need_of(const Stage& stage, const RunSpec& spec, const Processor& p
   const bool own_masters = b.sum != b.compute;
   need.weights = parameters_of(spec.model, stage) * (b.sum + b.compute + ((own_masters ? 3 : 2) * b.sum) / sharers);
   if (packs(spec, processor)) need.weights += 2 * b.compute * matrices_of(spec.model, stage);
-  need.kept = tokens * as_double(stage.peak_stashes) * stash_of_block(spec.model, b);
+  // Once a last chunk has gone back, its stash is gone, and there are sums of gradients by the keys and values of those before.
+  const double stash = stash_of_block(spec.model, b), stashes = as_double(stage.peak_stashes), layers = as_double(stage.num_layers);
+  need.kept = tokens * std::max(stashes * stash, (stashes - layers) * stash + layers * (chunks - 1) * b.in_sums(b.kv));
   const bool has_layers = stage.num_layers > 0;
   const double loss = stage.has_head ? at_work_in_loss(spec, b, processor, tokens) : 0;
   const double mlp = has_layers ? at_work_in_mlp(b, tokens) : 0;
@@ -190,10 +209,10 @@ TrainingNeed need_of(const Stage& stage, const RunSpec& spec, const Processor& p
   }
   // A tensor axis shares the weights, and what blocks keep and work on; of heads and pieces that do not divide some ranks have more.
   for (double* shared : {&need.weights, &need.kept, &need.at_work, &need.ring}) *shared /= spec.mesh.tensor;
-  // Id, target, rotary angles and loss; of each query, for every rank of the ring, the interval of keys that it sees: on the host. A
+  // Id, target, rotary angles and loss; of each query, for every rank of the ring or chunk, the interval of keys that it sees: on the host. A
   // GPU has copies of some of them, which are not counted.
   const double interval = !processor.on_cpu() ? 0 : 8 + as_double(sizeof(KeyIntervals::Tile)) / as_double(KeyIntervals::kTileQueries);
-  need.tables = all_tokens / ranks * (8 + b.sum * (as_double(spec.model.head_dim) + 1)) + all_tokens * interval;
+  need.tables = all_tokens / ranks * (8 + b.sum * (as_double(spec.model.head_dim) + 1)) + all_tokens * chunks * interval;
   return need;
 }
 

@@ -56,6 +56,7 @@ struct TraceSpec {
 struct PipelineSpec {
   PipelineSchedule schedule = PipelineSchedule::kOneForwardOneBackward;
   int chunks_per_stage = 1;
+  int sequence_chunks = 1;  // of each sequence, which go through the stages one after the other
 };
 
 struct RunSpec {

@@ -166,6 +166,40 @@ TEST(PipelineRun, EveryMeshTakesTheStepsOfOneRank) {
   }
 }
 
+// Chunks of sequences of 41 tokens differ in length; documents end inside them and between them, and packed or not, later chunks
+// see earlier ones.
+TEST(PipelineRun, ChunksOfSequencesTakeTheStepsOfOneRank) {
+  const Folder folder;
+  for (const Packing packing : {Packing::kDocuments, Packing::kStream}) {
+    const auto with = [&](const std::string& output, const Way& way, int sequence_chunks) {
+      RunSpec spec = double_run(folder, fmt::format("{}_{}", output, static_cast<int>(packing)), {.pipeline = way.stages});
+      spec.data.packing = packing;
+      spec.model.tie_embeddings = packing == Packing::kStream ? ModelSpec::Tie::kYes : ModelSpec::Tie::kNo;
+      spec.micro_batch_sequences = 2;  // chunks of two sequences at once
+      spec.pipeline = {.schedule = way.schedule, .chunks_per_stage = way.chunks, .sequence_chunks = sequence_chunks};
+      return spec;
+    };
+    const Outcome one = run_on_mesh(with("one", {PipelineSchedule::kOneForwardOneBackward, 1, 1}, 1));
+    for (const int chunks : {2, 3, 41}) {
+      std::map<std::pair<int, int>, Outcome> by_placement;
+      for (const Way& way : {Way{PipelineSchedule::kGPipe, 2, 1}, Way{PipelineSchedule::kOneForwardOneBackward, 2, 1},
+                             Way{PipelineSchedule::kZeroBubble, 2, 1}, Way{PipelineSchedule::kOneForwardOneBackward, 4, 1},
+                             Way{PipelineSchedule::kGPipe, 4, 1}, Way{PipelineSchedule::kOneForwardOneBackward, 1, 1},
+                             Way{PipelineSchedule::kInterleaved, 2, 2}, Way{PipelineSchedule::kGPipe, 2, 2}}) {
+        if (chunks == 41 && way.stages != 2) continue;
+        const std::string name = fmt::format("{}_{}_{}_{}", longspan::name(way.schedule), way.stages, way.chunks, chunks);
+        SCOPED_TRACE(name);
+        const Outcome got = run_on_mesh(with(name, way, chunks));
+        expect_near(got, one);
+        const auto [first, is_new] = by_placement.try_emplace({way.stages, way.chunks}, got);
+        if (is_new) continue;
+        EXPECT_EQ(got.losses, first->second.losses) << "to the last bit";
+        EXPECT_EQ(got.weights, first->second.weights) << "to the last bit";
+      }
+    }
+  }
+}
+
 // A run on two stages goes on, on any number of them, as if it had never stopped: to the last bit where the sums keep their order.
 TEST(PipelineRun, CheckpointsGoFromMeshToMesh) {
   const Folder folder;
@@ -290,6 +324,11 @@ TEST(PipelineRun, RefusesWhatCannotWork) {
   expect_refusal("pipeline.schedule: interleaved 1F1B over 2 ranks takes a multiple of 2 microbatches, not 3; use 4");
   spec.pipeline.schedule = PipelineSchedule::kZeroBubble;
   expect_refusal("pipeline.schedule: the zero-bubble schedule has 1 chunk a rank, not 2; use 1");
+  spec.pipeline = {.schedule = PipelineSchedule::kOneForwardOneBackward, .sequence_chunks = 42};
+  expect_refusal("pipeline.sequence_chunks: is 42, more than the 41 tokens of a sequence; use 41 or fewer");
+  spec.mesh.context = 2;
+  spec.pipeline.sequence_chunks = 2;
+  expect_refusal("pipeline.sequence_chunks: is 2, but mesh.context is 2: a sequence is cut for stages or for ranks");
 }
 
 }  // namespace
