@@ -33,6 +33,7 @@ class TileMap {
           const ResourceAllocator<int32_t>& allocator = {});
 
   int num_ranks() const { return static_cast<int>(keys_of_.size()); }
+  int rank() const { return rank_; }
   int64_t num_queries() const { return keys_of_.front().num_queries(); }
   int64_t num_keys(int owner) const { return keys_of(owner).num_keys(); }
   // What this rank's queries may see of the keys that `owner` holds.

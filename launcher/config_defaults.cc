@@ -177,9 +177,13 @@ void fill_plans(RunConfig& c) {
   if (c.mesh().context() == 1 && context.scheme() == config::Context::AUTO) context.set_scheme(config::Context::RING);
   LS_DEFAULT(context, layout, config::Context::ZIGZAG);
   Pipeline& pipeline = *c.mutable_pipeline();
-  LS_DEFAULT(pipeline, schedule, Pipeline::AUTO);
   LS_DEFAULT(pipeline, chunks_per_stage, 1);
   LS_DEFAULT(pipeline, sequence_chunks, 1);
+  if (pipeline.schedule() == Pipeline::AUTO) {
+    const bool one_chunk = pipeline.chunks_per_stage() == 1;
+    const auto one_by_one = pipeline.sequence_chunks() > 1 ? Pipeline::SEQUENCE_CHUNKED : Pipeline::ONE_F_ONE_B;
+    pipeline.set_schedule(one_chunk ? one_by_one : Pipeline::INTERLEAVED);
+  }
   LS_DEFAULT(*c.mutable_sharding(), state, Sharding::NONE);
   Memory& memory = *c.mutable_memory();
   LS_DEFAULT(memory, recompute, Recompute::NONE);

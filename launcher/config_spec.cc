@@ -1,6 +1,7 @@
 #include "launcher/config_spec.h"
 
 #include "launcher/config_limits.h"
+#include "train/pipeline_plan.h"
 
 namespace longspan {
 namespace {
@@ -113,6 +114,33 @@ GenerationSpec generation_spec(const config::Generation& generation) {
   return spec;
 }
 
+PipelineSpec pipeline_spec(const config::Pipeline& pipeline) {
+  PipelineSpec spec{.chunks_per_stage = static_cast<int>(pipeline.chunks_per_stage()),
+                    .sequence_chunks = static_cast<int>(pipeline.sequence_chunks())};
+  switch (pipeline.schedule()) {
+    case config::Pipeline::GPIPE: spec.schedule = PipelineSchedule::kGPipe; break;
+    case config::Pipeline::INTERLEAVED: spec.schedule = PipelineSchedule::kInterleaved; break;
+    case config::Pipeline::ZERO_BUBBLE: spec.schedule = PipelineSchedule::kZeroBubble; break;
+    default: spec.schedule = PipelineSchedule::kOneForwardOneBackward;
+  }
+  return spec;
+}
+
+// By what the run will do itself. One stage that works on one whole microbatch after the other does nothing that could be refused.
+void check_pipeline(const config::RunConfig& c, ConfigProblems& problems) {
+  const config::Pipeline& p = c.pipeline();
+  const bool chunked = p.chunks_per_stage() > 1 || p.sequence_chunks() > 1;
+  if (c.mesh().pipeline() == 1 && p.schedule() == config::Pipeline::ONE_F_ONE_B && !chunked) return;
+  try {
+    plan_pipeline(make_run_spec(c));
+  } catch (const Error& error) {
+    const std::string text = error.what();
+    const size_t colon = text.find(": ");
+    if (error.kind() != ErrorKind::kConfiguration || colon == std::string::npos) throw;
+    problems.add(text.substr(0, colon), "{}", text.substr(colon + 2));
+  }
+}
+
 }  // namespace
 
 void resolve(LoadedConfig& loaded, const ConfigTarget& target) {
@@ -132,6 +160,10 @@ void resolve(LoadedConfig& loaded, const ConfigTarget& target) {
   }
   check_consistency(loaded.config, target.command, contradictions);
   contradictions.raise_if_any();
+  if (target.command == Command::kGenerate) return;  // one rank, whatever the model was trained on
+  ConfigProblems plans(loaded.origins);
+  check_pipeline(loaded.config, plans);
+  plans.raise_if_any();
 }
 
 RunSpec make_run_spec(const config::RunConfig& c) {
@@ -154,6 +186,7 @@ RunSpec make_run_spec(const config::RunConfig& c) {
                     .group_ranks = static_cast<int>(c.context().group_ranks())};
   }
   spec.layout = static_cast<LayoutType>(c.context().layout());
+  spec.pipeline = pipeline_spec(c.pipeline());
   if (c.sharding().state() == config::Sharding::OPTIMIZER) spec.sharding = RunSpec::Sharding::kOptimizer;
   spec.optimizer = optimizer_spec(c.optimizer());
   spec.num_steps = c.training().steps();

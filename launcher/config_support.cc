@@ -12,21 +12,6 @@ namespace {
 using namespace config;
 
 void check_mesh_support(const RunConfig& c, ConfigProblems& problems) {
-  if (c.mesh().pipeline() > 1) {
-    problems.add("mesh.pipeline", "is {}; this program has no pipeline, so 1 is all it can do", c.mesh().pipeline());
-  }
-  if (c.pipeline().schedule() != Pipeline::AUTO) {
-    problems.add("pipeline.schedule", "{} does not exist yet; this program has no pipeline",
-                 Pipeline::Schedule_Name(c.pipeline().schedule()));
-  }
-  if (c.pipeline().chunks_per_stage() > 1) {
-    problems.add("pipeline.chunks_per_stage", "is {}; this program has no pipeline, so 1 is all it can do",
-                 c.pipeline().chunks_per_stage());
-  }
-  if (c.pipeline().sequence_chunks() > 1) {
-    problems.add("pipeline.sequence_chunks", "is {}; this program has no pipeline, so 1 is all it can do",
-                 c.pipeline().sequence_chunks());
-  }
   if (c.sharding().state() > Sharding::OPTIMIZER) {
     problems.add("sharding.state", "{} does not exist yet; this program has NONE and OPTIMIZER",
                  Sharding::State_Name(c.sharding().state()));
@@ -230,6 +215,9 @@ void check_bench(const RunConfig& c, const std::string& name, ConfigProblems& pr
 }
 
 void check_consistency(const RunConfig& c, Command command, ConfigProblems& problems) {
+  if (c.pipeline().schedule() == Pipeline::SEQUENCE_CHUNKED && c.pipeline().sequence_chunks() == 1) {
+    problems.add("pipeline.schedule", "is SEQUENCE_CHUNKED, but pipeline.sequence_chunks is 1; use 2 or more, or ONE_F_ONE_B");
+  }
   check_needs(c, command, problems);
   check_data(c, problems);
   check_context(c, problems);

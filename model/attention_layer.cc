@@ -51,9 +51,13 @@ AttentionLayer::Qkv AttentionLayer::project(Context& context, const Tensor& x, c
   return out;
 }
 
+const SequenceAttention& AttentionLayer::attention_of(const SequenceShard& shard) const {
+  return shard.prefixes ? shard.prefixes->of(this, score_scale(spec_)) : attention_;
+}
+
 Tensor AttentionLayer::forward(Context& context, const Tensor& x, const SequenceShard& shard, Stash* stash) const {
   const Qkv in = project(context, x, shard.rotary, stash);
-  const Tensor y = attention_.forward(context, in.q, in.k, in.v, shard.tiles, stash ? &stash->attention : nullptr);
+  const Tensor y = attention_of(shard).forward(context, in.q, in.k, in.v, shard.tiles, stash ? &stash->attention : nullptr);
   return o_.forward(context, y.reshape({y.size(0), heads_.q.size() * spec_.head_dim}), stash ? &stash->o : nullptr);
 }
 
@@ -62,7 +66,7 @@ Tensor AttentionLayer::backward_input(Context& context, const Tensor& dy, const 
   const int64_t num_tokens = shard.rotary.num_tokens();
   const Tensor doutput =
       o_.backward_input(context, dy, stash.o).reshape({num_tokens, heads_.q.size(), spec_.head_dim});
-  QkvGradient d = attention_.backward(context, doutput, shard.tiles, stash.attention);
+  QkvGradient d = attention_of(shard).backward(context, doutput, shard.tiles, stash.attention);
   d.dk = sum_repeated_heads(context, heads_, d.dk);
   d.dv = sum_repeated_heads(context, heads_, d.dv);
   const auto& kernel = context.kernels<Rotary>();

@@ -4,6 +4,7 @@
 
 #include <optional>
 
+#include "attention/prefix_attention.h"
 #include "attention/sequence_attention.h"
 #include "core/nn/rms_norm.h"
 #include "model/model_spec.h"
@@ -17,6 +18,8 @@ namespace longspan {
 struct SequenceShard {
   RotaryTable rotary;  // of this rank's tokens
   TileMap tiles;
+  // Where the tokens are a chunk of their sequences, one of the tile map's ranks: what is kept of the others. Else null.
+  std::shared_ptr<SequencePrefixes> prefixes = {};
 };
 
 // The groups of ranks that a model is spread over.
@@ -69,6 +72,7 @@ class AttentionLayer {
   struct Qkv {
     Tensor q, k, v;
   };
+  const SequenceAttention& attention_of(const SequenceShard& shard) const;
   Qkv project(Context& context, const Tensor& x, const RotaryTable& rotary, Stash* stash) const;
 
   ModelSpec spec_;

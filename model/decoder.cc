@@ -3,12 +3,13 @@
 #include <numeric>
 
 #include "attention/ring_attention.h"
-#include "model/decoder_parameters.h"
 #include "parallel/comm/backends.h"
 
 namespace longspan {
 
 namespace {
+
+constexpr const char* kTableName = "model.embed_tokens.weight";
 
 // A layer's typed stash behind the executor's std::any.
 template <class S>
@@ -91,21 +92,43 @@ class HeadStage final : public StageBlock {
 
 }  // namespace
 
-Decoder::Decoder(const ModelSpec& spec, const ModelAxes& axes, int64_t loss_tile_tokens) : spec_(spec) {
+Decoder::Decoder(const ModelSpec& spec, const ModelAxes& axes, int64_t loss_tile_tokens, const std::vector<int>& blocks)
+    : spec_(spec), tensor_size_(axes.tensor.size()), tensor_rank_(axes.tensor.rank()) {
   validate(spec);
   DecoderParameters make(spec_, axes.tensor, parameters_);
-  Parameter& table = make.vocabulary_rows("model.embed_tokens.weight");
-  embedding_ = std::make_unique<VocabularyEmbedding>(axes.tensor, table);
-  for (int64_t i = 0; i < spec.num_layers; ++i) blocks_.emplace_back(spec, make.block(i), axes);
-  final_norm_ = std::make_unique<RmsNorm>(make.norm("model.norm.weight", spec.hidden_size), spec.norm_epsilon);
-  Parameter& head = spec.tie_embeddings == ModelSpec::Tie::kYes ? table : make.vocabulary_rows("lm_head.weight");
-  head.multiplies = true;
-  head_ = std::make_unique<VocabularyLoss>(axes.tensor, head, loss_tile_tokens);
-
-  stage_.push_back(std::make_unique<EmbeddingStage>(*embedding_, microbatches_));
-  for (size_t i = 0; i < blocks_.size(); ++i) {
-    stage_.push_back(std::make_unique<BlockStage>(blocks_[i], static_cast<int>(i), microbatches_));
+  std::vector<int> held = blocks;
+  if (held.empty()) {
+    held.resize(static_cast<size_t>(num_blocks(spec)));
+    std::iota(held.begin(), held.end(), 0);
   }
+  blocks_.reserve(held.size());  // stages refer to them
+  for (const int block : held) {
+    if (block == 0) {
+      table_ = &make.vocabulary_rows(kTableName);
+      embedding_ = std::make_unique<VocabularyEmbedding>(axes.tensor, *table_);
+      stage_.push_back(std::make_unique<EmbeddingStage>(*embedding_, microbatches_));
+    } else if (block + 1 == num_blocks(spec)) {
+      add_head(make, axes.tensor, loss_tile_tokens);
+    } else {
+      blocks_.emplace_back(spec, make.block(block - 1), axes);
+      stage_.push_back(std::make_unique<BlockStage>(blocks_.back(), block - 1, microbatches_));
+    }
+  }
+  const bool tied = spec.tie_embeddings == ModelSpec::Tie::kYes;
+  if (tied && has_embedding() && !has_head()) half_of_tied_table_ = table_;
+}
+
+void Decoder::add_head(DecoderParameters& make, Communicator& tensor, int64_t loss_tile_tokens) {
+  final_norm_ = std::make_unique<RmsNorm>(make.norm("model.norm.weight", spec_.hidden_size), spec_.norm_epsilon);
+  Parameter* weight = table_;
+  if (spec_.tie_embeddings == ModelSpec::Tie::kNo) {
+    weight = &make.vocabulary_rows("lm_head.weight");
+  } else if (!table_) {
+    half_of_tied_table_ = weight = &make.vocabulary_rows(kTableName);
+    weight->counted = Box::slice_of(weight->box.whole, 0, 0, 0);
+  }
+  weight->multiplies = true;
+  head_ = std::make_unique<VocabularyLoss>(tensor, *weight, loss_tile_tokens);
   stage_.push_back(std::make_unique<HeadStage>(*final_norm_, *head_, microbatches_));
 }
 
@@ -124,13 +147,18 @@ Decoder::Decoder(const ModelSpec& spec, std::unique_ptr<Alone> alone, int64_t lo
 Decoder::Decoder(const ModelSpec& spec, Communicator& ring, int64_t loss_tile_tokens)
     : Decoder(spec, std::unique_ptr<Alone>(new Alone{.attention = RingAttention(ring, score_scale(spec))}), loss_tile_tokens) {}
 
-Tensor Decoder::losses(Context& context, const Microbatch& batch) const {
-  Tensor x = embedding_->forward(context, batch.tokens, nullptr);
-  for (const DecoderBlock& block : blocks_) x = block.forward(context, x, batch.shard, nullptr);
-  return head_->forward(context, final_norm_->forward(context, x, nullptr), batch.targets, 0, nullptr);
+void Decoder::expect_all_blocks() const {
+  check(static_cast<int>(stage_.size()) == num_blocks(spec_), "a rank with {} of the {} blocks of a model", stage_.size(),
+        num_blocks(spec_));
+}
+
+Tensor Decoder::new_message(const Context& context, int microbatch) const {
+  const int64_t num_tokens = microbatches_.at(static_cast<size_t>(microbatch)).shard.rotary.num_tokens();
+  return context.empty({tensor_piece_of(num_tokens, tensor_size_, tensor_rank_).size(), spec_.hidden_size}, context.compute_dtype());
 }
 
 std::vector<SegmentMemory> Decoder::empty_memories(const Context& context, int64_t capacity_tokens) const {
+  expect_all_blocks();
   const Shape shape = {capacity_tokens, spec_.num_kv_heads, spec_.head_dim};
   std::vector<SegmentMemory> memories(blocks_.size());
   for (SegmentMemory& memory : memories) {

@@ -77,12 +77,33 @@ void validate(const ModelSpec& spec) {
 
 int64_t max_tensor_degree(const ModelSpec& spec) { return std::min({spec.num_heads, spec.mlp_size, spec.vocabulary_size}); }
 
-double training_flop(const ModelSpec& spec, double tokens, double pairs) {
-  const auto real = [](int64_t n) { return static_cast<double>(n); };
+namespace {
+
+double real(int64_t n) { return static_cast<double>(n); }
+
+// Parameters that multiply in one layer.
+double products_of_layer(const ModelSpec& spec) {
   const double attention = real(spec.hidden_size) * real(spec.head_dim) * real(2 * spec.num_heads + 2 * spec.num_kv_heads);
-  const double mlp = 3 * real(spec.hidden_size) * real(spec.mlp_size);
-  const double products = real(spec.num_layers) * (attention + mlp) + real(spec.vocabulary_size) * real(spec.hidden_size);
+  return attention + 3 * real(spec.hidden_size) * real(spec.mlp_size);
+}
+
+}  // namespace
+
+double training_flop(const ModelSpec& spec, double tokens, double pairs) {
+  const double products = real(spec.num_layers) * products_of_layer(spec) + real(spec.vocabulary_size) * real(spec.hidden_size);
   return 3 * (2 * products * tokens + 4 * pairs * real(spec.num_layers) * real(spec.num_heads) * real(spec.head_dim));
+}
+
+std::vector<BlockFlop> block_flop(const ModelSpec& spec, double tokens, double pairs) {
+  const double products = 2 * products_of_layer(spec) * tokens;
+  const double attention = 4 * pairs * real(spec.num_heads) * real(spec.head_dim);
+  const BlockFlop layer = {.forward = products + attention,
+                           .backward_input = products + 2 * attention,
+                           .backward_weight = products};
+  std::vector<BlockFlop> blocks(static_cast<size_t>(num_blocks(spec)), layer);
+  blocks.front() = {};
+  blocks.back() = {.forward = 3 * 2 * real(spec.vocabulary_size) * real(spec.hidden_size) * tokens};
+  return blocks;
 }
 
 std::string to_string(const ModelSpec& spec) {

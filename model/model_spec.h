@@ -48,6 +48,15 @@ int64_t max_tensor_degree(const ModelSpec& spec);
 // and parameter of a product, and 4 x head_dim for each pair and head; backward twice that; nothing that is computed again.
 double training_flop(const ModelSpec& spec, double tokens, double pairs);
 
+// The same by block: the embedding, which multiplies nothing, the layers, the head. Attention has no weights, so no gradients by
+// them; the head computes its gradients with the loss, in forward.
+struct BlockFlop {
+  double forward = 0, backward_input = 0, backward_weight = 0;
+  double total() const { return forward + backward_input + backward_weight; }
+};
+std::vector<BlockFlop> block_flop(const ModelSpec& spec, double tokens, double pairs);
+inline int num_blocks(const ModelSpec& spec) { return static_cast<int>(spec.num_layers) + 2; }
+
 // Every field, so that two models that differ in anything differ in this text: "vocabulary_size 256 hidden_size ...".
 std::string to_string(const ModelSpec& spec);
 

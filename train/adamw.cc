@@ -9,11 +9,11 @@
 namespace longspan {
 
 double gradient_norm(const Context& context, const ParameterSet& parameters, Communicator& replicas,
-                     Communicator& tensor) {
+                     Communicator& parts) {
   const int64_t piece = parameters.own_gradients().num_elements(), first = parameters.share().rank * piece;
   const auto& kernel = context.kernels<OptimizerKernels>();
   double own = 0;
-  if (tensor.size() == 1) {
+  if (parts.size() == 1) {
     own = kernel.sum_of_squares(context, parameters.own_gradients());
   } else {
     for (const TensorPiece& counted : counted_ranges(parameters)) {
@@ -25,7 +25,7 @@ double gradient_norm(const Context& context, const ParameterSet& parameters, Com
   const Tensor sum = host.empty({1}, DType::kFloat64, MemoryTag::kWorkspace);
   *sum.data<double>() = own;
   if (parameters.share().num_ranks > 1) replicas.all_reduce(host.stream(), sum, ReduceOp::kSum);
-  if (tensor.size() > 1) tensor.all_reduce(host.stream(), sum, ReduceOp::kSum);
+  if (parts.size() > 1) parts.all_reduce(host.stream(), sum, ReduceOp::kSum);
   return std::sqrt(*sum.data<double>());
 }
 

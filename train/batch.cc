@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/kernels/loss.h"
+#include "train/pipeline_plan.h"
 
 namespace longspan {
 
@@ -91,6 +92,7 @@ Microbatch make_microbatch(const Context& context, const ModelSpec& model, const
 }
 
 double sum_of_losses(const Context& context, const Microbatch& batch) {
+  if (!batch.losses.defined()) return 0;
   double sum = 0;
   const Tensor losses = context.to_host(batch.losses);
   const bool doubles = losses.dtype() == DType::kFloat64;
@@ -101,15 +103,19 @@ double sum_of_losses(const Context& context, const Microbatch& batch) {
 }
 
 BatchLoader::BatchLoader(const RunSpec& spec, const Dataset& dataset, const ProcessMesh& mesh)
-    : spec_(spec), dataset_(dataset), mesh_(mesh) {
-  const int64_t share = static_cast<int64_t>(mesh.shape().data) * spec.micro_batch_sequences;
-  if (spec.global_batch_sequences % share != 0) {
-    raise(ErrorKind::kConfiguration,
-          "training.global_batch_sequences: {} is not a multiple of mesh.data {} x training.micro_batch_sequences {}",
-          spec.global_batch_sequences, mesh.shape().data, spec.micro_batch_sequences);
-  }
-  num_microbatches_ = static_cast<int>(spec.global_batch_sequences / share);
+    : spec_(spec), dataset_(dataset), mesh_(mesh), num_microbatches_(num_microbatches_of(spec)) {
   continue_at(0, 1);
+}
+
+void BatchLoader::add_chunks(const Context& context, const std::vector<TokenSequence>& sequences,
+                             std::vector<Microbatch>& batches) const {
+  const int num_chunks = spec_.pipeline.sequence_chunks;
+  const auto prefixes = std::make_shared<SequencePrefixes>(num_chunks);
+  for (int chunk = 0; chunk < num_chunks; ++chunk) {
+    const ContextShare share = {.layout = LayoutType::kContiguous, .num_ranks = num_chunks, .rank = chunk};
+    batches.push_back(make_microbatch(context, spec_.model, share, sequences));
+    batches.back().shard.prefixes = prefixes;
+  }
 }
 
 std::vector<Microbatch> BatchLoader::load(Context& context, int64_t step) const {
@@ -126,9 +132,13 @@ std::vector<Microbatch> BatchLoader::load(Context& context, int64_t step) const 
     std::vector<TokenSequence> sequences;
     for (int64_t s = 0; s < spec_.micro_batch_sequences; ++s) sequences.push_back(dataset_.sequence(number++));
     const CountedBytes counted = count_tokens(context, sequences);
-    batches.push_back(make_microbatch(context, spec_.model, share, sequences));
-    *predicted.data<int64_t>() += batches.back().num_predicted;
+    if (spec_.pipeline.sequence_chunks == 1) {
+      batches.push_back(make_microbatch(context, spec_.model, share, sequences));
+    } else {
+      add_chunks(context, sequences, batches);
+    }
   }
+  for (const Microbatch& batch : batches) *predicted.data<int64_t>() += batch.num_predicted;
   mesh_.replicas().all_reduce(host.stream(), predicted, ReduceOp::kSum);
   const int64_t total = *predicted.data<int64_t>();
   if (total == 0) raise(ErrorKind::kData, "step {}: every document has one token, so nothing can be predicted", step);

@@ -61,7 +61,7 @@ Evaluator::Evaluator(const Context& context, const RunSpec& spec, const ProcessM
   agree_on_data(context, mesh.world(), data_, "evaluation.files");
 }
 
-EvaluationResult Evaluator::run(Context& context, const Decoder& decoder) const {
+EvaluationResult Evaluator::run(Context& context, PipelineStage& stage, Decoder& decoder) const {
   const ContextShare share = {.layout = spec_.layout,
                               .num_ranks = mesh_.shape().context,
                               .rank = mesh_.coordinate(Axis::kContext)};
@@ -72,12 +72,15 @@ EvaluationResult Evaluator::run(Context& context, const Decoder& decoder) const 
     std::vector<TokenSequence> sequences;
     sequences.push_back(data_.sequence(n));
     const CountedBytes counted = count_tokens(context, sequences);
-    const Microbatch batch = make_microbatch(context, spec_.model, share, sequences);
+    Microbatch batch = make_microbatch(context, spec_.model, share, sequences);
+    const Tensor targets = context.to_host(batch.targets);
+    const Tensor losses = stage.losses(context, decoder, std::move(batch));
+    if (!decoder.has_head()) continue;
     const SequenceLayout layout(share.layout, share.num_ranks, static_cast<int64_t>(sequences[0].tokens.size()), 1);
-    sums.add(sequences[0], layout.ranges(share.rank), context.to_host(batch.targets),
-             context.to_host(decoder.losses(context, batch)));
+    sums.add(sequences[0], layout.ranges(share.rank), targets, context.to_host(losses));
   }
   mesh_.replicas().all_reduce(context.host().stream(), sums.tensor(), ReduceOp::kSum);
+  mesh_.axis(Axis::kPipeline).all_reduce(context.host().stream(), sums.tensor(), ReduceOp::kSum);  // where the head is not: 0
 
   EvaluationResult result;
   DocumentLoss all;
@@ -108,14 +111,15 @@ EvaluationResult evaluate(const RunSpec& spec, Communicator& world, const RankRe
   }
   RankContext rank(spec.compute_dtype, resources);
   const ProcessMesh mesh(world, spec.mesh);
-  const std::unique_ptr<SequenceAttention> attention = make_attention(rank.context(), spec, mesh);
+  const std::unique_ptr<SequenceAttention> attention = make_attention(rank.context(), spec, mesh, observer);
   const Evaluator evaluator(rank.context(), spec, mesh);
-  Decoder decoder(spec.model, {.attention = *attention, .tensor = mesh.axis(Axis::kTensor)}, spec.loss_tile_tokens);
-  check_weights(rank.context(), spec, mesh, decoder.parameters());
+  PipelineStage stage(spec, mesh);
+  Decoder decoder(spec.model, {.attention = *attention, .tensor = mesh.axis(Axis::kTensor)}, spec.loss_tile_tokens, stage.blocks());
+  check_weights(rank.context(), spec, mesh);
   expect_room_for_inference(spec, resources.memory_bytes, resources.processor());
   decoder.parameters().materialize(rank.context(), ParameterSet::Purpose::kInference);
   const int64_t step = load_for_inference(rank.context(), spec, mesh, decoder.parameters(), observer);
-  EvaluationResult result = evaluator.run(rank.context(), decoder);
+  EvaluationResult result = evaluator.run(rank.context(), stage, decoder);
   result.report.step = step;
   if (!std::isfinite(result.report.loss)) {
     raise(ErrorKind::kNumerical, "the loss on the held-out data is {}: the weights of step {} of {} are unusable",

@@ -4,6 +4,7 @@
 #include "model/decoder.h"
 #include "parallel/comm/process_mesh.h"
 #include "train/data/dataset.h"
+#include "train/pipeline_stage.h"
 #include "train/train.h"
 
 namespace longspan {
@@ -14,7 +15,7 @@ class Evaluator {
   // files.
   Evaluator(const Context& context, const RunSpec& spec, const ProcessMesh& mesh);
   // Collective over the mesh; every rank gets the whole result. Step 0 in the report.
-  EvaluationResult run(Context& context, const Decoder& decoder) const;
+  EvaluationResult run(Context& context, PipelineStage& stage, Decoder& decoder) const;
 
  private:
   const RunSpec& spec_;

@@ -77,7 +77,7 @@ std::vector<int32_t> generate(const RunSpec& spec, const RankResources& resource
   const auto alone = make_self_communicator();
   Decoder decoder(spec.model, *alone, spec.loss_tile_tokens);
   const ProcessMesh mesh(*alone, {});
-  check_weights(context, spec, mesh, decoder.parameters());
+  check_weights(context, spec, mesh);
   expect_room_for_inference(spec, resources.memory_bytes, resources.processor());
   decoder.parameters().materialize(context, ParameterSet::Purpose::kInference);
   TrainObserver silent;

@@ -7,6 +7,7 @@
 #include "attention/kernels/block_attention.h"
 #include "core/base/error.h"
 #include "core/kernels/backends.h"
+#include "train/pipeline_plan.h"
 
 namespace longspan {
 
@@ -125,22 +126,69 @@ SchemeBytes scheme_bytes(const RunSpec& spec, const TokenBytes& b) {
   return {};
 }
 
-// Of these, products read all but the norms, the biases and the embedding.
-double matrices_of(const ModelSpec& model) {
-  const double hidden = as_double(model.hidden_size), mlp = as_double(model.mlp_size), d = as_double(model.head_dim);
-  const double q = as_double(model.num_heads) * d, kv = as_double(model.num_kv_heads) * d;
-  return as_double(model.num_layers) * (2 * hidden * (q + kv) + 3 * hidden * mlp) +
-         as_double(model.vocabulary_size) * hidden;
+enum class Step { kNone, kTraining };
+
+// What of the model a rank of the pipeline axis has, and the most stashes of its layers that a step keeps at once.
+struct Stage {
+  int64_t num_layers = 0, peak_stashes = 0;
+  bool has_embedding = true, has_head = true;
+};
+
+Stage whole_model(const ModelSpec& model) { return {.num_layers = model.num_layers, .peak_stashes = model.num_layers}; }
+
+// Once a pipeline is full, more microbatches keep no more stashes, but by GPipe, which keeps those of all. So few are planned.
+void count_stashes(const RunSpec& spec, std::vector<Stage>& found) {
+  const int stages = spec.mesh.pipeline, chunks = spec.pipeline.sequence_chunks;
+  const int enough = 4 * chunks * ((stages + chunks - 1) / chunks);  // 4 for each stage; a multiple of what schedules take at once
+  const int all = num_microbatches_of(spec);
+  RunSpec few = spec;
+  if (all > enough) few.global_batch_sequences = spec.global_batch_sequences / all * enough;
+  const PipelineFacts facts = verify_pipeline(plan_pipeline(few), pipeline_costs(few));
+  for (size_t rank = 0; rank < found.size(); ++rank) {
+    found[rank].peak_stashes = facts.ranks[rank].peak_stash_bytes;
+    if (all > enough && spec.pipeline.schedule == PipelineSchedule::kGPipe) {
+      found[rank].peak_stashes = found[rank].peak_stashes / enough * all;
+    }
+  }
 }
 
-double parameters_of(const ModelSpec& model) {
+std::vector<Stage> stages_of(const RunSpec& spec, Step step) {
+  const PipelineSpec& pipeline = spec.pipeline;
+  const bool one_by_one = pipeline.schedule == PipelineSchedule::kOneForwardOneBackward && pipeline.sequence_chunks == 1;
+  if (spec.mesh.pipeline == 1 && (step == Step::kNone || one_by_one)) {
+    return {whole_model(spec.model)};
+  }
+  const Placement placement = place_model(spec);
+  std::vector<Stage> stages;
+  for (int rank = 0; rank < placement.num_ranks; ++rank) {
+    const std::vector<int> blocks = placement.blocks_of(rank);
+    Stage stage;
+    stage.has_embedding = blocks.front() == 0;
+    stage.has_head = blocks.back() + 1 == placement.num_blocks();
+    stage.num_layers = static_cast<int64_t>(blocks.size()) - (stage.has_embedding ? 1 : 0) - (stage.has_head ? 1 : 0);
+    stages.push_back(stage);
+  }
+  if (step == Step::kTraining) count_stashes(spec, stages);
+  return stages;
+}
+
+// Of these, products read all but the norms, the biases and the embedding.
+double matrices_of(const ModelSpec& model, const Stage& stage) {
+  const double hidden = as_double(model.hidden_size), mlp = as_double(model.mlp_size), d = as_double(model.head_dim);
+  const double q = as_double(model.num_heads) * d, kv = as_double(model.num_kv_heads) * d;
+  return as_double(stage.num_layers) * (2 * hidden * (q + kv) + 3 * hidden * mlp) +
+         (stage.has_head ? as_double(model.vocabulary_size) * hidden : 0);
+}
+
+double parameters_of(const ModelSpec& model, const Stage& stage) {
   const double hidden = as_double(model.hidden_size), d = as_double(model.head_dim);
   const double q = as_double(model.num_heads) * d, kv = as_double(model.num_kv_heads) * d;
   double block = 2 * hidden;
   if (model.bias == ModelSpec::Bias::kQkv) block += q + 2 * kv;
   if (model.qk_norm == ModelSpec::QkNorm::kYes) block += 2 * d;
-  const double table = model.tie_embeddings == ModelSpec::Tie::kYes ? 0 : as_double(model.vocabulary_size) * hidden;
-  return matrices_of(model) + as_double(model.num_layers) * block + hidden + table;
+  const bool again = stage.has_head && model.tie_embeddings == ModelSpec::Tie::kYes;  // the head's, which is counted
+  const double table = stage.has_embedding && !again ? as_double(model.vocabulary_size) * hidden : 0;
+  return matrices_of(model, stage) + as_double(stage.num_layers) * block + (stage.has_head ? hidden : 0) + table;
 }
 
 [[noreturn]] void refuse_parameters(double num_parameters, double bytes, int64_t available_bytes) {
@@ -177,26 +225,31 @@ std::string what_would_fit(const RunSpec& spec, int64_t available_bytes, const P
   return text;
 }
 
-}  // namespace
-
-TrainingNeed training_need(const RunSpec& spec, const Processor& processor) {
+TrainingNeed need_of(const Stage& stage, const RunSpec& spec, const Processor& processor) {
   const TokenBytes b(spec);
   const double length = as_double(spec.data.sequence_length), ranks = spec.mesh.context;
-  // Of a microbatch, on one rank; of a step, on a whole ring.
-  const double tokens = length * as_double(spec.micro_batch_sequences) / ranks;
+  // Of a microbatch, or of a chunk of its sequences, on one rank; of a step, on a whole ring.
+  const double chunks = spec.pipeline.sequence_chunks;
+  const double tokens = length * as_double(spec.micro_batch_sequences) / (ranks * chunks);
   const double all_tokens = length * as_double(spec.global_batch_sequences) / spec.mesh.data;
   TrainingNeed need;
   // Gradient and two moments are sums, and the master, which is the value where the dtypes agree; ranks may share moments and
   // masters of their own.
   const double sharers = spec.sharding == RunSpec::Sharding::kNone ? 1 : static_cast<double>(spec.mesh.data) * ranks;
   const bool own_masters = b.sum != b.compute;
-  need.weights = parameters_of(spec.model) * (b.sum + b.compute + ((own_masters ? 3 : 2) * b.sum) / sharers);
-  if (packs(spec, processor)) need.weights += 2 * b.compute * matrices_of(spec.model);
+  need.weights = parameters_of(spec.model, stage) * (b.sum + b.compute + ((own_masters ? 3 : 2) * b.sum) / sharers);
+  if (packs(spec, processor)) need.weights += 2 * b.compute * matrices_of(spec.model, stage);
   const SchemeBytes scheme = scheme_bytes(spec, b);
-  need.kept = tokens * as_double(spec.model.num_layers) * (stash_of_block(spec.model, b) + scheme.kept);
-  const double loss = at_work_in_loss(spec, b, processor, tokens), mlp = at_work_in_mlp(b, tokens);
-  const double attention = at_work_in_attention(spec.model, b, tokens) + packed_in_attention(spec, processor, tokens);
-  const double context = tokens * scheme.in_pass;
+  // Once a last chunk has gone back, its stash is gone, and there are sums of gradients by the keys and values of those before.
+  const double stash = stash_of_block(spec.model, b) + scheme.kept, stashes = as_double(stage.peak_stashes);
+  const double layers = as_double(stage.num_layers);
+  need.kept = tokens * std::max(stashes * stash, (stashes - layers) * stash + layers * (chunks - 1) * b.in_sums(b.kv));
+  const bool has_layers = stage.num_layers > 0;
+  const double loss = stage.has_head ? at_work_in_loss(spec, b, processor, tokens) : 0;
+  const double mlp = has_layers ? at_work_in_mlp(b, tokens) : 0;
+  const double attention =
+      has_layers ? at_work_in_attention(spec.model, b, tokens) + packed_in_attention(spec, processor, tokens) : 0;
+  const double context = has_layers ? tokens * scheme.in_pass : 0;
   need.at_work = std::max({loss, mlp, attention});
   if (attention + context >= need.at_work) {
     need.at_work = attention;
@@ -204,11 +257,22 @@ TrainingNeed training_need(const RunSpec& spec, const Processor& processor) {
   }
   // A tensor axis shares the weights, and what blocks keep and work on; of heads and pieces that do not divide some ranks have more.
   for (double* shared : {&need.weights, &need.kept, &need.at_work, &need.context}) *shared /= spec.mesh.tensor;
-  // Id, target, rotary angles and loss; of each query, for every rank of the ring, the interval of keys that it sees: on the host. A
-  // GPU has copies of some of them, which are not counted.
+  // Id, target, rotary angles and loss; of each query, for every rank of the ring or chunk, the interval of keys that it sees: on the
+  // host. A GPU has copies of some of them, which are not counted.
   const double interval = !processor.on_cpu() ? 0 : 8 + as_double(sizeof(KeyIntervals::Tile)) / as_double(KeyIntervals::kTileQueries);
-  need.tables = all_tokens / ranks * (8 + b.sum * (as_double(spec.model.head_dim) + 1)) + all_tokens * interval;
+  need.tables = all_tokens / ranks * (8 + b.sum * (as_double(spec.model.head_dim) + 1)) + all_tokens * chunks * interval;
   return need;
+}
+
+}  // namespace
+
+TrainingNeed training_need(const RunSpec& spec, const Processor& processor) {
+  TrainingNeed most;
+  for (const Stage& stage : stages_of(spec, Step::kTraining)) {
+    const TrainingNeed need = need_of(stage, spec, processor);
+    if (need.total() > most.total()) most = need;
+  }
+  return most;
 }
 
 int64_t training_bytes_per_parameter(const RunSpec& spec) {
@@ -225,13 +289,19 @@ void expect_room_for_parameters(int64_t num_parameters, int64_t bytes_per_parame
 double inference_weight_bytes(const RunSpec& spec, const Processor& processor) {
   const TokenBytes b(spec);
   const double value = b.sum == b.compute ? 0 : b.compute;  // else it is the master
-  const double packed = packs(spec, processor) ? b.compute * matrices_of(spec.model) : 0;
-  return (parameters_of(spec.model) * (b.sum + value) + packed) / spec.mesh.tensor;
+  double most = 0;
+  for (const Stage& stage : stages_of(spec, Step::kNone)) {
+    const double packed = packs(spec, processor) ? b.compute * matrices_of(spec.model, stage) : 0;
+    most = std::max(most, parameters_of(spec.model, stage) * (b.sum + value) + packed);
+  }
+  return most / spec.mesh.tensor;
 }
 
 void expect_room_for_inference(const RunSpec& spec, int64_t available_bytes, const Processor& processor) {
   const double bytes = inference_weight_bytes(spec, processor);
-  if (!fits(bytes, available_bytes)) refuse_parameters(parameters_of(spec.model), bytes, available_bytes);
+  if (!fits(bytes, available_bytes)) {
+    refuse_parameters(parameters_of(spec.model, whole_model(spec.model)), bytes, available_bytes);
+  }
 }
 
 void expect_room_for_batch(const RunSpec& spec, int64_t available_bytes, const Processor& processor) {

@@ -16,7 +16,7 @@ namespace longspan {
 // Bytes for each parameter in training, at least: its value, its gradient and two moments, which ranks may share.
 int64_t training_bytes_per_parameter(const RunSpec& spec);
 
-// What a training step holds at its peak on one rank, in bytes; doubles, since sizes come from a user and may multiply
+// What a training step holds at its peak on one rank, of a pipeline on that which holds most, in bytes; doubles, since sizes come from a user and may multiply
 // to more than 64 bits hold.
 struct TrainingNeed {
   double weights = 0;  // values, masters, gradients and moments; what a CPU's products read packed, twice more

@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "attention/context_scheme.h"
+#include "parallel/comm/backends.h"
 #include "parallel/data/shared_state.h"
 #include "parallel/tensor/shared_gradients.h"
 #include "train/agreement.h"
@@ -102,13 +103,16 @@ CheckpointFacts load_step(Context& context, const RunSpec& spec, const ProcessMe
 
 }  // namespace
 
-std::unique_ptr<SequenceAttention> make_attention(const Context& context, const RunSpec& spec, const ProcessMesh& mesh) {
+std::unique_ptr<SequenceAttention> make_attention(const Context& context, const RunSpec& spec, const ProcessMesh& mesh,
+                                                  TrainObserver& observer) {
   agree_on_configuration(context, mesh.world(), spec);
   const int inner = group_ranks(spec);
   const std::string problem = scheme_problem(spec.context.scheme, inner, spec.mesh.context, spec.model.num_heads / spec.mesh.tensor);
   if (!problem.empty()) raise(ErrorKind::kConfiguration, "context.scheme: {}", problem);
-  return make_sequence_attention(mesh.axis(Axis::kContext),
+  auto attention = make_sequence_attention(mesh.axis(Axis::kContext),
                                  {.scheme = spec.context.scheme, .inner = inner, .scale = score_scale(spec.model)});
+  observer.on_attention(attention);
+  return attention;
 }
 
 void sum_gradients(Context& context, const ProcessMesh& mesh, ParameterSet& parameters) {
@@ -163,13 +167,20 @@ std::optional<CheckpointFacts> load_newest(Context& context, const RunSpec& spec
         spec.output_directory, first_reason);
 }
 
-void check_weights(const Context& context, const RunSpec& spec, const ProcessMesh& mesh, const ParameterSet& parameters) {
+void check_weights(const Context& context, const RunSpec& spec, const ProcessMesh& mesh) {
   on_rank_zero(context, mesh.world(), [&] {
     if (spec.model_folder.empty() || !list_checkpoints(spec.output_directory).empty()) return;
     const HuggingFaceWeights weights(spec.model_folder);
-    for (const auto& p : parameters.all()) weights.expect(p->name, p->box.whole);
-    refuse_unused(weights, parameters, spec);
+    const auto alone = make_self_communicator();
+    Decoder whole(spec.model, *alone, spec.loss_tile_tokens);  // has names and shapes, and no storage
+    for (const auto& p : whole.parameters().all()) weights.expect(p->name, p->shape);
+    refuse_unused(weights, whole.parameters(), spec);
   });
+}
+
+int64_t num_parameters(const ModelSpec& spec) {
+  const auto alone = make_self_communicator();
+  return Decoder(spec, *alone, 1).parameters().num_elements();
 }
 
 void initialize_weights(Context& context, const RunSpec& spec, const ProcessMesh& mesh, ParameterSet& parameters) {

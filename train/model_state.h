@@ -15,7 +15,8 @@ namespace longspan {
 
 // The attention of a run, over the ranks that share a sequence. Collective over the world, which agrees on the configuration first:
 // groups of ranks are made as that says. `mesh` must outlive it.
-std::unique_ptr<SequenceAttention> make_attention(const Context& context, const RunSpec& spec, const ProcessMesh& mesh);
+std::unique_ptr<SequenceAttention> make_attention(const Context& context, const RunSpec& spec, const ProcessMesh& mesh,
+                                                  TrainObserver& observer);
 
 // Gradients of the global batch: over the ranks that hold the same of a parameter on the tensor axis, then over the replicas.
 // Collective.
@@ -43,7 +44,10 @@ std::optional<CheckpointFacts> load_newest(Context& context, const RunSpec& spec
 
 // Before the parameters are allocated: that spec.model_folder, where the run will begin with it, holds just these tensors in
 // these shapes.
-void check_weights(const Context& context, const RunSpec& spec, const ProcessMesh& mesh, const ParameterSet& parameters);
+void check_weights(const Context& context, const RunSpec& spec, const ProcessMesh& mesh);
+
+// Of the whole model, whatever part of it a rank holds.
+int64_t num_parameters(const ModelSpec& spec);
 
 // Fills the parameters from spec.model_folder if there is one, else from the seed.
 void initialize_weights(Context& context, const RunSpec& spec, const ProcessMesh& mesh, ParameterSet& parameters);

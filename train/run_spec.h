@@ -12,6 +12,7 @@
 #include "core/tensor/dtype.h"
 #include "model/model_spec.h"
 #include "parallel/comm/process_mesh.h"
+#include "parallel/pipeline/schedules.h"
 #include "train/data/data_spec.h"
 
 namespace longspan {
@@ -58,6 +59,12 @@ struct ContextSpec {
   int group_ranks = 0;  // HYBRID and DOUBLE_RING: neighbours on the axis that are a group; 0: as if all were on one host
 };
 
+struct PipelineSpec {
+  PipelineSchedule schedule = PipelineSchedule::kOneForwardOneBackward;
+  int chunks_per_stage = 1;
+  int sequence_chunks = 1;  // of each sequence, which go through the stages one after the other
+};
+
 struct RunSpec {
   std::string name = "run", output_directory;
   uint64_t seed = 1;
@@ -69,6 +76,7 @@ struct RunSpec {
   MeshShape mesh;
   ContextSpec context;
   LayoutType layout = LayoutType::kZigzag;
+  PipelineSpec pipeline;
   // Which state the ranks with the same parameters (data x context) share among themselves instead of each keeping all of it.
   enum class Sharding { kNone, kOptimizer } sharding = Sharding::kNone;
   OptimizerSpec optimizer;

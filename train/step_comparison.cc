@@ -79,7 +79,9 @@ StepComparison::StepComparison(const RunSpec& run, double tolerance, const StepR
       tolerance_(tolerance),
       mesh_(world, run.mesh),
       findings_(mesh_),
-      layout_(run.layout, run.mesh.context, run.data.sequence_length, run.micro_batch_sequences) {
+      num_chunks_(run.pipeline.sequence_chunks),
+      layout_(num_chunks_ > 1 ? LayoutType::kContiguous : run.layout, num_chunks_ > 1 ? num_chunks_ : run.mesh.context,
+              run.data.sequence_length, run.micro_batch_sequences) {
   const int stage = mesh_.coordinate(Axis::kPipeline);
   stage_ = world.split(stage, world.rank(), "stage");
   sharers_ = world.split(stage * run.mesh.data + mesh_.coordinate(Axis::kData), world.rank(), "sharers of a microbatch");
@@ -96,44 +98,60 @@ VerifyReport StepComparison::report() {
 }
 
 void StepComparison::compare_tensors() {
+  struct Share {
+    std::vector<ParameterPart> parts;
+    int num_chunks = 0;
+  };
+  std::map<std::pair<int, std::string>, Share> shares;
   const auto expected = by_microbatch_and_name(expected_);
-  const int first = mesh_.coordinate(Axis::kData) *
-                    static_cast<int>(run_.global_batch_sequences / run_.mesh.data / run_.micro_batch_sequences);
+  const int first = first_microbatch();
   for (const TensorRecord& tensor : got_.tensors) {
-    const TensorRecord& whole = *expected.at({first + tensor.microbatch, tensor.name});
-    if (tensor.rows == Rows::kParameters) {
-      compare_share(tensor, whole);
-    } else {
+    const int microbatch = tensor.microbatch / num_chunks_;
+    const TensorRecord& whole = *expected.at({first + microbatch, tensor.name});
+    if (tensor.rows != Rows::kParameters) {
       compare_rows(tensor, whole);
+      continue;
     }
+    // Those of a sequence's chunks together.
+    Share& share = shares[{microbatch, tensor.name}];
+    share.parts.insert(share.parts.end(), tensor.parts.begin(), tensor.parts.end());
+    if (++share.num_chunks == num_chunks_) compare_share(share.parts, whole);
   }
+}
+
+// Of this data rank, as one rank counts them.
+int StepComparison::first_microbatch() const {
+  return mesh_.coordinate(Axis::kData) *
+         static_cast<int>(run_.global_batch_sequences / run_.mesh.data / run_.micro_batch_sequences);
 }
 
 void StepComparison::compare_rows(const TensorRecord& tensor, const TensorRecord& whole) {
   const bool tokens = tensor.rows == Rows::kTokens;
-  const int ring = run_.mesh.context, owner = (mesh_.coordinate(Axis::kContext) - tensor.hop + ring) % ring;
+  const bool chunks = num_chunks_ > 1;
+  const int ring = layout_.num_ranks(), place = chunks ? tensor.microbatch % num_chunks_ : mesh_.coordinate(Axis::kContext);
+  const int owner = (place - tensor.hop + ring) % ring;
   const std::vector<int64_t> indices = longspan::indices(layout_.ranges(owner));
   const auto own = std::span(indices).subspan(static_cast<size_t>(tensor.first_row));
   const auto rows = own.first(std::min(own.size(), tensor.values.size() / static_cast<size_t>(tensor.width)));
   const std::vector<double> expected = tokens ? elements_of(whole, rows, tensor.columns) : whole.values;
   const auto difference = compare_elements(tensor.values, expected, largest_magnitude(whole.values), tolerance_);
-  const std::string name =
-      tensor.name + (tensor.hop == 0 ? "" : fmt::format(" from rank {:.0f}", ring_ranks_.at(static_cast<size_t>(owner))));
+  const double from = chunks ? owner : ring_ranks_.at(static_cast<size_t>(owner));
+  const std::string name = tensor.name + (tensor.hop == 0 ? "" : fmt::format(" from {} {:.0f}", chunks ? "chunk" : "rank", from));
   findings_.measured(difference.largest, name);
   if (difference.first < 0) return;
-  std::string place = fmt::format("microbatch {}", tensor.microbatch);
+  std::string where = fmt::format("microbatch {}", tensor.microbatch / num_chunks_);
   if (tokens) {
-    place += fmt::format(", token {}", rows[static_cast<size_t>(difference.first / tensor.width)]);
-    if (tensor.width > 1) place += fmt::format(", element {}", difference.first % tensor.width);
+    where += fmt::format(", token {}", rows[static_cast<size_t>(difference.first / tensor.width)]);
+    if (tensor.width > 1) where += fmt::format(", element {}", difference.first % tensor.width);
   }
-  findings_.add({whole.order_at(tensor.hop), name, place, difference, tensor.values.size()});
+  findings_.add({whole.order_at(tensor.hop), name, where, difference, tensor.values.size()});
 }
 
 // Summed over those that share the sequence and the weights, it is what one rank has. Collective over them.
-void StepComparison::compare_share(const TensorRecord& share, const TensorRecord& whole) {
+void StepComparison::compare_share(const std::vector<ParameterPart>& share, const TensorRecord& whole) {
   std::vector<double> parts, sums;
   for (const ParameterPart& parameter : whole.parts) {
-    const std::vector<double> part = whole_of(parameter, share.parts);
+    const std::vector<double> part = whole_of(parameter, share);
     parts.insert(parts.end(), part.begin(), part.end());
   }
   sums = findings_.summed(*sharers_, parts);
@@ -146,7 +164,7 @@ void StepComparison::compare_share(const TensorRecord& share, const TensorRecord
   for (size_t p = 0; p < whole.parts.size(); ++p) {
     const ParameterPart& e = whole.parts[p];
     const auto difference = compare_elements(of(sums, p), e.values, scale_of(e, whole.parts), tolerance_);
-    findings_.measured(difference.largest, share.name + ", " + e.name);
+    findings_.measured(difference.largest, whole.name + ", " + e.name);
     if (difference.first >= 0) first = std::min(first, p);
   }
   const auto p = static_cast<size_t>(findings_.smallest(*sharers_, static_cast<int64_t>(first)));
@@ -157,10 +175,10 @@ void StepComparison::compare_share(const TensorRecord& share, const TensorRecord
           .held = std::vector<bool>(e.values.size(), false),
           .scale = scale_of(e, whole.parts),
           .kind = Sum::Part::kHoldsTheError};
-  mark(sum.held, e.name, share.parts);
+  mark(sum.held, e.name, share);
   const bool wrong = compare_elements(sum.got, e.values, sum.scale, tolerance_).first >= 0;
   sum.has = wrong ? Findings::Has::kWrong : Findings::Has::kRight;
-  blame({whole.order, fmt::format("gradient of {} by microbatch {}", e.name, share.microbatch), *sharers_}, e, sum);
+  blame({whole.order, fmt::format("gradient of {} by microbatch {}", e.name, whole.microbatch - first_microbatch()), *sharers_}, e, sum);
 }
 
 // Every rank looks at those that it keeps. Collective over the ranks of a stage.

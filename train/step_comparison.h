@@ -34,7 +34,8 @@ class StepComparison {
   };
   void compare_tensors();
   void compare_rows(const TensorRecord& tensor, const TensorRecord& whole);
-  void compare_share(const TensorRecord& share, const TensorRecord& whole);
+  void compare_share(const std::vector<ParameterPart>& share, const TensorRecord& whole);
+  int first_microbatch() const;
   void compare_gradients(int64_t order);
   void compare_number(int64_t order, const std::string& name, double got, double expected);
   std::vector<double> whole_of(const ParameterPart& parameter, const std::vector<ParameterPart>& parts) const;
@@ -49,7 +50,8 @@ class StepComparison {
   std::unique_ptr<Communicator> sharers_;  // of them, those that have the same microbatches
   std::vector<double> ring_ranks_;         // of the world, by their place in the ring
   Findings findings_;
-  SequenceLayout layout_;  // of a microbatch
+  int num_chunks_;         // of a sequence, each a microbatch of its own
+  SequenceLayout layout_;  // of a microbatch of whole sequences, over the ranks of a ring or the chunks
 };
 
 }  // namespace longspan

@@ -49,14 +49,16 @@ std::vector<double> values_of(const Context& context, const Tensor& gradient, co
 // Hands every call through and keeps what comes out.
 class StepRecorder::WatchedBlock final : public StageBlock {
  public:
-  // `number`: of the model's blocks, of which this stage holds those from `first` on.
-  WatchedBlock(StepRecorder& recorder, std::unique_ptr<StageBlock> inner, int64_t number, int64_t first)
-      : recorder_(recorder), inner_(std::move(inner)), is_first_(number == first) {
+  WatchedBlock(StepRecorder& recorder, std::unique_ptr<StageBlock> inner, bool is_first)
+      : recorder_(recorder), inner_(std::move(inner)), is_first_(is_first) {
     const int64_t num_layers = recorder.decoder_->spec().num_layers;
     const auto name = [&](int64_t block) {
       if (block == 0) return std::string("model.embed_tokens");
       return block > num_layers ? std::string("lm_head") : fmt::format("model.layers.{}", block - 1);
     };
+    // Of the two that are no layers, the embedding is a stage's first block.
+    const bool is_embedding = is_first && recorder.decoder_->has_embedding();
+    const int64_t number = inner_->layer() >= 0 ? inner_->layer() + 1 : is_embedding ? 0 : num_layers + 1;
     name_ = name(number);
     if (number > 0) name_before_ = name(number - 1);
     find_parameters(recorder.decoder_->parameters());
@@ -210,7 +212,7 @@ void StepRecorder::on_model(Decoder& decoder) {
   record_ = StepRecord{};
   Stage& stage = decoder.stage();
   for (size_t i = 0; i < stage.size(); ++i) {
-    stage[i] = std::make_unique<WatchedBlock>(*this, std::move(stage[i]), static_cast<int64_t>(i), 0);
+    stage[i] = std::make_unique<WatchedBlock>(*this, std::move(stage[i]), i == 0);
   }
 }
 
@@ -274,11 +276,12 @@ void StepRecorder::add_heads(const Context& context, const char* what, const Ten
 // Keys that a scheme puts together from several ranks' have no one owner; what comes of them is compared.
 void StepRecorder::add_hop(const Context& context, const AttentionBlock& block) {
   const TileMap& tiles = batch(pass_.microbatch).shard.tiles;
-  const int ring_rank = mesh_.coordinate(Axis::kContext);
+  // Of sequences in chunks, these are in the place of ranks.
+  const int place = batch(pass_.microbatch).shard.prefixes ? pass_.microbatch % tiles.num_ranks() : mesh_.coordinate(Axis::kContext);
   int owner = 0;
   while (owner < tiles.num_ranks() && &tiles.keys_of(owner) != block.visible) ++owner;
-  if (owner == tiles.num_ranks() || owner == ring_rank) return;
-  const int hop = (ring_rank - owner + tiles.num_ranks()) % tiles.num_ranks();
+  if (owner == tiles.num_ranks() || owner == place) return;
+  const int hop = (place - owner + tiles.num_ranks()) % tiles.num_ranks();
   const auto add_one = [&](const char* what, const Tensor& tensor) {
     add_heads(context, what, tensor, Heads::kKeys);
     record_.tensors.back().hop = hop;

@@ -12,17 +12,6 @@
 
 namespace longspan {
 
-namespace {
-
-std::unique_ptr<SequenceAttention> watched_attention(const Context& context, const RunSpec& spec, const ProcessMesh& mesh,
-                                                     TrainObserver& observer) {
-  std::unique_ptr<SequenceAttention> attention = make_attention(context, spec, mesh);
-  observer.on_attention(attention);
-  return attention;
-}
-
-}  // namespace
-
 Trainer::Trainer(const RunSpec& spec, Communicator& world, const RankResources& resources, TrainObserver& observer)
     : spec_(spec),
       world_(world),
@@ -30,15 +19,18 @@ Trainer::Trainer(const RunSpec& spec, Communicator& world, const RankResources& 
       rank_(spec.compute_dtype, resources, RankContext::Measure::kTime),
       mesh_(world, spec.mesh),
       meter_(spec, rank_, mesh_, observer, spec.compute_dtype == DType::kBFloat16 ? resources.peak_flop_per_second : 0),
-      attention_(watched_attention(rank_.context(), spec, mesh_, observer)),
+      attention_(make_attention(rank_.context(), spec, mesh_, observer)),
       data_(open_dataset(spec.data, spec.seed, spec.model.vocabulary_size, Order::kShuffled)),
-      decoder_(spec.model, {.attention = *attention_, .tensor = mesh_.axis(Axis::kTensor)}, spec.loss_tile_tokens),
+      stage_(spec, mesh_),
+      decoder_(spec.model, {.attention = *attention_, .tensor = mesh_.axis(Axis::kTensor)}, spec.loss_tile_tokens, stage_.blocks()),
       loader_(spec, data_, mesh_),
-      program_(mesh_, decoder_, loader_.num_microbatches()) {
+      program_(spec, mesh_, stage_, decoder_) {
   if (spec.evaluation.data) evaluator_ = std::make_unique<Evaluator>(rank_.context(), spec, mesh_);
-  check_weights(rank_.context(), spec, mesh_, decoder_.parameters());
-  expect_room_for_parameters(decoder_.parameters().num_elements(), training_bytes_per_parameter(spec), resources.memory_bytes);
-  expect_room_for_batch(spec, resources.memory_bytes, resources.processor());
+  check_weights(rank_.context(), spec, mesh_);
+  on_every_rank(rank_.context(), world, [&] {
+    expect_room_for_parameters(decoder_.parameters().num_elements(), training_bytes_per_parameter(spec), resources.memory_bytes);
+    expect_room_for_batch(spec, resources.memory_bytes, resources.processor());
+  });
   agree_on_data(rank_.context(), world, data_, "data.files");
   data_.refuse_repetition(spec.data);
   if (const int64_t skipped = data_.num_skipped_files() + data_.num_empty_files(); skipped > 0) {
@@ -95,7 +87,7 @@ TrainOutcome Trainer::run(const std::function<bool()>& stop_requested) {
   observer_.on_start({.first_step = steps_done_ + 1,
                       .last_step = spec_.num_steps,
                       .tokens_per_step = spec_.global_batch_sequences * spec_.data.sequence_length,
-                      .num_parameters = decoder_.parameters().num_elements_of_whole(),
+                      .num_parameters = num_parameters(spec_.model),
                       .data_tokens = data_.total_tokens(),
                       .data_documents = data_.num_documents()});
   meter_.start(steps_done_ + 1, spec_.num_steps, program_.num_actions());
@@ -136,20 +128,21 @@ void Trainer::agree(const std::function<bool()>& stop_requested, StepResult& res
   Context& context = rank_.context();
   const TraceRange range(context.tracer(), TimeCategory::kCompute, "losses");
   StepReport& report = result.report;
-  report.grad_norm = gradient_norm(context, decoder_.parameters(), mesh_.replicas(), mesh_.axis(Axis::kTensor));
+  report.grad_norm = gradient_norm(context, decoder_.parameters(), mesh_.replicas(), mesh_.parts());
   observer_.on_gradient_norm(report.grad_norm);
   // Losses; ranks asked to stop; ranks whose norm is not finite, which may be one alone where memory or a network errs; pairs
-  // of queries and keys.
+  // of queries and keys. Those of a microbatch are told where the head is.
   const Context& host = context.host();
   const Tensor sums = host.zeros({4}, DType::kFloat64, MemoryTag::kWorkspace);
   auto* s = sums.data<double>();
   for (const Microbatch& batch : decoder_.microbatches()) {
     s[0] += sum_of_losses(context, batch) * batch.gradient_scale;
-    s[3] += static_cast<double>(batch.num_pairs);
+    if (decoder_.has_head()) s[3] += static_cast<double>(batch.num_pairs);
   }
   s[1] = stop_requested() ? 1 : 0;
   s[2] = std::isfinite(report.grad_norm) ? 0 : 1;
   mesh_.replicas().all_reduce(host.stream(), sums, ReduceOp::kSum);
+  mesh_.axis(Axis::kPipeline).all_reduce(host.stream(), sums, ReduceOp::kSum);
   mesh_.axis(Axis::kTensor).all_reduce(host.stream(), sums, ReduceOp::kMax);  // which have the same losses
   decoder_.microbatches().clear();
   report.loss = s[0];
@@ -189,7 +182,7 @@ void Trainer::save(int64_t step) {
 
 void Trainer::evaluate(int64_t step) {
   const TraceRange range(rank_.context().tracer(), TimeCategory::kEvaluation, "evaluation", {.step = step});
-  EvaluationReport report = evaluator_->run(rank_.context(), decoder_).report;
+  EvaluationReport report = evaluator_->run(rank_.context(), stage_, decoder_).report;
   report.step = step;
   observer_.on_evaluation(report);
   if (metrics_) metrics_->write(report);

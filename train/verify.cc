@@ -62,6 +62,7 @@ OneRank::OneRank(const RunSpec& run, DType compute_dtype, const RankResources& r
   RunSpec alone = run_;
   alone.mesh = {};
   alone.context = {};
+  alone.pipeline = {};
   const auto self = make_self_communicator();
   expected_ = first_step(alone, *self, resources);
 }

@@ -38,6 +38,14 @@ void shrink_heads(const RunSpec& run, ModelSpec& model) {
   model.head_dim = shrunk_width(model.head_dim, model.num_heads > 16 ? 16 : 32);
 }
 
+// Two; of a pipeline one more than there are stages, so that it is full for a while, as many as interleaved stages take together.
+int64_t enough_microbatches(const RunSpec& run) {
+  const int64_t stages = run.mesh.pipeline, chunks = run.pipeline.sequence_chunks;
+  if (stages == 1) return 2;
+  const int64_t together = run.pipeline.schedule == PipelineSchedule::kInterleaved ? (stages + chunks - 1) / chunks : 1;
+  return (stages + 1 + together - 1) / together * together;
+}
+
 // Zigzag cuts a sequence into 2 P chunks, so the remainder by that decides how uneven the shares are. Several tiles of
 // the kernels for a rank of a small ring, but a step of so many sequences should not take long.
 int64_t shrunk_length(int64_t length, int64_t num_ranks, int64_t num_sequences) {
@@ -64,7 +72,7 @@ RunSpec shrunk(const RunSpec& run) {
   small.model = run.model;
   ModelSpec& model = small.model;
   shrink_heads(run, model);
-  model.num_layers = std::min<int64_t>(model.num_layers, std::max(3, run.mesh.pipeline));
+  model.num_layers = std::min<int64_t>(model.num_layers, std::max(3, run.mesh.pipeline * run.pipeline.chunks_per_stage));
   model.hidden_size = shrunk_width(model.hidden_size, 64);
   model.mlp_size = shrunk_width(model.mlp_size, std::max(96, run.mesh.tensor));
   model.vocabulary_size = shrunk_width(model.vocabulary_size, std::max(128, run.mesh.tensor));
@@ -75,13 +83,14 @@ RunSpec shrunk(const RunSpec& run) {
   small.context = {.scheme = run.context.scheme, .group_ranks = group_ranks(run)};
   small.layout = run.layout;
   small.sharding = run.sharding;
+  small.pipeline = run.pipeline;
   small.data.format = DataFormat::kTokensU32;
   small.data.packing = run.data.packing;
   small.micro_batch_sequences = std::min<int64_t>(run.micro_batch_sequences, 2);
   const int64_t at_once = run.micro_batch_sequences * run.mesh.data;
-  const int64_t num_microbatches = std::min<int64_t>(std::max<int64_t>(run.global_batch_sequences / at_once, 1), 2);
+  const int64_t num_microbatches = std::min(std::max<int64_t>(run.global_batch_sequences / at_once, 1), enough_microbatches(run));
   small.global_batch_sequences = num_microbatches * small.micro_batch_sequences * run.mesh.data;
-  small.data.sequence_length = shrunk_length(run.data.sequence_length, run.mesh.context, small.global_batch_sequences);
+  small.data.sequence_length = shrunk_length(run.data.sequence_length, run.mesh.context * run.pipeline.sequence_chunks, small.global_batch_sequences);
   small.loss_tile_tokens = std::min<int64_t>(run.loss_tile_tokens, 100);
   small.optimizer = run.optimizer;
   small.num_steps = 1;

@@ -18,9 +18,6 @@ void check_shape(const MeshShape& shape, int num_ranks) {
     if (degree < 1) {
       raise(ErrorKind::kConfiguration, "mesh.{}: {} is not a number of ranks; use 1 or more", name(axis), degree);
     }
-    if (degree > 1 && axis == Axis::kPipeline) {
-      raise(ErrorKind::kConfiguration, "mesh.{}: {} is not available yet; use 1", name(axis), degree);
-    }
     product = std::min(product, kMost) * degree;
   }
   if (product != num_ranks) {
@@ -60,8 +57,10 @@ ProcessMesh::ProcessMesh(Communicator& world, const MeshShape& shape) : world_(w
     axes_[i] = world.split(color, coordinates_[i], std::string(name(kAxes[i])));
     stride *= shape[kAxes[i]];
   }
-  const int color = coordinate(Axis::kPipeline) * shape.tensor + coordinate(Axis::kTensor);
-  replicas_ = world.split(color, world.rank(), "replicas");
+  const int part = coordinate(Axis::kPipeline) * shape.tensor + coordinate(Axis::kTensor);
+  replicas_ = world.split(part, world.rank(), "replicas");
+  const int replica = coordinate(Axis::kData) * shape.context + coordinate(Axis::kContext);
+  parts_ = world.split(replica, part, "parts of the model");
 }
 
 }  // namespace longspan

@@ -22,7 +22,7 @@ struct MeshShape {
 class ProcessMesh {
  public:
   // Collective over `world`, which must outlive the mesh. Raises Error(kConfiguration) when the axes do not multiply to
-  // the ranks of the world, or when an axis has a degree above 1 that does not exist yet (pipeline).
+  // the ranks of the world.
   ProcessMesh(Communicator& world, const MeshShape& shape);
 
   const MeshShape& shape() const { return shape_; }
@@ -32,13 +32,15 @@ class ProcessMesh {
   Communicator& axis(Axis axis) const { return *axes_[static_cast<size_t>(axis)]; }
   // The ranks that hold the same parameters: they differ along data and context only. Gradients are summed over them.
   Communicator& replicas() const { return *replicas_; }
+  // The ranks that hold the model between them: they differ along pipeline and tensor only.
+  Communicator& parts() const { return *parts_; }
 
  private:
   Communicator& world_;
   MeshShape shape_;
   std::array<int, 4> coordinates_{};
   std::array<std::unique_ptr<Communicator>, 4> axes_;
-  std::unique_ptr<Communicator> replicas_;
+  std::unique_ptr<Communicator> replicas_, parts_;
 };
 
 }  // namespace longspan

@@ -1,5 +1,6 @@
 #include "parallel/pipeline/executor.h"
 
+#include <algorithm>
 #include <deque>
 #include <map>
 
@@ -39,6 +40,7 @@ class Interpreter {
   }
 
   void run(const Program& program) {
+    keeps_stashes_ = std::any_of(program.begin(), program.end(), [](const Action& a) { return a.kind == Kind::kBackwardInput; });
     for (const Action& action : program) {
       if (action.computes()) {
         compute(action);
@@ -63,7 +65,7 @@ class Interpreter {
     const TraceRange range(context_.tracer(), TimeCategory::kCompute, name_of(action.kind),
                            {.microbatch = action.microbatch, .block = action.block, .layer = block.layer()});
     if (forward) {
-      tensor = block.forward(context_, action.microbatch, tensor, &stashes_[key]);
+      tensor = block.forward(context_, action.microbatch, tensor, keeps_stashes_ ? &stashes_[key] : nullptr);
       if (action.block + 1 < num_blocks_) inputs_[{action.microbatch, action.block + 1}].tensor = std::move(tensor);
     } else if (action.kind == Kind::kBackwardInput) {
       tensor = block.backward_input(context_, action.microbatch, tensor, stashes_.at(key));
@@ -120,6 +122,7 @@ class Interpreter {
   int num_blocks_;                          // of the model
   std::vector<int> local_;                  // by block of the model: its place in the stage
   std::map<Key, Flow> inputs_, gradients_;  // by the block that reads them
+  bool keeps_stashes_ = true;
   std::map<Key, std::any> stashes_;
   std::deque<Work> sends_;
 };

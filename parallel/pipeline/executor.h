@@ -10,8 +10,8 @@
 
 namespace longspan {
 
-// Runs a verified program over the stage. `reduce` does the program's REDUCE. Raises what blocks and
-// communicators raise; gradients are then partial and the step is lost.
+// Runs a verified program over the stage; one without a B keeps no stash. `reduce` does the program's REDUCE.
+// Raises what blocks and communicators raise; gradients are then partial and the step is lost.
 void execute(Context& context, const Program& program, Stage& stage, const std::function<void()>& reduce);
 
 // What a rank of a pipeline needs besides.

@@ -46,4 +46,16 @@ PipelineProgram make_pipeline_program(PipelineSchedule schedule, const PipelineS
   return insert_communication(shape, compute_of(schedule, shape, costs));
 }
 
+PipelineProgram make_forward_program(const PipelineShape& shape) {
+  std::vector<Program> compute(static_cast<size_t>(shape.placement.num_ranks));
+  for (int m = 0; m < shape.num_microbatches; ++m) {
+    for (const PlacedChunk& chunk : shape.placement.chunks) {
+      for (int b = chunk.begin; b < chunk.end; ++b) {
+        compute[static_cast<size_t>(chunk.rank)].push_back({Action::Kind::kForward, m, b});
+      }
+    }
+  }
+  return insert_communication(shape, compute);
+}
+
 }  // namespace longspan

@@ -28,4 +28,8 @@ const char* name(PipelineSchedule schedule);
 // With the communication in it. Not yet verified.
 PipelineProgram make_pipeline_program(PipelineSchedule schedule, const PipelineShape& shape, const PipelineCosts& costs = {});
 
+// F alone, for losses without gradients: each microbatch through all chunks; no reduction. What verify_pipeline asks of a step it
+// does not keep, but nobody waits for ever: of each rank the programs do what comes first in the model first.
+PipelineProgram make_forward_program(const PipelineShape& shape);
+
 }  // namespace longspan

@@ -133,18 +133,11 @@ TEST(ConfigLimits, RefuseUnknownEnumNumbers) {
 }
 
 TEST(ConfigSupport, RefusesByName) {
-  for (const char* schedule : {"GPIPE", "ONE_F_ONE_B", "INTERLEAVED", "ZERO_BUBBLE", "SEQUENCE_CHUNKED"}) {
-    expect_refusal({fmt::format("pipeline.schedule={}", schedule)},
-                   fmt::format("pipeline.schedule: {} does not exist", schedule));
-  }
   for (const char* state : {"GRADIENTS", "WEIGHTS"}) {
     expect_refusal({fmt::format("sharding.state={}", state)}, fmt::format("sharding.state: {} does not exist", state));
   }
-  expect_refusal({"pipeline.chunks_per_stage=2"}, "pipeline.chunks_per_stage: is 2");
-  expect_refusal({"pipeline.sequence_chunks=2"}, "pipeline.sequence_chunks: is 2");
   expect_refusal({"memory.recompute=BLOCK"}, "memory.recompute: BLOCK does not exist yet");
   expect_refusal({"memory.recompute=KEEP_ATTENTION"}, "KEEP_ATTENTION does not exist yet");
-  expect_refusal({"mesh.pipeline=2"}, "mesh.pipeline: is 2; this program has no pipeline");
   expect_refusal({"memory.offload=STASH"}, "memory.offload: STASH does not exist yet");
   expect_refusal({"memory.mlp_tile_tokens=64"}, "memory.mlp_tile_tokens: is 64");
   expect_refusal({"recurrence.mode=EXACT"}, "recurrence.mode: EXACT does not exist yet");
@@ -152,6 +145,37 @@ TEST(ConfigSupport, RefusesByName) {
   expect_refusal({"recurrence.segment_tokens=1"}, "recurrence.segment_tokens: is 1");
   expect_refusal({"recurrence.memory_tokens=1"}, "recurrence.memory_tokens: is 1");
   expect_refusal({"data.format=LLMC"}, "data.format: LLMC does not exist yet");
+}
+
+TEST(ConfigSupport, PlansThePipeline) {
+  const auto schedule = [](const std::vector<std::string>& set) {
+    return resolved(set, target(Command::kTrain, 2)).config.pipeline().schedule();
+  };
+  EXPECT_EQ(schedule({"mesh={pipeline: 2}"}), config::Pipeline::ONE_F_ONE_B);
+  EXPECT_EQ(schedule({"mesh={pipeline: 2}", "pipeline.chunks_per_stage=2", "training.global_batch_sequences=2"}),
+            config::Pipeline::INTERLEAVED);
+  EXPECT_EQ(schedule({"mesh={pipeline: 2}", "pipeline.schedule=ZERO_BUBBLE"}), config::Pipeline::ZERO_BUBBLE);
+  EXPECT_EQ(schedule({"mesh={pipeline: 2}", "pipeline.sequence_chunks=4"}), config::Pipeline::SEQUENCE_CHUNKED);
+  const ConfigTarget eight = target(Command::kTrain, 8), two = target(Command::kTrain, 2);
+  expect_refusal({"mesh={pipeline: 8}"}, "mesh.pipeline: is 8, more than the 6 blocks of this model (embedding, 4 layers, head); use 6",
+                 eight);
+  expect_refusal({"mesh={pipeline: 2}", "pipeline.chunks_per_stage=4"},
+                 "pipeline.chunks_per_stage: 4 chunks on each of 2 stages are more than the 6 blocks", two);
+  expect_refusal({"mesh={pipeline: 2}", "pipeline.chunks_per_stage=2", "training.global_batch_sequences=3"},
+                 "pipeline.schedule: interleaved 1F1B over 2 ranks takes a multiple of 2 microbatches, not 3; use 4", two);
+  expect_refusal({"mesh={pipeline: 2}", "pipeline={schedule: ZERO_BUBBLE chunks_per_stage: 2}"},
+                 "pipeline.schedule: the zero-bubble schedule has 1 chunk a rank, not 2; use 1", two);
+  expect_refusal({"mesh={pipeline: 2}", "pipeline.schedule=SEQUENCE_CHUNKED"},
+                 "pipeline.schedule: is SEQUENCE_CHUNKED, but pipeline.sequence_chunks is 1; use 2 or more", two);
+  expect_refusal({"mesh={context: 2}", "pipeline.sequence_chunks=2"},
+                 "pipeline.sequence_chunks: is 2, but mesh.context is 2: a sequence is cut for stages or for ranks", two);
+  expect_refusal({"mesh={pipeline: 2}", "data.sequence_length=8", "pipeline.sequence_chunks=9"},
+                 "pipeline.sequence_chunks: is 9, more than the 8 tokens of a sequence; use 8 or fewer", two);
+  expect_refusal({"mesh={data: 2}", "pipeline.sequence_chunks=2"}, "verify does not compare other pipelines",
+                 target(Command::kVerify, 2));
+  expect_refusal({"mesh={pipeline: 2}"}, "mesh.pipeline: is 2; verify does not compare a pipeline axis yet",
+                 target(Command::kVerify, 2));
+  expect_refusal({"mesh={pipeline: 2}", "training.dump_gradients=g"}, "gradients of a pipeline axis are not gathered yet", two);
 }
 
 TEST(ConfigSupport, RefusesContradictions) {
@@ -353,7 +377,7 @@ TEST(ConfigDefaults, AnImportedModelBeyondTheLimitsIsTheFaultOfItsFile) {
 TEST(RunSpecOf, CarriesEverything) {
   const auto config =
       resolved({"seed=7", "precision=BF16", "data.holdout_every=8", "data.pack_documents=false",
-                "context.layout=STRIPED", "optimizer.schedule=LINEAR", "checkpoint.resume=40",
+                "context.layout=STRIPED", "pipeline={schedule: GPIPE chunks_per_stage: 2 sequence_chunks: 3}", "optimizer.schedule=LINEAR", "checkpoint.resume=40",
                 "training.dump_gradients=g.safetensors",
                 "evaluation={interval_steps: 5 max_sequences: 3 sequence_length: 64}", "metrics.tensorboard=false",
                 "metrics.trace_steps=3", "metrics.trace_first_step=7",
@@ -369,6 +393,9 @@ TEST(RunSpecOf, CarriesEverything) {
   EXPECT_EQ(spec.evaluation.data->sequence_length, 64);
   EXPECT_EQ(spec.evaluation.max_sequences, 3);
   EXPECT_EQ(spec.layout, LayoutType::kStriped);
+  EXPECT_EQ(spec.pipeline.schedule, PipelineSchedule::kGPipe);
+  EXPECT_EQ(spec.pipeline.chunks_per_stage, 2);
+  EXPECT_EQ(spec.pipeline.sequence_chunks, 3);
   EXPECT_EQ(spec.optimizer.schedule, ScheduleType::kLinear);
   EXPECT_EQ(spec.optimizer.decay, OptimizerSpec::Decay::kAll);
   EXPECT_EQ(spec.checkpoint.resume, CheckpointSpec::Resume::kStep);

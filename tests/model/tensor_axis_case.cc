@@ -57,7 +57,10 @@ class Run {
   // The ranks of the first ring place hold the whole between them.
   void into(TensorOutcome& outcome, std::mutex& mutex) {
     double evaluated = 0, loss = 0;
-    for (const Microbatch& batch : decoder_.microbatches()) evaluated += sum(decoder_.losses(context_, batch));
+    const PipelineShape alone = {.placement = single_rank_placement(static_cast<int>(decoder_.stage().size())),
+                                 .num_microbatches = 2};
+    execute(context_, make_forward_program(alone).ranks.front(), decoder_.stage(), [] {});
+    for (const Microbatch& batch : decoder_.microbatches()) evaluated += sum(batch.losses);
     SharedGradients shared(*tensor_, decoder_.parameters());
     execute(context_, single_stage_program(2, static_cast<int>(decoder_.stage().size())), decoder_.stage(), [&] {
       if (plant_ != Plant::kNoSumOverTheAxis) shared.reduce(context_);

@@ -64,7 +64,6 @@ TEST(ProcessMesh, RefusesWhatDoesNotFit) {
             "change mesh");
   EXPECT_EQ(refusal(1, {.data = 65536, .context = 65536}).substr(0, 72),
             "mesh pipeline 1 x data 65536 x context 65536 x tensor 1 has 4294967296 r");
-  EXPECT_EQ(refusal(2, {.pipeline = 2}), "mesh.pipeline: 2 is not available yet; use 1");
   EXPECT_EQ(refusal(1, {.context = 0}), "mesh.context: 0 is not a number of ranks; use 1 or more");
 }
 

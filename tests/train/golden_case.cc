@@ -58,9 +58,10 @@ RunSpec spec_of(const std::string& model, const GoldenMesh& mesh, DType dtype, c
   spec.model = read_huggingface_config(golden(model)).spec;
   spec.model_folder = golden(model);
   spec.data = data_spec(model, folder, mesh.form);
-  spec.mesh = {.pipeline = 1, .data = mesh.data, .context = mesh.context, .tensor = mesh.tensor};
+  spec.mesh = {.pipeline = mesh.pipeline, .data = mesh.data, .context = mesh.context, .tensor = mesh.tensor};
   spec.layout = mesh.layout;
   spec.sharding = mesh.sharding;
+  spec.pipeline = mesh.schedule;
   spec.loss_tile_tokens = 100;
   spec.num_steps = 8;
   spec.global_batch_sequences = mesh.form == Form::kTwoDocuments ? 1 : 2;
@@ -116,7 +117,7 @@ GoldenArithmetic in_bfloat16() {
 }
 
 void expect_golden(const std::string& model, const GoldenMesh& mesh, const GoldenArithmetic& arithmetic) {
-  SCOPED_TRACE(fmt::format("{} data {} context {} tensor {} {} form {}", model, mesh.data, mesh.context, mesh.tensor, name(mesh.layout),
+  SCOPED_TRACE(fmt::format("{} pipeline {} data {} context {} tensor {} {} form {}", model, mesh.pipeline, mesh.data, mesh.context, mesh.tensor, name(mesh.layout),
                            static_cast<int>(mesh.form)));
   const Folder folder;
   std::ifstream expected_file(golden(model) + "/expected.json");

@@ -19,6 +19,8 @@ struct GoldenMesh {
   LayoutType layout;
   Form form;
   int tensor = 1;
+  int pipeline = 1;
+  PipelineSpec schedule = {};
   RunSpec::Sharding sharding = RunSpec::Sharding::kNone;
 };
 

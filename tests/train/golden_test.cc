@@ -49,6 +49,22 @@ TEST_P(GoldenTest, TensorRanks) {
   expect_golden(GetParam(), {.data = 1, .context = 2, .layout = LayoutType::kStriped, .form = Form::kTwoDocuments, .tensor = 2});
 }
 
+TEST_P(GoldenTest, PipelineRanks) {
+  for (const PipelineSchedule schedule : kPipelineSchedules) {
+    GoldenMesh mesh = {.data = 1, .context = 1, .layout = LayoutType::kZigzag, .form = Form::kTwoMicrobatches, .pipeline = 2};
+    mesh.schedule.schedule = schedule;
+    if (schedule == PipelineSchedule::kInterleaved) mesh.schedule.chunks_per_stage = 2;
+    expect_golden(GetParam(), mesh);
+  }
+  expect_golden(GetParam(), {.data = 1,
+                             .context = 1,
+                             .layout = LayoutType::kZigzag,
+                             .form = Form::kTwoDocuments,
+                             .pipeline = 2,
+                             .schedule = {.sequence_chunks = 3}});
+  expect_golden(GetParam(), {.data = 1, .context = 2, .layout = LayoutType::kStriped, .form = Form::kTwoDocuments, .tensor = 2, .pipeline = 2});
+}
+
 TEST_P(GoldenTest, SharedState) {
   expect_golden(GetParam(), {.data = 2,
                              .context = 2,

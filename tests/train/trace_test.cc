@@ -91,13 +91,16 @@ TEST(Breakdown, PartsAddUpToTheStepOnTwoRanks) {
   EXPECT_GE(complete, 2);
 }
 
-// The pass of a block in which a span began; null in an evaluation, whose passes have no spans of their own.
+// The pass of a block in which a span of a step began; null in an evaluation.
 const Span* pass_of(const Span& span, const std::vector<Span>& spans) {
-  const auto around = std::find_if(spans.begin(), spans.end(), [&](const Span& pass) {
-    return (pass.name == "forward" || pass.name == "backward") && pass.rank == span.rank && pass.begin <= span.begin &&
-           span.begin < pass.end;
-  });
-  return around == spans.end() ? nullptr : &*around;
+  const auto around = [&](auto is_one) {
+    return std::find_if(spans.begin(), spans.end(), [&](const Span& pass) {
+      return is_one(pass.name) && pass.rank == span.rank && pass.begin <= span.begin && span.begin < pass.end;
+    });
+  };
+  if (around([](const std::string& name) { return name == "evaluation"; }) != spans.end()) return nullptr;
+  const auto pass = around([](const std::string& name) { return name == "forward" || name == "backward"; });
+  return pass == spans.end() ? nullptr : &*pass;
 }
 
 // How many transfers of a trace lie where they should: posted before the compute of the hop before theirs, and under

@@ -112,28 +112,54 @@ TEST(Verify, AgreesOnVeryShortSequences) {
   }
 }
 
+// Every schedule, with stages of one block and of several, and chunks of sequences.
+TEST(Verify, AgreesOnAPipelineAxis) {
+  RunSpec run = small_run(1, 1);
+  run.data.sequence_length = 53;
+  run.global_batch_sequences = 8;
+  run.model.num_layers = 6;
+  for (const PipelineSchedule schedule : kPipelineSchedules) {
+    SCOPED_TRACE(name(schedule));
+    run.pipeline = {.schedule = schedule, .chunks_per_stage = schedule == PipelineSchedule::kInterleaved ? 2 : 1};
+    run.model.tie_embeddings = run.model.tie_embeddings == ModelSpec::Tie::kYes ? ModelSpec::Tie::kNo : ModelSpec::Tie::kYes;
+    for (const int stages : {2, 4}) {
+      run.mesh = {.pipeline = stages};
+      expect_agreement(run);
+    }
+    run.pipeline.sequence_chunks = 2;
+    expect_agreement(run);
+    run.pipeline.sequence_chunks = 1;
+    run.mesh = {.pipeline = 2, .data = 2, .context = 2, .tensor = 2};
+    expect_agreement(run);
+  }
+}
+
 // Every way in which eight ranks can be a mesh; in double precision, each gradient to 1e-11.
 class VerifyFactors : public testing::TestWithParam<LayoutType> {};
 
 TEST_P(VerifyFactors, OfEightAgreeWithOneRank) {
   int num_meshes = 0;
-  for (int data = 1; data <= 8; data *= 2) {
-    for (int context = 1; data * context <= 8; context *= 2) {
-      RunSpec run = small_run(data, context);
-      run.mesh.tensor = 8 / data / context;
-      run.layout = GetParam();
-      run.model.num_heads = 8;
-      run.model.num_kv_heads = 4;
-      run.data.sequence_length = 53;
-      run.global_batch_sequences = 2 * data;
-      SCOPED_TRACE(run.mesh.to_string());
-      const VerifyReport report = test::verified(run, DType::kFloat64);
-      EXPECT_EQ(report.difference, "");
-      EXPECT_LE(report.largest, 1e-11) << report.where;
-      ++num_meshes;
+  for (int pipeline = 1; pipeline <= 8; pipeline *= 2) {
+    for (int data = 1; pipeline * data <= 8; data *= 2) {
+      for (int context = 1; pipeline * data * context <= 8; context *= 2) {
+        RunSpec run = small_run(data, context);
+        run.mesh.pipeline = pipeline;
+        run.mesh.tensor = 8 / pipeline / data / context;
+        run.layout = GetParam();
+        run.model.num_layers = 7;
+        run.model.num_heads = 8;
+        run.model.num_kv_heads = 4;
+        run.data.sequence_length = 53;
+        run.global_batch_sequences = 2 * data;
+        SCOPED_TRACE(run.mesh.to_string());
+        const VerifyReport report = test::verified(run, DType::kFloat64);
+        EXPECT_EQ(report.difference, "");
+        EXPECT_LE(report.largest, 1e-11) << report.where;
+        ++num_meshes;
+      }
     }
   }
-  EXPECT_EQ(num_meshes, 10);
+  EXPECT_EQ(num_meshes, 20);
 }
 
 INSTANTIATE_TEST_SUITE_P(Layouts, VerifyFactors,

@@ -305,6 +305,17 @@ TEST(Verify, NamesThePlaceOnATensorAxis) {
   }
 }
 
+// What arrives at a stage is seen in what comes of it.
+TEST(Verify, NamesTheStageOfAPipeline) {
+  RunSpec run = small_run(1, 1);
+  run.mesh.pipeline = 2;
+  const auto found = [&](int rank) {
+    return verified(run, DType::kFloat64, {.rank = rank, .faults = {.corrupt_byte_of = 0}, .kernels = nullptr}).difference;
+  };
+  EXPECT_EQ(found(1).find("rank 1 (pipeline 1, context 0), queries of model.layers.1, "), 0u) << found(1);
+  EXPECT_EQ(found(0).find("rank 0 (pipeline 0, context 0), gradient of the output of model.embed_tokens, "), 0u) << found(0);
+}
+
 // Rank 1 of three. Transfers of a layer: forward K V, K V; backward K V, dK dV, K V, dK dV, and dK dV home.
 std::vector<PlantedError> planted_errors() {
   const auto comm = [](const CommFaults& faults, int rank = 1) { return Plants{rank, faults, nullptr}; };

@@ -1,0 +1,31 @@
+#include "train/pipeline_stage.h"
+
+#include "train/pipeline_plan.h"
+
+namespace longspan {
+
+PipelineStage::PipelineStage(const RunSpec& spec, const ProcessMesh& mesh)
+    : placement_(place_model(spec)), link_(mesh.axis(Axis::kPipeline)) {
+  const auto rank = static_cast<size_t>(link_.rank());
+  forward_ = make_forward_program({.placement = placement_, .num_microbatches = 1}).ranks.at(rank);
+}
+
+void PipelineStage::run(Context& context, const Program& program, Decoder& decoder, const std::function<void()>& reduce) {
+  if (placement_.num_ranks == 1) return execute(context, program, decoder.stage(), reduce);
+  const PipelineRank rank = {.link = link_,
+                             .placement = placement_,
+                             .new_message = [&](int microbatch) { return decoder.new_message(context, microbatch); }};
+  execute(context, program, decoder.stage(), reduce, rank);
+}
+
+Tensor PipelineStage::losses(Context& context, Decoder& decoder, Microbatch batch) {
+  std::vector<Microbatch>& microbatches = decoder.microbatches();
+  check(microbatches.empty(), "an evaluation between the {} microbatches of a step", microbatches.size());
+  microbatches.push_back(std::move(batch));
+  run(context, forward_, decoder, [] {});
+  Tensor losses = std::move(microbatches.front().losses);
+  microbatches.clear();
+  return losses;
+}
+
+}  // namespace longspan
