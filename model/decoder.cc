@@ -95,10 +95,16 @@ Decoder::Decoder(const ModelSpec& spec, const ModelAxes& axes, int64_t loss_tile
   DecoderParameters make(spec_, axes.tensor, parameters_);
   Parameter& table = make.vocabulary_rows("model.embed_tokens.weight");
   embedding_ = std::make_unique<VocabularyEmbedding>(axes.tensor, table);
-  for (int64_t i = 0; i < spec.num_layers; ++i) blocks_.emplace_back(spec, make.block(i), axes);
+  for (int64_t i = 0; i < spec.num_layers; ++i) {
+    parameters_.begin_block(static_cast<int>(1 + i));
+    blocks_.emplace_back(spec, make.block(i), axes);
+  }
+  const int last = static_cast<int>(1 + spec.num_layers);
+  parameters_.begin_block(last);
   final_norm_ = std::make_unique<RmsNorm>(make.norm("model.norm.weight", spec.hidden_size), spec.norm_epsilon);
   Parameter& head = spec.tie_embeddings == ModelSpec::Tie::kYes ? table : make.vocabulary_rows("lm_head.weight");
   head.multiplies = true;
+  head.last_block = last;
   head_ = std::make_unique<VocabularyLoss>(axes.tensor, head, loss_tile_tokens);
 
   stage_.push_back(std::make_unique<EmbeddingStage>(*embedding_, microbatches_));

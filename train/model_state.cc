@@ -5,7 +5,6 @@
 #include <sstream>
 
 #include "parallel/data/shared_state.h"
-#include "parallel/tensor/shared_gradients.h"
 #include "train/agreement.h"
 #include "train/formats/huggingface.h"
 #include "train/formats/safetensors.h"
@@ -106,14 +105,12 @@ ModelAxes model_axes(const ProcessMesh& mesh) {
   return {.ring = mesh.axis(Axis::kContext), .tensor = mesh.axis(Axis::kTensor)};
 }
 
-void sum_gradients(Context& context, const ProcessMesh& mesh, ParameterSet& parameters) {
-  SharedGradients(mesh.axis(Axis::kTensor), parameters).reduce(context);
-  reduce_gradients(context, mesh.replicas(), parameters);
-}
-
 StateShare state_share(const RunSpec& spec, const ProcessMesh& mesh) {
-  if (spec.sharding == RunSpec::Sharding::kNone) return {};
-  return {.rank = mesh.replicas().rank(), .num_ranks = mesh.replicas().size()};
+  StateShare share{.bucket_elements = spec.bucket_elements * mesh.shape().tensor};
+  if (spec.sharding == RunSpec::Sharding::kNone) return share;
+  share.rank = mesh.replicas().rank();
+  share.num_ranks = mesh.replicas().size();
+  return share;
 }
 
 StateTensors checkpoint_tensors(const Context& context, const ParameterSet& parameters, const AdamW* optimizer) {

@@ -9,8 +9,8 @@ namespace longspan {
 
 class StepProgram {
  public:
-  // Proves the program sound. What it is given must outlive it.
-  StepProgram(const ProcessMesh& mesh, Decoder& decoder, int num_microbatches);
+  // Proves the program sound. What it is given must outlive it. `share`: that of the parameters.
+  StepProgram(const ProcessMesh& mesh, Decoder& decoder, int num_microbatches, const StateShare& share);
   size_t num_actions() const { return program_.size(); }
 
   // Of the decoder's microbatches: losses, and gradients as sums over all that hold the same parameters. Collective over the mesh.

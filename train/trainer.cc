@@ -21,7 +21,7 @@ Trainer::Trainer(const RunSpec& spec, Communicator& world, const RankResources& 
       data_(open_dataset(spec.data, spec.seed, spec.model.vocabulary_size, Order::kShuffled)),
       decoder_(spec.model, model_axes(mesh_), spec.loss_tile_tokens),
       loader_(spec, data_, mesh_),
-      program_(mesh_, decoder_, loader_.num_microbatches()) {
+      program_(mesh_, decoder_, loader_.num_microbatches(), state_share(spec, mesh_)) {
   agree_on_configuration(rank_.context(), world, spec);  // first: what follows communicates as the configuration says
   if (spec.evaluation.data) evaluator_ = std::make_unique<Evaluator>(rank_.context(), spec, mesh_);
   check_weights(rank_.context(), spec, mesh_, decoder_.parameters());

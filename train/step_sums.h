@@ -1,0 +1,31 @@
+// StepSums: the gradients of the global batch. Each bucket is first summed over the tensor axis, where its ranks hold the same of a
+// parameter, and then, while backward goes on, over the replicas: in this order on all ranks, so that those who hold the same end
+// with the same bits. Sums over the replicas have a group of their own until finish().
+#pragma once
+
+#include "parallel/comm/process_mesh.h"
+#include "parallel/data/shared_state.h"
+#include "parallel/pipeline/executor.h"
+#include "parallel/pipeline/pipeline_program.h"
+
+namespace longspan {
+
+// The sums that this rank's program begins before its end; none where nobody else holds the same parameters.
+ReductionPlan reduction_plan(const ProcessMesh& mesh, const FlatLayout& layout);
+
+class StepSums final : public GradientSums {
+ public:
+  // From the first backward to finish(). Collective, as its functions are.
+  StepSums(Context& context, const ProcessMesh& mesh, ParameterSet& parameters);
+  void start(const Action& action) override;
+  void finish() override;
+  void after_compute() override { sums_.after_compute(); }
+
+ private:
+  Context& context_;
+  const ProcessMesh& mesh_;
+  ParameterSet& parameters_;
+  BucketSums sums_;
+};
+
+}  // namespace longspan
