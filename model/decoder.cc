@@ -103,6 +103,7 @@ Decoder::Decoder(const ModelSpec& spec, const ModelAxes& axes, int64_t loss_tile
   }
   blocks_.reserve(held.size());  // stages refer to them
   for (const int block : held) {
+    parameters_.begin_block(block);
     if (block == 0) {
       table_ = &make.vocabulary_rows(kTableName);
       embedding_ = std::make_unique<VocabularyEmbedding>(axes.tensor, *table_);
@@ -128,6 +129,7 @@ void Decoder::add_head(DecoderParameters& make, Communicator& tensor, int64_t lo
     weight->counted = Box::slice_of(weight->box.whole, 0, 0, 0);
   }
   weight->multiplies = true;
+  weight->last_block = num_blocks(spec_) - 1;
   head_ = std::make_unique<VocabularyLoss>(tensor, *weight, loss_tile_tokens);
   stage_.push_back(std::make_unique<HeadStage>(*final_norm_, *head_, microbatches_));
 }

@@ -10,14 +10,13 @@ namespace longspan {
 
 double gradient_norm(const Context& context, const ParameterSet& parameters, Communicator& replicas,
                      Communicator& parts) {
-  const int64_t piece = parameters.own_gradients().num_elements(), first = parameters.share().rank * piece;
   const auto& kernel = context.kernels<OptimizerKernels>();
+  std::vector<TensorPiece> counted = {{0, parameters.gradients().num_elements()}};
+  if (parts.size() > 1) counted = counted_ranges(parameters);
   double own = 0;
-  if (parts.size() == 1) {
-    own = kernel.sum_of_squares(context, parameters.own_gradients());
-  } else {
-    for (const TensorPiece& counted : counted_ranges(parameters)) {
-      const int64_t begin = std::max(counted.begin, first), end = std::min(counted.end, first + piece);
+  for (const FlatRange& range : parameters.own_ranges()) {
+    for (const TensorPiece& piece : counted) {
+      const int64_t begin = std::max(piece.begin, range.begin), end = std::min(piece.end, range.end);
       if (begin < end) own += kernel.sum_of_squares(context, parameters.gradients().slice(0, begin, end));
     }
   }

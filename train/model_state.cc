@@ -7,7 +7,6 @@
 #include "attention/context_scheme.h"
 #include "parallel/comm/backends.h"
 #include "parallel/data/shared_state.h"
-#include "parallel/tensor/shared_gradients.h"
 #include "train/agreement.h"
 #include "train/formats/huggingface.h"
 
@@ -115,14 +114,12 @@ std::unique_ptr<SequenceAttention> make_attention(const Context& context, const 
   return attention;
 }
 
-void sum_gradients(Context& context, const ProcessMesh& mesh, ParameterSet& parameters) {
-  SharedGradients(mesh.axis(Axis::kTensor), parameters).reduce(context);
-  reduce_gradients(context, mesh.replicas(), parameters);
-}
-
 StateShare state_share(const RunSpec& spec, const ProcessMesh& mesh) {
-  if (spec.sharding == RunSpec::Sharding::kNone) return {};
-  return {.rank = mesh.replicas().rank(), .num_ranks = mesh.replicas().size()};
+  StateShare share{.bucket_elements = spec.bucket_elements * mesh.shape().tensor};
+  if (spec.sharding == RunSpec::Sharding::kNone) return share;
+  share.rank = mesh.replicas().rank();
+  share.num_ranks = mesh.replicas().size();
+  return share;
 }
 
 StateTensors checkpoint_tensors(const Context& context, const ParameterSet& parameters, const AdamW* optimizer) {

@@ -18,10 +18,6 @@ namespace longspan {
 std::unique_ptr<SequenceAttention> make_attention(const Context& context, const RunSpec& spec, const ProcessMesh& mesh,
                                                   TrainObserver& observer);
 
-// Gradients of the global batch: over the ranks that hold the same of a parameter on the tensor axis, then over the replicas.
-// Collective.
-void sum_gradients(Context& context, const ProcessMesh& mesh, ParameterSet& parameters);
-
 // What this rank keeps of the state of ranks with the same parameters.
 StateShare state_share(const RunSpec& spec, const ProcessMesh& mesh);
 

@@ -17,7 +17,7 @@ class PipelineStage {
   std::vector<int> blocks() const { return placement_.blocks_of(link_.rank()); }
 
   // This rank's program over the decoder's microbatches. The decoder has the blocks above.
-  void run(Context& context, const Program& program, Decoder& decoder, const std::function<void()>& reduce);
+  void run(Context& context, const Program& program, Decoder& decoder, GradientSums& sums);
 
   // The losses of one microbatch without gradients, where the head is; elsewhere an undefined tensor. Collective over all axes but
   // data.

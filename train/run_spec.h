@@ -9,6 +9,7 @@
 
 #include "attention/context_groups.h"
 #include "attention/sequence_layout.h"
+#include "core/nn/flat_layout.h"
 #include "core/tensor/dtype.h"
 #include "model/model_spec.h"
 #include "parallel/comm/process_mesh.h"
@@ -79,6 +80,7 @@ struct RunSpec {
   PipelineSpec pipeline;
   // Which state the ranks with the same parameters (data x context) share among themselves instead of each keeping all of it.
   enum class Sharding { kNone, kOptimizer } sharding = Sharding::kNone;
+  int64_t bucket_elements = StateShare{}.bucket_elements;  // of a rank's parameters; not in the configuration
   OptimizerSpec optimizer;
   int64_t num_steps = 100;
   int64_t global_batch_sequences = 1, micro_batch_sequences = 1;

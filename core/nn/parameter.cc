@@ -11,10 +11,6 @@ namespace longspan {
 
 namespace {
 
-// Each parameter begins on a cache line, and each rank's share of the state.
-constexpr int64_t kLine = 16;
-int64_t padded(int64_t num_elements, int64_t unit = kLine) { return (num_elements + unit - 1) / unit * unit; }
-
 // Writes to `values`, which are of the host: elements [begin, end) of the parameter's storage.
 template <class T>
 void fill(const Context& context, const ParameterSet::Part& part, uint64_t seed, double standard_deviation, const Tensor& values) {
@@ -49,6 +45,7 @@ Parameter& ParameterSet::add(std::string name, const Box& box, Initialization in
   added.box = added.counted = box;
   added.shape = box.extent;
   added.initialization = initialization;
+  added.first_block = added.last_block = block_;
   return added;
 }
 
@@ -65,51 +62,60 @@ int64_t ParameterSet::num_elements_of_whole() const {
 }
 
 void ParameterSet::materialize(const Context& context, Purpose purpose, const StateShare& share) {
-  check(share.rank >= 0 && share.rank < share.num_ranks, "share {} of {}", share.rank, share.num_ranks);
   share_ = share;
-  std::vector<int64_t> begins;
-  int64_t total = 0;
-  for (const auto& p : parameters_) {
-    begins.push_back(total);
-    total += padded(p->shape.num_elements());
-  }
-  total = padded(total, kLine * share.num_ranks);
-  const int64_t piece = total / share.num_ranks;
+  layout_ = layout(share);
+  const int64_t total = layout_.num_elements;
   const DType accumulator = context.accumulator_dtype();
-  const bool values_are_masters = context.compute_dtype() == accumulator;
   values_ = context.zeros({total}, context.compute_dtype(), MemoryTag::kWeights);
-  masters_begin_ = values_are_masters ? 0 : share.rank * piece;
-  masters_ = values_are_masters ? values_ : context.zeros({piece}, accumulator, MemoryTag::kWeights);
+  masters_ = context.compute_dtype() == accumulator
+                 ? values_
+                 : context.zeros({total / share.num_ranks}, accumulator, MemoryTag::kWeights);
   if (purpose == Purpose::kTraining) gradients_ = context.zeros({total}, accumulator, MemoryTag::kGradients);
   for (size_t i = 0; i < parameters_.size(); ++i) {
     Parameter& p = *parameters_[i];
-    const int64_t begin = begins[i], end = begin + p.shape.num_elements();
-    p.value = values_.slice(0, begin, end).reshape(p.shape);
-    if (masters_.num_elements() == total) p.master = masters_.slice(0, begin, end).reshape(p.shape);
-    if (gradients_.defined()) p.gradient = gradients_.slice(0, begin, end).reshape(p.shape);
+    p.place = layout_.begins[i];
+    const int64_t end = p.place + p.shape.num_elements();
+    p.value = values_.slice(0, p.place, end).reshape(p.shape);
+    if (masters_.num_elements() == total) p.master = masters_.slice(0, p.place, end).reshape(p.shape);
+    if (gradients_.defined()) p.gradient = gradients_.slice(0, p.place, end).reshape(p.shape);
   }
-  make_parts(begins);
+  make_parts();
 }
 
-void ParameterSet::make_parts(const std::vector<int64_t>& begins) {
-  const int64_t piece = values_.num_elements() / share_.num_ranks, first = share_.rank * piece;
-  for (size_t i = 0; i < parameters_.size(); ++i) {
-    Parameter& p = *parameters_[i];
-    const int64_t begin = std::max(begins[i], first), end = std::min(begins[i] + p.shape.num_elements(), first + piece);
-    if (begin >= end) continue;
+// Pieces lie one after the other there. Those of the buckets before take an equal part of them.
+Tensor ParameterSet::masters_of(const FlatRange& own) const {
+  if (masters_.num_elements() == layout_.num_elements) return masters_.slice(0, own.begin, own.end);
+  for (const Bucket& bucket : layout_.buckets) {
+    if (own.begin < bucket.own.begin || own.end > bucket.own.end) continue;
+    const int64_t begin = bucket.range.begin / share_.num_ranks + own.begin - bucket.own.begin;
+    return masters_.slice(0, begin, begin + own.size());
+  }
+  raise(ErrorKind::kInternal, "rank {} of {} keeps no masters of elements {} to {}", share_.rank, share_.num_ranks, own.begin,
+        own.end);
+}
+
+void ParameterSet::make_parts() {
+  auto bucket = layout_.buckets.begin();
+  for (const auto& p : parameters_) {
+    if (p->shape.num_elements() == 0) continue;
+    while (p->place >= bucket->range.end) ++bucket;
+    const FlatRange own = {std::max(p->place, bucket->own.begin), std::min(p->place + p->shape.num_elements(), bucket->own.end)};
+    if (own.begin >= own.end) continue;
     Part& part = parts_.emplace_back();
-    part.parameter = &p;
-    part.begin = begin - begins[i];
-    part.end = end - begins[i];
-    part.value = values_.slice(0, begin, end);
-    part.master = masters_.slice(0, begin - masters_begin_, end - masters_begin_);
-    if (gradients_.defined()) part.gradient = gradients_.slice(0, begin, end);
+    part.parameter = p.get();
+    part.begin = own.begin - p->place;
+    part.end = own.end - p->place;
+    part.value = values_.slice(0, own.begin, own.end);
+    part.master = masters_of(own);
+    if (gradients_.defined()) part.gradient = gradients_.slice(0, own.begin, own.end);
   }
 }
 
-Tensor ParameterSet::own_gradients() const {
-  const int64_t piece = gradients_.num_elements() / share_.num_ranks;
-  return gradients_.slice(0, share_.rank * piece, (share_.rank + 1) * piece);
+std::vector<FlatRange> ParameterSet::own_ranges() const {
+  if (share_.num_ranks == 1) return {{0, layout_.num_elements}};
+  std::vector<FlatRange> ranges;
+  for (const Bucket& bucket : layout_.buckets) ranges.push_back(bucket.own);
+  return ranges;
 }
 
 void ParameterSet::initialize(const Context& context, uint64_t seed, double standard_deviation) {
@@ -127,8 +133,9 @@ void ParameterSet::initialize(const Context& context, uint64_t seed, double stan
 
 void ParameterSet::convert_masters(const Context& context) {
   if (values_.dtype() == masters_.dtype()) return;
-  const int64_t end = masters_begin_ + masters_.num_elements();
-  context.kernels<Elementwise>().convert(context, masters_, values_.slice(0, masters_begin_, end));
+  for (const FlatRange& own : own_ranges()) {
+    context.kernels<Elementwise>().convert(context, masters_of(own), values_.slice(0, own.begin, own.end));
+  }
 }
 
 void ParameterSet::refresh_values(const Context& context) {

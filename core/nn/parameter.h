@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "core/nn/flat_layout.h"
 #include "core/runtime/context.h"
 #include "core/tensor/box.h"
 
@@ -25,6 +26,9 @@ struct Parameter {
   std::vector<Box> shared;
   Box counted;  // of `box`, what this rank counts where every element of the whole counts once; all of it, unless said
   bool multiplies = false;  // set for a matrix that many products read, before materialize
+  // Blocks of the model's chain that read it, by number. Backward comes to the first of them last.
+  int first_block = 0, last_block = 0;
+  int64_t place = 0;  // of its first element in the flat buffers
 
   Tensor value;     // compute dtype: what products read
   Tensor master;    // accumulator dtype: what the optimizer updates; the same storage where the dtypes agree; absent where ranks
@@ -33,12 +37,6 @@ struct Parameter {
   // Of one that multiplies: `value`, and its transpose, as GemmOptions::packed_b; absent where the backend does without.
   // Only a backward reads the first.
   Tensor packed, packed_transposed;
-};
-
-// What of all parameters' state this rank keeps up to date for the ranks that hold the same parameters: of the flat buffers, piece
-// `rank` of `num_ranks` equal ones. One rank keeps all.
-struct StateShare {
-  int rank = 0, num_ranks = 1;
 };
 
 class ParameterSet {
@@ -57,6 +55,10 @@ class ParameterSet {
   Parameter& add(std::string name, const Shape& shape, Initialization initialization) {
     return add(std::move(name), Box::all_of(shape), initialization);
   }
+  // What is added from now on is of this block, and not of one before the last.
+  void begin_block(int block) { block_ = block; }
+  // Where all will lie; also before materialize.
+  FlatLayout layout(const StateShare& share) const { return lay_out(parameters_, share); }
   // Gives every parameter its storage. Gradients are zeroed, values are not set. Where state is shared, masters exist for this rank's
   // parts alone, unless values are the masters.
   void materialize(const Context& context, Purpose purpose, const StateShare& share = {});
@@ -78,18 +80,21 @@ class ParameterSet {
   // Flat; gaps between parameters are zero.
   const Tensor& gradients() const { return gradients_; }
   const Tensor& values() const { return values_; }
-  // This rank's of them, all where state is not shared.
+  const std::vector<Bucket>& buckets() const { return layout_.buckets; }
+  // This rank's of them, all where state is not shared: ranges of the flat buffers, as few as they are.
   const StateShare& share() const { return share_; }
-  Tensor own_gradients() const;
+  std::vector<FlatRange> own_ranges() const;
   const std::vector<Part>& parts() const { return parts_; }  // in the order of all()
 
  private:
-  void make_parts(const std::vector<int64_t>& begins);
+  void make_parts();
+  Tensor masters_of(const FlatRange& own) const;
 
   std::vector<std::unique_ptr<Parameter>> parameters_;
+  int block_ = 0;
   StateShare share_;
-  int64_t masters_begin_ = 0;  // the place of the first master in the flat buffers
-  Tensor values_, masters_, gradients_;
+  FlatLayout layout_;
+  Tensor values_, masters_, gradients_;  // masters: of the own ranges one after the other, unless they are the values
   std::vector<Part> parts_;
 };
 

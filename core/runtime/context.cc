@@ -107,7 +107,10 @@ void Context::write_from_host(const Tensor& tensor, const std::function<void(con
 
 Context::ProgressGuard::ProgressGuard(Context& context, std::function<void()> hook)
     : context_(context), outer_(std::move(context.progress_)) {
-  context_.progress_ = std::move(hook);
+  context_.progress_ = [this, hook = std::move(hook)] {
+    hook();
+    if (outer_) outer_();
+  };
 }
 
 Context::ProgressGuard::~ProgressGuard() { context_.progress_ = std::move(outer_); }

@@ -72,7 +72,7 @@ class Context {
   }
 
   // Long kernels call `progress()` between tiles, on the rank's own thread: MPI moves bytes only inside its calls.
-  // Hooks nest; the guard removes its hook.
+  // Hooks nest: an outer one is called after those inside; the guard removes its hook.
   class ProgressGuard {
    public:
     ProgressGuard(Context& context, std::function<void()> hook);

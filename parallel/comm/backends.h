@@ -60,6 +60,7 @@ struct CommFaults {
                                // waited for, are delivered in each other's place
   int send_earlier_of = -1;   // what leaves is the payload of the send_recv two before it
   int keep_own_of = -1;       // what arrives is what this rank sent, as if nothing had moved
+  int send_twice_of = -1;     // each number that leaves is twice what it should be
   int count_twice_of = -1;    // counts all_reduces that sum instead: this rank's part is in the sum twice
   int fail_at = -1;           // raises CommError instead of sending
   std::chrono::milliseconds delay{0};  // before each send_recv

@@ -139,6 +139,13 @@ class FaultyCommunicator final : public Communicator {
       return inner_.send_recv(stream, dropped);
     }
     if (call == faults.keep_own_of) return kept(stream, message);
+    if (call == faults.send_twice_of) {
+      SendRecv doubled = message;
+      doubled.send = scratch_like(message.send);
+      copy_payload(message.send, doubled.send);
+      double_numbers(doubled.send);
+      return inner_.send_recv(stream, doubled);
+    }
     if (faults.send_earlier_of >= 0) {
       state_->sent.push_back(message.send);
       if (call == faults.send_earlier_of) return sent_again(stream, message, call);

@@ -4,10 +4,6 @@
 
 namespace longspan {
 
-namespace {
-constexpr const char* kTransfer = "gradient reduction";  // in a trace
-}  // namespace
-
 Piece piece_of(int64_t n, int rank, int num_ranks) {
   const auto edge = [&](int64_t r) { return n / num_ranks * r + n % num_ranks * r / num_ranks; };
   return {edge(rank), edge(rank + 1)};
@@ -42,7 +38,7 @@ void RingReduction::post() {
   const int leaving = hop_ < sums ? rank - hop_ - 1 : rank - (hop_ - sums);
   const Tensor into = piece(leaving - 1);
   arriving_ = hop_ < sums ? context_.empty(into.shape(), into.dtype(), MemoryTag::kCommunication) : into;
-  const TraceRange range(context_.tracer(), TimeCategory::kCommunication, kTransfer, {.hop = hop_});
+  const TraceRange range(context_.tracer(), TimeCategory::kCommunication, kReductionTransfer, {.hop = hop_});
   work_ = group_.send_recv(context_.stream(), {.send = piece(leaving),
                                                .to = (rank + 1) % group_.size(),
                                                .receive = arriving_,
@@ -81,6 +77,12 @@ void RingReduction::look() noexcept {
     failure_ = std::current_exception();
   }
   busy_ = false;
+}
+
+void RingReduction::after_compute() {
+  if (waiting_.empty()) return;
+  if (context_.stream().on_device()) context_.stream().record().wait(group_.timeout());
+  look();
 }
 
 void RingReduction::finish() {

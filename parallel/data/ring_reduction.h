@@ -6,7 +6,7 @@
 // (R - 1) / R of the tensor for its own piece, twice that for all of it. A piece is summed in the order r + 1, r + 2, ... r, on one
 // rank, so all ranks end with the same bits, and the same sums repeat to the bit.
 //
-// Hops follow each other in the context's progress hook, which kernels call, and in finish(). Raises CommError from finish() when a
+// Hops follow each other in the context's progress hook, which kernels call, in after_compute() and in finish(). Raises CommError from finish() when a
 // peer fails.
 #pragma once
 
@@ -18,6 +18,8 @@
 #include "parallel/comm/communicator.h"
 
 namespace longspan {
+
+inline constexpr const char* kReductionTransfer = "gradient reduction";  // in a trace
 
 struct Piece {
   int64_t begin = 0, end = 0;
@@ -36,6 +38,9 @@ class RingReduction {
   // Sums `data` [n], of the accumulator, in place: it belongs to the reduction until finish(). Every rank starts the same tensors
   // in the same order. The group carries nothing else meanwhile.
   void start(Tensor data);
+  // Between two pieces of the caller's compute, of which each hides a hop. On a device the host waits for the compute: else it would
+  // run ahead of everything that arrives, and the next hop would wait for the end of all compute.
+  void after_compute();
   // After the last start: returns when all sums are there.
   void finish();
 

@@ -1,7 +1,5 @@
 #include "parallel/data/shared_state.h"
 
-#include "parallel/data/ring_reduction.h"
-
 namespace longspan {
 
 namespace {
@@ -26,17 +24,28 @@ void gather_pieces(const Context& context, Communicator& group, const Tensor& fl
 
 void share_values(const Context& context, Communicator& replicas, ParameterSet& parameters) {
   if (parameters.share().num_ranks == 1) return;
-  gather_pieces(context, replicas, parameters.values());
+  for (const Bucket& bucket : parameters.buckets()) {
+    gather_pieces(context, replicas, parameters.values().slice(0, bucket.range.begin, bucket.range.end));
+  }
   parameters.pack_values(context);
 }
 
+BucketSums::BucketSums(Context& context, Communicator& replicas, ParameterSet& parameters)
+    : parameters_(parameters),
+      reduction_(context, replicas,
+                 parameters.share().num_ranks > 1 ? RingReduction::Result::kOwnPiece : RingReduction::Result::kAll) {
+  const int sharers = parameters.share().num_ranks;
+  check(sharers == 1 || sharers == replicas.size(), "{} ranks share state, {} reduce", sharers, replicas.size());
+}
+
+void BucketSums::start(const Bucket& bucket) {
+  reduction_.start(parameters_.gradients().slice(0, bucket.range.begin, bucket.range.end));
+}
+
 void reduce_gradients(Context& context, Communicator& replicas, ParameterSet& parameters) {
-  if (parameters.share().num_ranks == 1) return replicas.all_reduce(context.stream(), parameters.gradients(), ReduceOp::kSum);
-  check(parameters.share().num_ranks == replicas.size(), "{} ranks share state, {} reduce", parameters.share().num_ranks,
-        replicas.size());
-  RingReduction reduction(context, replicas, RingReduction::Result::kOwnPiece);
-  reduction.start(parameters.gradients());
-  reduction.finish();
+  BucketSums sums(context, replicas, parameters);
+  for (const Bucket& bucket : parameters.buckets()) sums.start(bucket);
+  sums.finish();
 }
 
 }  // namespace longspan

@@ -15,7 +15,7 @@ using Key = std::pair<int, int>;  // (microbatch, block)
 
 // What an action is called in a trace.
 const char* name_of(Kind kind) {
-  constexpr const char* kNames[] = {"forward",         "backward",           "weight",        "reduce",
+  constexpr const char* kNames[] = {"forward",         "backward",           "weight",        "reduce",          "start reduce",
                                     "send activation", "receive activation", "send gradient", "receive gradient"};
   return kNames[static_cast<int>(kind)];
 }
@@ -28,8 +28,8 @@ struct Flow {
 
 class Interpreter {
  public:
-  Interpreter(Context& context, Stage& stage, const std::function<void()>& reduce, const PipelineRank* pipeline)
-      : context_(context), stage_(stage), reduce_(reduce), pipeline_(pipeline), num_blocks_(static_cast<int>(stage.size())) {
+  Interpreter(Context& context, Stage& stage, GradientSums& sums, const PipelineRank* pipeline)
+      : context_(context), stage_(stage), sums_(sums), pipeline_(pipeline), num_blocks_(static_cast<int>(stage.size())) {
     if (!pipeline) return;
     num_blocks_ = pipeline->placement.num_blocks();
     local_.assign(static_cast<size_t>(num_blocks_), -1);
@@ -44,10 +44,14 @@ class Interpreter {
     for (const Action& action : program) {
       if (action.computes()) {
         compute(action);
+        sums_.after_compute();
       } else if (action.kind == Kind::kReduce) {
         wait_for_sends(0);
         const TraceRange range(context_.tracer(), TimeCategory::kCommunication, name_of(action.kind));
-        reduce_();
+        sums_.finish();
+      } else if (action.kind == Kind::kStartReduce) {
+        const TraceRange range(context_.tracer(), TimeCategory::kCommunication, name_of(action.kind), {.block = action.block});
+        sums_.start(action);
       } else {
         move(action);
       }
@@ -117,7 +121,7 @@ class Interpreter {
 
   Context& context_;
   Stage& stage_;
-  const std::function<void()>& reduce_;
+  GradientSums& sums_;
   const PipelineRank* pipeline_;            // null: the program runs alone
   int num_blocks_;                          // of the model
   std::vector<int> local_;                  // by block of the model: its place in the stage
@@ -127,16 +131,33 @@ class Interpreter {
   std::deque<Work> sends_;
 };
 
+class SumsAtTheEnd final : public GradientSums {
+ public:
+  explicit SumsAtTheEnd(const std::function<void()>& reduce) : reduce_(reduce) {}
+  void start(const Action& action) override { check(false, "{} where all is summed at the end", action.to_string()); }
+  void finish() override { reduce_(); }
+
+ private:
+  const std::function<void()>& reduce_;
+};
+
 }  // namespace
 
+void execute(Context& context, const Program& program, Stage& stage, GradientSums& sums, const PipelineRank* pipeline) {
+  if (!pipeline) return Interpreter(context, stage, sums, nullptr).run(program);
+  const Context::ProgressGuard progress(context, [pipeline] { pipeline->link.progress(); });
+  Interpreter(context, stage, sums, pipeline).run(program);
+}
+
 void execute(Context& context, const Program& program, Stage& stage, const std::function<void()>& reduce) {
-  Interpreter(context, stage, reduce, nullptr).run(program);
+  SumsAtTheEnd sums(reduce);
+  execute(context, program, stage, sums);
 }
 
 void execute(Context& context, const Program& program, Stage& stage, const std::function<void()>& reduce,
              const PipelineRank& pipeline) {
-  const Context::ProgressGuard progress(context, [&pipeline] { pipeline.link.progress(); });
-  Interpreter(context, stage, reduce, &pipeline).run(program);
+  SumsAtTheEnd sums(reduce);
+  execute(context, program, stage, sums, &pipeline);
 }
 
 }  // namespace longspan

@@ -10,9 +10,14 @@
 
 namespace longspan {
 
-// Runs a verified program over the stage; one without a B keeps no stash. `reduce` does the program's REDUCE.
-// Raises what blocks and communicators raise; gradients are then partial and the step is lost.
-void execute(Context& context, const Program& program, Stage& stage, const std::function<void()>& reduce);
+// Sums over the replicas, as the program asks for them.
+class GradientSums {
+ public:
+  virtual ~GradientSums() = default;
+  virtual void start(const Action& action) = 0;  // START_REDUCE
+  virtual void finish() = 0;                     // REDUCE
+  virtual void after_compute() {}                // between two actions: moves what is under way
+};
 
 // What a rank of a pipeline needs besides.
 struct PipelineRank {
@@ -26,8 +31,13 @@ struct PipelineRank {
   int max_sends = 4;
 };
 
-// Runs this rank's program of a verified PipelineProgram; `stage` holds the rank's blocks in the order of the
-// model. Before REDUCE, and before it returns, all sends are done.
+// Runs a verified program over the stage. Raises what blocks and communicators raise; gradients are then partial and the step is
+// lost. With `pipeline` it is this rank's program of a PipelineProgram; `stage` holds the rank's blocks in the order of the model.
+// Before REDUCE, and before it returns, all sends are done.
+void execute(Context& context, const Program& program, Stage& stage, GradientSums& sums, const PipelineRank* pipeline = nullptr);
+
+// Where all is summed at the end: `reduce` does the program's REDUCE.
+void execute(Context& context, const Program& program, Stage& stage, const std::function<void()>& reduce);
 void execute(Context& context, const Program& program, Stage& stage, const std::function<void()>& reduce,
              const PipelineRank& pipeline);
 

@@ -12,10 +12,25 @@
 
 namespace longspan {
 
+// Of which blocks gradients are summed together over the replicas while backward runs. Ranks know their own; of blocks in no bucket
+// they are summed by REDUCE.
+struct ReductionPlan {
+  struct Blocks {
+    int first = 0, end = 0;  // of one rank
+    bool operator==(const Blocks&) const = default;
+  };
+  std::vector<Blocks> buckets = {};
+  enum class When {
+    kOnce,            // after the last W of the step
+    kEachMicrobatch,  // after that of each microbatch
+  } when = When::kOnce;
+};
+
 struct PipelineShape {
   Placement placement;
   int num_microbatches = 1;  // a multiple of sequence_chunks
   int sequence_chunks = 1;
+  ReductionPlan reductions = {};
 
   // The k-th microbatch whose gradients are summed, and the other way round: when the gradients of microbatch
   // k are.

@@ -11,13 +11,14 @@ std::string Action::to_string() const {
                                     "B",
                                     "W",
                                     "REDUCE",
+                                    "START_REDUCE",
                                     "SEND_ACTIVATION",
                                     "RECEIVE_ACTIVATION",
                                     "SEND_GRADIENT",
                                     "RECEIVE_GRADIENT"};
   const char* kind_name = kNames[static_cast<int>(kind)];
   if (kind == Kind::kReduce) return kind_name;
-  if (computes()) return fmt::format("{}(microbatch {}, block {})", kind_name, microbatch, block);
+  if (!sends() && !receives()) return fmt::format("{}(microbatch {}, block {})", kind_name, microbatch, block);
   return fmt::format("{}(microbatch {}, block {}, {} rank {})", kind_name, microbatch, block, sends() ? "to" : "from", peer);
 }
 

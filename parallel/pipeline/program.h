@@ -14,7 +14,8 @@ struct Action {
     kForward,         // F: a block's forward
     kBackwardInput,   // B: its gradient by the input
     kBackwardWeight,  // W: its gradient by the parameters
-    kReduce,          // sums the gradients over the replicas
+    kReduce,          // the gradients are summed over the replicas: all that were not begun are, and all are waited for
+    kStartReduce,     // the sum of a bucket's begins (parallel/pipeline/reductions.h); `block`: the bucket's first
     // What goes between ranks that hold neighbouring blocks. `block` is always this rank's: its output leaves or the gradient by
     // its input; its input arrives or the gradient by its output. A send is under way until the peer has posted its receive;
     // a receive is posted here, and waited for by the action that reads it.

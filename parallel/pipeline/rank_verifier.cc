@@ -18,6 +18,7 @@ RankVerifier::RankVerifier(const PipelineShape& shape, const PipelineCosts& cost
   states_.resize(static_cast<size_t>(shape.num_microbatches) * num_blocks);
   next_forward_.assign(num_blocks, 0);
   next_weight_.assign(num_blocks, 0);
+  num_started_.assign(shape.reductions.buckets.size(), 0);
 }
 
 RankVerifier::State& RankVerifier::at(int microbatch, int block) {
@@ -51,6 +52,8 @@ void RankVerifier::take(const Action& action) {
       return receive(action, action.block - 1, &State::has_input);
     case Kind::kReceiveGradient:
       return receive(action, action.block + 1, &State::has_gradient);
+    case Kind::kStartReduce:
+      return start_reduce(action);
     case Kind::kReduce:
       return;
   }
@@ -90,8 +93,36 @@ void RankVerifier::backward_weight(const Action& action) {
   stash_bytes_ -= costs_.of(shape_, action.microbatch, action.block).stash_bytes;
 }
 
+void RankVerifier::start_reduce(const Action& action) {
+  const auto& [buckets, when] = shape_.reductions;
+  const auto bucket =
+      std::find_if(buckets.begin(), buckets.end(), [&](const ReductionPlan::Blocks& b) { return b.first == action.block; });
+  check(bucket != buckets.end(), "rank {}: {} is of no bucket of gradients", rank_, action.to_string());
+  int& started = num_started_[static_cast<size_t>(bucket - buckets.begin())];
+  const bool once = when == ReductionPlan::When::kOnce;
+  check(started < (once ? 1 : shape_.num_microbatches), "rank {}: {} is doubled", rank_, action.to_string());
+  const int done = once ? shape_.num_microbatches : started + 1, microbatch = shape_.gradient_order(done - 1);
+  check(action.microbatch == microbatch, "rank {}: {} comes before that of microbatch {}", rank_, action.to_string(), microbatch);
+  for (int b = bucket->first; b < bucket->end; ++b) {
+    check(holds(b) && next_weight_[static_cast<size_t>(b)] >= done, "rank {}: {} comes before W(microbatch {}, block {})", rank_,
+          action.to_string(), microbatch, b);
+  }
+  ++started;
+}
+
+// Of this rank's buckets.
+void RankVerifier::expect_all_started() const {
+  const auto& [buckets, when] = shape_.reductions;
+  for (size_t i = 0; i < buckets.size(); ++i) {
+    const int sums = when == ReductionPlan::When::kOnce ? 1 : shape_.num_microbatches;
+    check(!holds(buckets[i].first) || num_started_[i] == sums, "rank {}: {} of {} sums of blocks {} to {} are started", rank_,
+          num_started_[i], sums, buckets[i].first, buckets[i].end - 1);
+  }
+}
+
 void RankVerifier::reduce() {
   check(num_finished_ == int64_t{shape_.num_microbatches} * num_own_, "rank {}: the reduction comes before the last W", rank_);
+  expect_all_started();
   for (int m = 0; m < shape_.num_microbatches; ++m) {
     for (int b = 0; b < static_cast<int>(owner_.size()); ++b) {
       if (!holds(b)) continue;

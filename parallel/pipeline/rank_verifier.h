@@ -23,7 +23,9 @@ class RankVerifier {
   void forward(const Action& action);
   void backward_input(const Action& action);
   void backward_weight(const Action& action);
+  void start_reduce(const Action& action);
   void reduce();
+  void expect_all_started() const;
   void send(const Action& action, Done after, int neighbour, bool State::*sent);
   void receive(const Action& action, int neighbour, bool State::*received);
 
@@ -40,6 +42,7 @@ class RankVerifier {
   std::vector<int> owner_;                       // by block
   std::vector<State> states_;                    // [microbatch, block]
   std::vector<int> next_forward_, next_weight_;  // by block: how many are done
+  std::vector<int> num_started_;                 // by bucket: how many sums
   int num_stashes_ = 0, num_receives_ = 0;
   int64_t stash_bytes_ = 0, num_finished_ = 0;
   bool reduced_ = false;

@@ -56,7 +56,7 @@ class Simulator {
 
   // Whether the rank could do it; else it does it later.
   bool take(size_t rank, const Action& action) {
-    if (action.kind == Action::Kind::kReduce) return true;
+    if (action.kind == Action::Kind::kReduce || action.kind == Action::Kind::kStartReduce) return true;
     if (action.sends()) return send(rank, action);
     if (action.receives()) {
       Channel& channel = channel_between(static_cast<size_t>(action.peer), rank);

@@ -5,7 +5,8 @@
 // after its B. A block's F are in the order of microbatches, its W in that of PipelineShape::gradient_order,
 // so that sums have one order in all schedules; its B within a sequence go from the last chunk to the first.
 // What leaves is sent once, after it is computed, to the rank that holds the block; what arrives is received
-// once. One reduction, after the last W and the last message. Of all ranks: messages from one rank to another
+// once. Each bucket of PipelineShape::reductions is started as often as they say, after W of all its blocks, in the
+// order of gradients. One reduction, after the last W and the last message. Of all ranks: messages from one rank to another
 // are received in the order in which they are sent, and nobody waits for ever, even if a send holds its rank
 // until the peer has posted the receive. Then any number of sends may be under way.
 #pragma once

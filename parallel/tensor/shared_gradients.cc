@@ -10,11 +10,14 @@ Tensor part_of(const Tensor& tensor, const Box& box, const Box& part) {
   return tensor.slice(0, first, first + part.extent[0]);
 }
 
+bool holds(const FlatRange& range, const Parameter& p) { return p.place >= range.begin && p.place < range.end; }
+
 // visit(gradient, summed): what this rank has of each shared part, and its place in the buffer that is summed.
 template <class Visit>
-void for_each_part(const ParameterSet& parameters, const Tensor& buffer, Visit visit) {
+void for_each_part(const ParameterSet& parameters, const FlatRange& range, const Tensor& buffer, Visit visit) {
   int64_t begin = 0;
   for (const auto& p : parameters.all()) {
+    if (!holds(range, *p)) continue;
     for (const Box& shared : p->shared) {
       const int64_t end = begin + shared.num_elements();
       if (const auto part = overlap(shared, p->box)) {
@@ -30,6 +33,7 @@ void for_each_part(const ParameterSet& parameters, const Tensor& buffer, Visit v
 int64_t SharedGradients::num_elements() const {
   int64_t n = 0;
   for (const auto& p : parameters_.all()) {
+    if (!holds(range_, *p)) continue;
     for (const Box& shared : p->shared) n += shared.num_elements();
   }
   return n;
@@ -39,16 +43,16 @@ void SharedGradients::reduce(Context& context) {
   const int64_t n = num_elements();
   if (axis_.size() == 1 || n == 0) return;
   const Tensor buffer = context.zeros({n}, context.accumulator_dtype(), MemoryTag::kCommunication);
-  for_each_part(parameters_, buffer, [&](const Tensor& mine, const Tensor& summed) { context.copy(mine, summed); });
+  for_each_part(parameters_, range_, buffer, [&](const Tensor& mine, const Tensor& summed) { context.copy(mine, summed); });
   axis_.all_reduce(context.stream(), buffer, ReduceOp::kSum);
-  for_each_part(parameters_, buffer, [&](const Tensor& mine, const Tensor& summed) { context.copy(summed, mine); });
+  for_each_part(parameters_, range_, buffer, [&](const Tensor& mine, const Tensor& summed) { context.copy(summed, mine); });
 }
 
 std::vector<TensorPiece> counted_ranges(const ParameterSet& parameters) {
   std::vector<TensorPiece> ranges;
   bool open = false;  // whether the last range goes on to what comes next
   for (const auto& p : parameters.all()) {
-    const int64_t offset = p->gradient.layout().offset();
+    const int64_t offset = p->place;
     if (p->counted == p->box) {
       if (!open) ranges.push_back({offset, offset});
       ranges.back().end = offset + p->shape.num_elements();
@@ -57,8 +61,9 @@ std::vector<TensorPiece> counted_ranges(const ParameterSet& parameters) {
     }
     open = false;
     if (p->counted.num_elements() == 0) continue;
-    const Tensor counted = part_of(p->gradient, p->box, p->counted);
-    ranges.push_back({counted.layout().offset(), counted.layout().offset() + counted.num_elements()});
+    const int64_t rows_before = p->counted.begin[0] - p->box.begin[0], row = p->shape.num_elements() / p->shape[0];
+    const int64_t begin = offset + rows_before * row;
+    ranges.push_back({begin, begin + p->counted.num_elements()});
   }
   return ranges;
 }

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "parallel/pipeline/reductions.h"
 #include "parallel/pipeline/schedules.h"
 #include "tests/parallel/comm_support.h"
 
@@ -200,6 +201,70 @@ TEST(Verifier, CountsReceivesThatAreNotYetRead) {
     last.insert(last.begin() + 1, receive);
   }
   EXPECT_EQ(verify_pipeline(program).ranks[1].peak_receives, 3);
+}
+
+// Blocks 0 and 1 in one bucket of rank 0, blocks 2 and 3 in buckets of their own.
+PipelineProgram with_sums(ReductionPlan::When when, int sequence_chunks = 1) {
+  PipelineProgram program = good(sequence_chunks);
+  program.shape.reductions = {.buckets = {{0, 2}, {2, 3}, {3, 4}}, .when = when};
+  for (Program& own : program.ranks) own = with_reductions(own, program.shape);
+  return program;
+}
+
+TEST(Verifier, SumsBeginInEverySchedule) {
+  for (const PipelineSchedule schedule : kPipelineSchedules) {
+    for (const int ranks : {1, 2, 4}) {
+      for (const int sequence_chunks : {1, 2}) {
+        for (const auto when : {ReductionPlan::When::kOnce, ReductionPlan::When::kEachMicrobatch}) {
+          PipelineShape shape{.placement = place_blocks(std::vector<double>(4, 1.0), ranks),
+                              .num_microbatches = 4,
+                              .sequence_chunks = sequence_chunks};
+          PipelineProgram program = make_pipeline_program(schedule, shape);
+          for (int b = 0; b < 4; ++b) program.shape.reductions.buckets.push_back({b, b + 1});
+          program.shape.reductions.when = when;
+          size_t starts = 0;
+          for (Program& own : program.ranks) {
+            const size_t before = own.size();
+            own = with_reductions(own, program.shape);
+            starts += own.size() - before;
+          }
+          verify_pipeline(program);
+          EXPECT_EQ(starts, when == ReductionPlan::When::kOnce ? 4u : 16u);
+        }
+      }
+    }
+  }
+}
+
+TEST(Verifier, SumsAtTheWrongTimeAreNamed) {
+  using When = ReductionPlan::When;
+  const Action start{Kind::kStartReduce, 2, 0}, weight{Kind::kBackwardWeight, 2, 0}, other{Kind::kStartReduce, 2, 3};
+  verify_pipeline(with_sums(When::kOnce));
+  verify_pipeline(with_sums(When::kEachMicrobatch, 2));
+  PipelineProgram program = with_sums(When::kOnce);
+  swap(program.ranks[0], start, weight);
+  expect_rejected(program, "rank 0: START_REDUCE(microbatch 2, block 0) comes before W(microbatch 2, block 0)");
+  program = with_sums(When::kOnce);
+  drop(program.ranks[0], start);
+  expect_rejected(program, "rank 0: 0 of 1 sums of blocks 0 to 1 are started");
+  program = with_sums(When::kOnce);
+  program.ranks[0].insert(program.ranks[0].end() - 1, start);
+  expect_rejected(program, "rank 0: START_REDUCE(microbatch 2, block 0) is doubled");
+  program = with_sums(When::kOnce);
+  program.ranks[1][place_of(program.ranks[1], other)].microbatch = 1;
+  expect_rejected(program, "rank 1: START_REDUCE(microbatch 1, block 3) comes before that of microbatch 2");
+  program = with_sums(When::kOnce);
+  program.ranks[0][place_of(program.ranks[0], start)].block = 1;
+  expect_rejected(program, "rank 0: START_REDUCE(microbatch 2, block 1) is of no bucket of gradients");
+  program = with_sums(When::kOnce);
+  program.ranks[1].push_back(start);
+  expect_rejected(program, "rank 1: START_REDUCE(microbatch 2, block 0) comes after the reduction");
+  program = with_sums(When::kEachMicrobatch);
+  drop(program.ranks[1], other);
+  expect_rejected(program, "rank 1: 2 of 3 sums of blocks 3 to 3 are started");
+  program = with_sums(When::kEachMicrobatch);
+  swap(program.ranks[1], {Kind::kStartReduce, 0, 2}, {Kind::kStartReduce, 1, 2});
+  expect_rejected(program, "rank 1: START_REDUCE(microbatch 1, block 2) comes before that of microbatch 0");
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 #include "attention/ring_attention.h"
 #include "parallel/comm/backends.h"
 #include "parallel/comm/ring_pass.h"
+#include "parallel/data/ring_reduction.h"
 #include "tests/support/folder.h"
 #include "tests/train/trace_spans.h"
 #include "train/trace_file.h"
@@ -161,7 +162,7 @@ TEST(Trace, HasARowForEachStreamOfEachRank) {
   std::map<std::string, std::string> row_of;  // by span, on rank 0
   for (const Span& span : spans_of(trace)) {
     const std::string& row = span.row_name;
-    if (span.arg("bytes") >= 0 && span.name.ends_with("transfer")) {
+    if (span.arg("bytes") >= 0 && (span.name.ends_with("transfer") || span.name == kReductionTransfer)) {
       EXPECT_TRUE(row.starts_with("transfers")) << span.name << " on " << row;
     } else {
       row_of[span.name] = row;
@@ -181,7 +182,9 @@ TEST(Trace, HasARowForEachStreamOfEachRank) {
                                                        {"optimizer", "compute"},
                                                        {"wait", "communication"},
                                                        {"ring transfer", "communication"},
+                                                       {"start reduce", "communication"},
                                                        {"reduce", "communication"},
+                                                       {"gradient reduction", "communication"},
                                                        {"gradient transfer", "communication"},
                                                        {"all_reduce", "communication"},
                                                        {"all_gather", "communication"},
