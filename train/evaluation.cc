@@ -108,7 +108,7 @@ EvaluationResult evaluate(const RunSpec& spec, Communicator& world, const RankRe
   }
   RankContext rank(spec.compute_dtype, resources);
   const ProcessMesh mesh(world, spec.mesh);
-  const std::unique_ptr<SequenceAttention> attention = make_attention(rank.context(), spec, mesh);
+  const std::unique_ptr<SequenceAttention> attention = make_attention(rank.context(), spec, mesh, observer);
   const Evaluator evaluator(rank.context(), spec, mesh);
   Decoder decoder(spec.model, {.attention = *attention, .tensor = mesh.axis(Axis::kTensor)}, spec.loss_tile_tokens);
   check_weights(rank.context(), spec, mesh, decoder.parameters());

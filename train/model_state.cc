@@ -103,13 +103,17 @@ CheckpointFacts load_step(Context& context, const RunSpec& spec, const ProcessMe
 
 }  // namespace
 
-std::unique_ptr<SequenceAttention> make_attention(const Context& context, const RunSpec& spec, const ProcessMesh& mesh) {
+std::unique_ptr<SequenceAttention> make_attention(const Context& context, const RunSpec& spec, const ProcessMesh& mesh,
+                                                  TrainObserver& observer) {
   agree_on_configuration(context, mesh.world(), spec);
   const int inner = group_ranks(spec);
-  const std::string problem = scheme_problem(spec.context.scheme, inner, spec.mesh.context, spec.model.num_heads / spec.mesh.tensor);
+  const int64_t heads = spec.model.num_heads / spec.mesh.tensor;
+  const std::string problem = scheme_problem(spec.context.scheme, inner, spec.mesh.context, heads);
   if (!problem.empty()) raise(ErrorKind::kConfiguration, "context.scheme: {}", problem);
-  return make_sequence_attention(mesh.axis(Axis::kContext),
-                                 {.scheme = spec.context.scheme, .inner = inner, .scale = score_scale(spec.model)});
+  const ContextSchemeOptions options = {.scheme = spec.context.scheme, .inner = inner, .scale = score_scale(spec.model)};
+  std::unique_ptr<SequenceAttention> attention = make_sequence_attention(mesh.axis(Axis::kContext), options);
+  observer.on_attention(attention);
+  return attention;
 }
 
 void sum_gradients(Context& context, const ProcessMesh& mesh, ParameterSet& parameters) {

@@ -13,9 +13,10 @@
 
 namespace longspan {
 
-// The attention of a run, over the ranks that share a sequence. Collective over the world, which agrees on the configuration first:
-// groups of ranks are made as that says. `mesh` must outlive it.
-std::unique_ptr<SequenceAttention> make_attention(const Context& context, const RunSpec& spec, const ProcessMesh& mesh);
+// The attention of a run, over the ranks that share a sequence. Collective over the world, which agrees on the configuration
+// first: groups of ranks are made as that says. The observer may wrap it. `mesh` must outlive it.
+std::unique_ptr<SequenceAttention> make_attention(const Context& context, const RunSpec& spec, const ProcessMesh& mesh,
+                                                  TrainObserver& observer);
 
 // Gradients of the global batch: over the ranks that hold the same of a parameter on the tensor axis, then over the replicas.
 // Collective.

@@ -11,17 +11,6 @@
 
 namespace longspan {
 
-namespace {
-
-std::unique_ptr<SequenceAttention> watched_attention(const Context& context, const RunSpec& spec, const ProcessMesh& mesh,
-                                                     TrainObserver& observer) {
-  std::unique_ptr<SequenceAttention> attention = make_attention(context, spec, mesh);
-  observer.on_attention(attention);
-  return attention;
-}
-
-}  // namespace
-
 Trainer::Trainer(const RunSpec& spec, Communicator& world, const RankResources& resources, TrainObserver& observer)
     : spec_(spec),
       world_(world),
@@ -29,7 +18,7 @@ Trainer::Trainer(const RunSpec& spec, Communicator& world, const RankResources& 
       rank_(spec.compute_dtype, resources, RankContext::Measure::kTime),
       mesh_(world, spec.mesh),
       meter_(spec, rank_, mesh_, observer, spec.compute_dtype == DType::kBFloat16 ? resources.peak_flop_per_second : 0),
-      attention_(watched_attention(rank_.context(), spec, mesh_, observer)),
+      attention_(make_attention(rank_.context(), spec, mesh_, observer)),
       data_(open_dataset(spec.data, spec.seed, spec.model.vocabulary_size, Order::kShuffled)),
       decoder_(spec.model, {.attention = *attention_, .tensor = mesh_.axis(Axis::kTensor)}, spec.loss_tile_tokens),
       loader_(spec, data_, mesh_),
