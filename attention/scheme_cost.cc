@@ -133,8 +133,8 @@ std::string reason_of(const std::vector<SchemeCost>& costs) {
 
 SchemeCost cost_of(ContextScheme scheme, int inner, const AttentionShape& shape, const AttentionRates& rates) {
   check(shape.num_ranks >= 1 && shape.ranks_per_host >= 1, "{} ranks, {} on a host", shape.num_ranks, shape.ranks_per_host);
-  SchemeCost cost = {.scheme = scheme, .inner = inner};
-  cost.refused = scheme_problem(scheme, inner, shape.num_ranks, shape.num_heads);
+  const std::string problem = scheme_problem(scheme, inner, shape.num_ranks, shape.num_heads);
+  SchemeCost cost = {.scheme = scheme, .inner = inner, .refused = problem};
   if (!cost.refused.empty()) return cost;
   const Model model(shape, rates);
   const auto pass = [&](bool forward) {

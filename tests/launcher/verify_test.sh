@@ -69,7 +69,7 @@ expect 2 'mesh: has 65 ranks, more than the 64' alone "$longspan" verify --confi
 expect 5 'no folder' env TMPDIR=/proc "$longspan" verify --config "$config"
 
 # A difference: every rank ends with 7, and one says what, where and how much.
-expect 7 'longspan: verify, float64: rank 1, output of model.layers.0, microbatch 0, token 1, element 0: ' \
+expect 7 'longspan: verify, float64: rank 1, attention of model.layers.0, microbatch 0, token 1, element 0: ' \
   ranks 2 "$planted_verify"
 says 'where one rank has'
 [ "$(grep -c 'longspan: verify' ../said)" = 1 ] || { complain "not one message"; cat ../said; }
