@@ -66,8 +66,8 @@ std::string scheme_problem(ContextScheme scheme, int inner, int num_ranks, int64
   const int exchanging = exchanging_ranks(scheme, inner, num_ranks);
   if (exchanging <= std::max<int64_t>(num_heads, 1)) return {};
   const int64_t nearest = is_grouped(scheme) ? group_of_host(scheme, num_ranks, num_ranks, num_heads) : num_heads;
-  return fmt::format("{} ranks cannot exchange {} heads, as some would have none: the nearest degree that works is {}", exchanging,
-                     num_heads, nearest);
+  return fmt::format("{} ranks cannot exchange {} heads, as some would have none: the nearest degree that works is {}",
+                     exchanging, num_heads, nearest);
 }
 
 }  // namespace longspan

@@ -98,11 +98,13 @@ int64_t block_tokens(const Context& context, const AttentionShape& shape) {
 AttentionRates measure_rates(Context& context, Communicator& ranks, Communicator& world, const AttentionShape& shape) {
   const int num_ranks = ranks.size(), per_host = std::min(shape.ranks_per_host, num_ranks);
   const LinkRate inside = measure_link(context, ranks, inside_host(ranks.rank(), num_ranks, per_host));
-  const LinkRate across = per_host == num_ranks ? inside : measure_link(context, ranks, across_hosts(ranks.rank(), num_ranks, per_host));
+  LinkRate across = inside;
+  if (per_host < num_ranks) across = measure_link(context, ranks, across_hosts(ranks.rank(), num_ranks, per_host));
   const int64_t tokens = block_tokens(context, shape);
   const KernelSeconds block = time_kernel(context, shape, tokens), call = time_kernel(context, shape, 1);
   const double work = static_cast<double>(tokens * tokens * shape.num_heads * shape.head_dim);
-  const double slowest[] = {inside.latency_seconds, 1 / inside.bytes_per_second, across.latency_seconds, 1 / across.bytes_per_second,
+  const double slowest[] = {inside.latency_seconds, 1 / inside.bytes_per_second,
+                            across.latency_seconds, 1 / across.bytes_per_second,
                             std::max(block.forward - call.forward, 1e-9) / (kForwardFlops * work),
                             std::max(block.backward - call.backward, 1e-9) / (kBackwardFlops * work), call.forward};
   const Tensor agreed = context.host().empty({std::ssize(slowest)}, DType::kFloat64, MemoryTag::kWorkspace);

@@ -119,7 +119,8 @@ constexpr double kAsGood = 1.05;
 std::string reason_of(const std::vector<SchemeCost>& costs) {
   const SchemeCost& best = costs.front();
   std::string text = fmt::format("{} takes {:.3g} ms forward and backward, {:.3g} ms of it communication that nothing hides",
-                                 describe(best.scheme, best.inner), 1e3 * best.seconds(), 1e3 * (best.seconds() - best.compute_seconds));
+                                 describe(best.scheme, best.inner), 1e3 * best.seconds(),
+                                 1e3 * (best.seconds() - best.compute_seconds));
   if (costs.size() == 1) return text + ", as one rank has nothing to move";
   if (!costs[1].refused.empty()) return text + ", and no other is possible";
   const SchemeCost& next = costs[1];
@@ -132,7 +133,8 @@ std::string reason_of(const std::vector<SchemeCost>& costs) {
 
 SchemeCost cost_of(ContextScheme scheme, int inner, const AttentionShape& shape, const AttentionRates& rates) {
   check(shape.num_ranks >= 1 && shape.ranks_per_host >= 1, "{} ranks, {} on a host", shape.num_ranks, shape.ranks_per_host);
-  SchemeCost cost = {.scheme = scheme, .inner = inner, .refused = scheme_problem(scheme, inner, shape.num_ranks, shape.num_heads)};
+  const std::string problem = scheme_problem(scheme, inner, shape.num_ranks, shape.num_heads);
+  SchemeCost cost = {.scheme = scheme, .inner = inner, .refused = problem};
   if (!cost.refused.empty()) return cost;
   const Model model(shape, rates);
   const auto pass = [&](bool forward) {

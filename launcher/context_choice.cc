@@ -42,13 +42,14 @@ std::string settle_context(config::RunConfig& config, int ranks_per_host, const 
     ContextChoice choice;
     if (found != kNone) {
       choice = {.scheme = static_cast<ContextScheme>(found / kGroups - config::Context::RING),
-                .group_ranks = static_cast<int>(found % kGroups), .reason = "that of the checkpoint"};
+                .group_ranks = static_cast<int>(found % kGroups),
+                .reason = "that of the checkpoint"};
     } else {
       choice = choose();
     }
     set_scheme(context, choice.scheme, choice.group_ranks);
-    note = fmt::format("context.scheme: AUTO is {}{}{}", describe(choice.scheme, choice.group_ranks), found == kNone ? ": " : ", ",
-                       choice.reason);
+    note = fmt::format("context.scheme: AUTO is {}{}{}", describe(choice.scheme, choice.group_ranks),
+                       found == kNone ? ": " : ", ", choice.reason);
   }
   if (context.scheme() == config::Context::AUTO || context.group_ranks() > 0) return note;
   const auto scheme = static_cast<ContextScheme>(context.scheme() - config::Context::RING);

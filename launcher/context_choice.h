@@ -1,5 +1,5 @@
-// context.scheme: AUTO, and groups of ranks that nobody named, settled when the ranks have met. A run that goes on keeps the scheme
-// that its checkpoint was trained by: schemes sum in other orders, and a rate that is measured again may choose another.
+// context.scheme: AUTO, and groups of ranks that nobody named, settled when the ranks have met. A run that goes on keeps the
+// scheme that its checkpoint was trained by: schemes sum in other orders, and rates measured again may choose another.
 #pragma once
 
 #include <functional>
@@ -24,8 +24,8 @@ struct ContextChoice {
 std::optional<config::Context> continued_context(const config::RunConfig& config, Command command);
 
 // Collective. Replaces AUTO, and says in `config` how many ranks a group has; returns a note for the user, which may be empty.
-// `ranks_per_host`: neighbours on the context axis that are on one host; `continued` counts on rank 0; `choose` is called, if at all,
-// on every rank, and gives all the same.
+// `ranks_per_host`: neighbours on the context axis that are on one host; `continued` counts on rank 0; `choose` is called, if at
+// all, on every rank, and gives all the same.
 std::string settle_context(config::RunConfig& config, int ranks_per_host, const std::optional<config::Context>& continued,
                            Communicator& world, const std::function<ContextChoice()>& choose);
 

@@ -160,7 +160,8 @@ void settle_context(config::RunConfig& config, const Ranks& ranks, std::vector<s
     }
     return {.scheme = choice.best().scheme, .group_ranks = choice.best().inner, .reason = choice.reason};
   };
-  const std::string note = longspan::settle_context(config, per_host, ranks.continued_context, ranks.world.communicator(), choose);
+  Communicator& world = ranks.world.communicator();
+  const std::string note = longspan::settle_context(config, per_host, ranks.continued_context, world, choose);
   if (!note.empty()) notes.push_back(note);
 }
 
@@ -194,8 +195,7 @@ int run(const CommandLine& line, const config::RunConfig& given, const Ranks& me
   config::RunConfig config = given;
   SettledChoices settled = met.settled;
   const Ranks ranks{settled, met.device, met.world, met.communicator, met.continued_context};
-  const bool shares_sequences = line.command == Command::kTrain || line.command == Command::kEvaluate || line.command == Command::kVerify;
-  if (shares_sequences) settle_context(config, ranks, settled.notes);
+  if (line.command != Command::kGenerate && line.command != Command::kBench) settle_context(config, ranks, settled.notes);
   switch (line.command) {
     case Command::kTrain: return run_training(config, ranks, folder, observer);
     case Command::kEvaluate: return run_evaluation(config, ranks, observer);

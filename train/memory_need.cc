@@ -90,7 +90,8 @@ struct SchemeBytes {
 // Keys that an exchange puts on several ranks, relative to all keys once.
 double repeated_keys(const RunSpec& spec, int inner) {
   const auto heads_of = [&](int64_t heads) { return std::max<int64_t>(1, heads / spec.mesh.tensor); };
-  const int64_t kv_heads = heads_of(spec.model.num_kv_heads), most = heads_of(spec.model.num_heads) / kv_heads * kv_heads;
+  const int64_t kv_heads = heads_of(spec.model.num_kv_heads);
+  const int64_t most = heads_of(spec.model.num_heads) / kv_heads * kv_heads;
   const int ranks = static_cast<int>(std::min<int64_t>(inner, most));
   int64_t held = 0;
   for (const auto& parts : exchanged_heads(most, kv_heads, ranks).keys) {
@@ -116,7 +117,8 @@ SchemeBytes scheme_bytes(const RunSpec& spec, const TokenBytes& b) {
       return {.in_pass = ring_buffers(inner, b, 1) + (ranks > inner ? b.kv + 2 * b.in_sums(b.kv) : 0)};
     case ContextScheme::kAllGather: {  // of a key head and the next, the keys of all ranks and sums for them, and what arrives of these
       const double heads = as_double(std::max<int64_t>(1, spec.model.num_kv_heads / spec.mesh.tensor));
-      return {.in_pass = (ranks * std::min(2.0, heads) * (b.kv + b.in_sums(b.kv)) + (ranks - 1) * b.in_sums(b.kv)) / heads};
+      const double sets = ranks * std::min(2.0, heads), sums = b.in_sums(b.kv) / heads;
+      return {.in_pass = sets * (b.kv / heads + sums) + (ranks - 1) * sums};
     }
     case ContextScheme::kAllToAll:
       return exchanged(ranks);

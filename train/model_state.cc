@@ -106,10 +106,11 @@ std::unique_ptr<SequenceAttention> make_attention(const Context& context, const 
                                                   TrainObserver& observer) {
   agree_on_configuration(context, mesh.world(), spec);
   const int inner = group_ranks(spec);
-  const std::string problem = scheme_problem(spec.context.scheme, inner, spec.mesh.context, spec.model.num_heads / spec.mesh.tensor);
+  const int64_t heads = spec.model.num_heads / spec.mesh.tensor;
+  const std::string problem = scheme_problem(spec.context.scheme, inner, spec.mesh.context, heads);
   if (!problem.empty()) raise(ErrorKind::kConfiguration, "context.scheme: {}", problem);
-  auto attention = make_sequence_attention(mesh.axis(Axis::kContext),
-                                 {.scheme = spec.context.scheme, .inner = inner, .scale = score_scale(spec.model)});
+  const ContextSchemeOptions options = {.scheme = spec.context.scheme, .inner = inner, .scale = score_scale(spec.model)};
+  std::unique_ptr<SequenceAttention> attention = make_sequence_attention(mesh.axis(Axis::kContext), options);
   observer.on_attention(attention);
   return attention;
 }

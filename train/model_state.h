@@ -13,8 +13,8 @@
 
 namespace longspan {
 
-// The attention of a run, over the ranks that share a sequence. Collective over the world, which agrees on the configuration first:
-// groups of ranks are made as that says. `mesh` must outlive it.
+// The attention of a run, over the ranks that share a sequence. Collective over the world, which agrees on the configuration
+// first: groups of ranks are made as that says. The observer may wrap it. `mesh` must outlive it.
 std::unique_ptr<SequenceAttention> make_attention(const Context& context, const RunSpec& spec, const ProcessMesh& mesh,
                                                   TrainObserver& observer);
 

@@ -3,10 +3,8 @@
 
 #include <gtest/gtest.h>
 
-#include <mutex>
-
 #include "parallel/comm/backends.h"
-#include "tests/attention/ring_problem.h"
+#include "tests/attention/sequence_case.h"
 #include "tests/support/marked_attention.h"
 #include "tests/support/reference_context.h"
 #include "tests/support/tensors.h"
@@ -14,31 +12,13 @@
 namespace longspan {
 namespace {
 
-using test::RingProblem;
-using test::RingResult;
+using test::SequenceCase;
+using test::SequenceResult;
 
-// What the ranks compute in, and on what; `drawn`: to which dtype the random inputs are rounded.
-struct Arithmetic {
-  DType dtype = DType::kFloat64, drawn = DType::kFloat64;
-  CpuLevel level = detect_cpu_level();
-};
-
-RingResult attend(const RingProblem& problem, int num_ranks, uint64_t seed, const Arithmetic& arithmetic = {}) {
-  RingResult result;
-  std::mutex mutex;
-  run_in_process(num_ranks, [&](Communicator& ring) {
-    Context context = test::make_context(arithmetic.dtype, nullptr, 1, arithmetic.level);
-    const RingResult part = test::attend_on_ring(problem, context, ring, arithmetic.drawn, seed);
-    const std::lock_guard lock(mutex);
-    test::add(part, result);
-  });
-  return result;
-}
-
-void expect_same(const RingProblem& c, uint64_t seed) {
-  const RingResult one = attend(c, 1, seed);
+void expect_same(const SequenceCase& c, uint64_t seed) {
+  const SequenceResult one = attend(c, 1, seed);
   for (int num_ranks = 2; num_ranks <= 8; ++num_ranks) {
-    SCOPED_TRACE(fmt::format("{} ranks, {}", num_ranks, describe(c)));
+    SCOPED_TRACE(fmt::format("{} ranks, {}", num_ranks, c.to_string()));
     EXPECT_EQ(difference(attend(c, num_ranks, seed), one, 1e-12), "");
   }
 }
@@ -67,11 +47,11 @@ class RingLevelTest : public testing::TestWithParam<CpuLevel> {};
 TEST_P(RingLevelTest, EqualsOneRankInDoublePrecision) {
   uint64_t seed = 20;
   for (const LayoutType layout : {LayoutType::kContiguous, LayoutType::kZigzag, LayoutType::kStriped}) {
-    for (const RingProblem& c : {RingProblem{layout, Masking::kCausal, 131, 1, 5, 4, 2, 64},
-                                 RingProblem{layout, Masking::kFull, 47, 2, 1, 3, 1, 20}}) {
+    for (const SequenceCase& c : {SequenceCase{layout, Masking::kCausal, 131, 1, 5, 4, 2, 64},
+                                 SequenceCase{layout, Masking::kFull, 47, 2, 1, 3, 1, 20}}) {
       for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
-        const RingResult want = attend(c, 1, ++seed, {.drawn = dtype});
-        const RingResult got = attend(c, 3, seed, {.dtype = dtype, .drawn = dtype, .level = GetParam()});
+        const SequenceResult want = attend(c, 1, ++seed, {.arithmetic = {.drawn = dtype}});
+        const SequenceResult got = attend(c, 3, seed, {.arithmetic = {.dtype = dtype, .drawn = dtype, .level = GetParam()}});
         SCOPED_TRACE(fmt::format("{} {} x {}", name(dtype), name(layout), c.head_dim));
         // In bfloat16, results are rounded, and so are the output that delta is made of, p and ds: each by 1.7e-3 in the mean.
         const double tolerance = dtype == DType::kFloat32 ? 3e-6 : 5e-3;

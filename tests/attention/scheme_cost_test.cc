@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "attention/measured_rates.h"
 #include "tests/attention/sequence_case.h"
 
 namespace longspan {
@@ -128,6 +129,46 @@ TEST(SchemeCost, WhatCannotBeIsRefusedAndLast) {
   EXPECT_EQ(refused, 2) << "an exchange among 8 and one among 4";
   EXPECT_NE(cost_of(ContextScheme::kHybrid, 3, shape, fast_rates()).refused, "");
   EXPECT_NE(choice.reason.find("the next best"), std::string::npos) << choice.reason;
+}
+
+// What is measured scatters, and a ring needs the least memory.
+TEST(SchemeCost, ARingThatIsNearlyAsFastIsTaken) {
+  AttentionShape shape = {.num_tokens = 4, .num_heads = 4, .num_kv_heads = 4, .head_dim = 1, .dtype = DType::kFloat32,
+                          .num_ranks = 4, .ranks_per_host = 4, .total_pairs = 1000, .most_pairs = 250};
+  const AttentionRates rates = {.inside = {.latency_seconds = 0, .bytes_per_second = 1e9}, .across = {},
+                                .forward_flops = 1e3, .backward_flops = 1e3};
+  shape.most_pairs = 260;  // a little uneven
+  const SchemeChoice near = choose_scheme(shape, rates);
+  EXPECT_LT(cost_of(ContextScheme::kAllToAll, 1, shape, rates).seconds(), near.best().seconds());
+  EXPECT_EQ(near.best().scheme, ContextScheme::kRing) << near.reason;
+  EXPECT_NE(near.reason.find("too little less to count"), std::string::npos) << near.reason;
+  shape.most_pairs = 270;
+  EXPECT_NE(choose_scheme(shape, rates).best().scheme, ContextScheme::kRing);
+}
+
+TEST(MeasuredRates, AreThoseOfTheSlowestRankOnEveryRank) {
+  std::vector<AttentionRates> rates(6);
+  run_in_process(6, [&](Communicator& world) {
+    const auto ranks = world.split(world.rank() % 2, world.rank(), "context");
+    Context context = test::make_context(DType::kFloat32);
+    const AttentionShape shape = {.num_tokens = 3 * 64, .num_heads = 4, .num_kv_heads = 2, .head_dim = 16,
+                                  .dtype = DType::kFloat32, .num_ranks = 3, .ranks_per_host = 2};
+    // A rank that is slow to send.
+    const auto slow = make_faulty_communicator(*ranks, {.delay = std::chrono::milliseconds(world.rank() == 3 ? 5 : 0)});
+    rates[static_cast<size_t>(world.rank())] = measure_rates(context, *slow, world, shape);
+  });
+  for (const AttentionRates& r : rates) {
+    EXPECT_GE(r.across.latency_seconds, 5e-3);
+    EXPECT_GT(r.forward_flops, 1e6);
+    EXPECT_GT(r.backward_flops, 1e6);
+    for (const auto member : {&LinkRate::latency_seconds, &LinkRate::bytes_per_second}) {
+      EXPECT_EQ(r.inside.*member, rates[0].inside.*member);
+      EXPECT_EQ(r.across.*member, rates[0].across.*member);
+    }
+    EXPECT_EQ(r.forward_flops, rates[0].forward_flops);
+    EXPECT_EQ(r.backward_flops, rates[0].backward_flops);
+    EXPECT_EQ(r.call_seconds, rates[0].call_seconds);
+  }
 }
 
 }  // namespace

@@ -23,12 +23,14 @@ Tensor rows_of(const Context& context, const Tensor& all, const std::vector<int6
   return mine;
 }
 
-void place_rows(const Tensor& mine, const std::vector<int64_t>& places, std::vector<double>& all) {
+std::vector<double> placed(const Context& context, const Tensor& mine, const std::vector<int64_t>& places, int64_t num_rows) {
   const int64_t n = mine.size(1) * mine.size(2);
-  const auto rows = values(mine);
+  const auto rows = values(context.to_host(mine));
+  std::vector<double> all(static_cast<size_t>(num_rows * n));
   for (size_t i = 0; i < places.size(); ++i) {
     std::copy_n(rows.data() + static_cast<int64_t>(i) * n, n, all.data() + places[i] * n);
   }
+  return all;
 }
 
 // Memory that holds not-a-number until something is written, so that what was never received or computed shows.
@@ -74,6 +76,40 @@ double relative_error(const SequenceResult& got, const SequenceResult& want) {
                    relative_error(got.dk, want.dk), relative_error(got.dv, want.dv)});
 }
 
+std::string difference(const SequenceResult& got, const SequenceResult& want, double tolerance) {
+  std::string all;
+  const auto compare = [&](const char* what, const std::vector<double>& g, const std::vector<double>& w) {
+    const double error = relative_error(g, w);
+    if (!(error < tolerance)) all += fmt::format("{}: an error of {} is not less than {}\n", what, error, tolerance);
+  };
+  compare("O", got.output, want.output);
+  compare("dQ", got.dq, want.dq);
+  compare("dK", got.dk, want.dk);
+  compare("dV", got.dv, want.dv);
+  return all;
+}
+
+void add(const SequenceResult& part, SequenceResult& sum) {
+  const auto add_to = [](const std::vector<double>& from, std::vector<double>& into) {
+    into.resize(from.size());
+    for (size_t i = 0; i < from.size(); ++i) into[i] += from[i];
+  };
+  add_to(part.output, sum.output);
+  add_to(part.dq, sum.dq);
+  add_to(part.dk, sum.dk);
+  add_to(part.dv, sum.dv);
+}
+
+SequenceResult sum_of_ranks(const SequenceResult& part, const Context& context, Communicator& ranks) {
+  const auto sum_of = [&](const std::vector<double>& mine) {
+    const Tensor sum = context.host().empty({static_cast<int64_t>(mine.size())}, DType::kFloat64);
+    std::copy(mine.begin(), mine.end(), sum.data<double>());
+    ranks.all_reduce(context.host().stream(), sum, ReduceOp::kSum);
+    return values(sum);
+  };
+  return {sum_of(part.output), sum_of(part.dq), sum_of(part.dk), sum_of(part.dv)};
+}
+
 SequenceLayout layout_of(const SequenceCase& c, int num_ranks, uint64_t seed) {
   if (c.chunks_per_rank == 0) return SequenceLayout(c.layout, num_ranks, c.length, c.num_sequences);
   return layout_by_area({.masking = c.masking, .num_ranks = num_ranks, .chunks_per_rank = c.chunks_per_rank},
@@ -97,27 +133,29 @@ SequenceShare make_share(const Context& context, const SequenceCase& c, int rank
           .doutput = make("dy", c.num_heads)};
 }
 
+SequenceResult attend_on(const SequenceCase& c, Context& context, Communicator& ranks, const ContextSchemeOptions& options,
+                         DType drawn, uint64_t seed) {
+  const auto attention = make_sequence_attention(ranks, options);
+  const Arithmetic arithmetic = {.dtype = context.compute_dtype(), .drawn = drawn};
+  const SequenceShare mine = make_share(context, c, ranks.rank(), ranks.size(), seed, arithmetic);
+  AttentionStash stash;
+  const Tensor output = attention->forward(context, mine.q, mine.k, mine.v, mine.tiles, &stash);
+  const QkvGradient d = attention->backward(context, mine.doutput, mine.tiles, stash);
+  const auto part = [&](const Tensor& t) { return placed(context, t, mine.indices, c.length * c.num_sequences); };
+  return {part(output), part(d.dq), part(d.dk), part(d.dv)};
+}
+
 SequenceResult attend(const SequenceCase& c, int num_ranks, uint64_t seed, const SchemeRun& run) {
-  const int64_t total = c.length * c.num_sequences;
   SequenceResult result;
-  for (auto* v : {&result.output, &result.dq}) v->resize(static_cast<size_t>(total * c.num_heads * c.head_dim));
-  for (auto* v : {&result.dk, &result.dv}) v->resize(static_cast<size_t>(total * c.num_kv_heads * c.head_dim));
   std::mutex mutex;
   run_in_process(num_ranks, [&](Communicator& world) {
     Context context = run.make_context ? run.make_context()
                                        : make_context(run.arithmetic.dtype, std::make_shared<PoisonedResource>(), 1,
                                                       run.arithmetic.level);
     const auto decorated = run.decorate ? run.decorate(world) : nullptr;
-    const auto attention = make_sequence_attention(decorated ? *decorated : world, run.options);
-    const SequenceShare mine = make_share(context, c, world.rank(), num_ranks, seed, run.arithmetic);
-    AttentionStash stash;
-    const Tensor output = attention->forward(context, mine.q, mine.k, mine.v, mine.tiles, &stash);
-    const QkvGradient d = attention->backward(context, mine.doutput, mine.tiles, stash);
+    const SequenceResult part = attend_on(c, context, decorated ? *decorated : world, run.options, run.arithmetic.drawn, seed);
     const std::lock_guard lock(mutex);
-    place_rows(context.to_host(output), mine.indices, result.output);
-    place_rows(context.to_host(d.dq), mine.indices, result.dq);
-    place_rows(context.to_host(d.dk), mine.indices, result.dk);
-    place_rows(context.to_host(d.dv), mine.indices, result.dv);
+    add(part, result);
   });
   return result;
 }

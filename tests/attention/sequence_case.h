@@ -1,4 +1,5 @@
-// A problem of attention over several ranks, each a thread: whatever the scheme, its outputs and gradients by index.
+// A problem of attention over several ranks: whatever the scheme, its outputs and gradients by index. Every rank draws the
+// inputs for itself, so that results of any number of ranks, in any arithmetic and on any device, can be compared.
 #pragma once
 
 #include <functional>
@@ -24,6 +25,11 @@ struct SequenceResult {
 };
 // The largest of the relative errors of the four.
 double relative_error(const SequenceResult& got, const SequenceResult& want);
+// Empty where each of them is less than that; else which are not.
+std::string difference(const SequenceResult& got, const SequenceResult& want, double tolerance);
+void add(const SequenceResult& part, SequenceResult& sum);  // which may be empty
+// Of all ranks, on each of them: by the host's side of the group.
+SequenceResult sum_of_ranks(const SequenceResult& part, const Context& context, Communicator& ranks);
 
 // What the ranks compute in, and on what; `drawn`: to which dtype the random inputs are rounded.
 struct Arithmetic {
@@ -42,6 +48,11 @@ struct SequenceShare {
 SequenceShare make_share(const Context& context, const SequenceCase& c, int rank, int num_ranks, uint64_t seed,
                          const Arithmetic& arithmetic = {});
 
+// What this rank holds of the result, with zeros elsewhere, in the context's dtype; the inputs are rounded to `drawn`.
+SequenceResult attend_on(const SequenceCase& c, Context& context, Communicator& ranks, const ContextSchemeOptions& options,
+                         DType drawn, uint64_t seed);
+
+// All ranks, each a thread.
 struct SchemeRun {
   ContextSchemeOptions options = {.scale = 0.3};
   Arithmetic arithmetic = {};

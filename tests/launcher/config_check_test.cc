@@ -307,18 +307,21 @@ TEST(ConfigDefaults, AreCompleteAndStable) {
 }
 
 TEST(ConfigContext, RefusesDegreesThatCannotWorkWithTheNearestThatCan) {
-  const auto eight = [](const std::string& scheme, const std::string& more = "name=x") {
-    return std::vector<std::string>{"context.scheme=" + scheme, "model.num_heads=4", "model.num_kv_heads=2", more};
-  };
   const auto ranks = target(Command::kTrain, 8);
-  expect_refusal(eight("ALL_TO_ALL"), "context.scheme: 8 ranks cannot exchange 4 heads, as some would have none: the nearest degree that works is 4", ranks);
-  expect_refusal(eight("HYBRID", "context.group_ranks=8"), "context.group_ranks: 8 ranks cannot exchange 4 heads", ranks);
-  expect_refusal(eight("HYBRID", "context.group_ranks=3"), "context.group_ranks: HYBRID over 8 ranks cannot have groups of 3: the nearest that divides them is 2", ranks);
-  expect_refusal(eight("RING", "context.group_ranks=2"), "context.group_ranks: is 2, but context.scheme RING has no groups; leave it out", ranks);
-  expect_refusal(eight("AUTO", "context.group_ranks=2"), "AUTO chooses groups, too; leave it out", ranks);
-  for (const char* scheme : {"RING", "ALL_GATHER", "HYBRID", "DOUBLE_RING", "AUTO"}) EXPECT_NO_THROW(resolved(eight(scheme), ranks)) << scheme;
+  const auto with = [](const std::string& scheme, const std::string& more = "name=x") {
+    return Overrides{"context.scheme=" + scheme, "model.num_heads=4", "model.num_kv_heads=2", more};
+  };
+  expect_refusal(with("ALL_TO_ALL"), "context.scheme: 8 ranks cannot exchange 4 heads, as some would have none", ranks);
+  expect_refusal(with("ALL_TO_ALL"), "the nearest degree that works is 4", ranks);
+  expect_refusal(with("HYBRID", "context.group_ranks=8"), "context.group_ranks: 8 ranks cannot exchange 4 heads", ranks);
+  expect_refusal(with("HYBRID", "context.group_ranks=3"), "groups of 3: the nearest that divides them is 2", ranks);
+  expect_refusal(with("RING", "context.group_ranks=2"), "context.group_ranks: is 2, but context.scheme RING has no", ranks);
+  expect_refusal(with("AUTO", "context.group_ranks=2"), "AUTO chooses groups, too; leave it out", ranks);
+  for (const char* scheme : {"RING", "ALL_GATHER", "HYBRID", "DOUBLE_RING", "AUTO"}) {
+    EXPECT_NO_THROW(resolved(with(scheme), ranks)) << scheme;
+  }
   // Heads are those of a rank of the tensor axis.
-  expect_refusal(eight("ALL_TO_ALL", "mesh={context: 4 tensor: 2}"), "4 ranks cannot exchange 2 heads", ranks);
+  expect_refusal(with("ALL_TO_ALL", "mesh={context: 4 tensor: 2}"), "4 ranks cannot exchange 2 heads", ranks);
 }
 
 TEST(ConfigContext, NamesASchemeWhereNothingIsToBeMeasured) {
@@ -326,8 +329,8 @@ TEST(ConfigContext, NamesASchemeWhereNothingIsToBeMeasured) {
   EXPECT_EQ(resolved({"context.scheme=AUTO"}).config.context().scheme(), config::Context::RING) << "one rank";
   EXPECT_EQ(resolved({"context.scheme=AUTO"}, target(Command::kTrain, 4)).config.context().scheme(), config::Context::AUTO);
   const auto generate = target(Command::kGenerate);
-  EXPECT_EQ(resolved({"context={scheme: HYBRID group_ranks: 2}", "generation.prompt=a"}, generate).config.context().scheme(),
-            config::Context::RING) << "on one rank";
+  const LoadedConfig alone = resolved({"context={scheme: HYBRID group_ranks: 2}", "generation.prompt=a"}, generate);
+  EXPECT_EQ(alone.config.context().scheme(), config::Context::RING) << "on one rank";
 }
 
 TEST(ConfigDefaults, ForgetTheMeshWhereOneRankWorks) {

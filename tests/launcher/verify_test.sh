@@ -48,6 +48,15 @@ expect 0 'bfloat16: largest difference' ranks 3 "$longspan" verify --config "$co
   --set data.sequence_length=1000 --set context.layout=STRIPED
 says 'float64: largest difference'
 says 'float32: largest difference'
+# Every scheme of the context axis, on four ranks; and as it is chosen.
+for scheme in ALL_TO_ALL ALL_GATHER HYBRID DOUBLE_RING AUTO; do
+  expect 0 'tensors on 4 ranks agree with one rank' ranks 4 "$longspan" verify --config "$tests/../configs/quickstart.textproto" \
+    --set precision=FP32 --set context.scheme=$scheme
+  says 'float32: largest difference'
+done
+says 'context.scheme: AUTO is '
+expect 2 'context.scheme: 8 ranks cannot exchange 4 heads, as some would have none: the nearest degree that works is 4' \
+  alone "$longspan" verify --config "$tests/../configs/quickstart.textproto" --set mesh.context=8 --set context.scheme=ALL_TO_ALL
 expect 0 'tensors on 1 ranks agree with one rank' alone "$longspan" verify --config "$config"
 says 'this mesh is one rank, so little can differ'
 
@@ -60,7 +69,7 @@ expect 2 'mesh: has 65 ranks, more than the 64' alone "$longspan" verify --confi
 expect 5 'no folder' env TMPDIR=/proc "$longspan" verify --config "$config"
 
 # A difference: every rank ends with 7, and one says what, where and how much.
-expect 7 'longspan: verify, float64: rank 1, output of model.layers.0, microbatch 0, token 1, element 0: ' \
+expect 7 'longspan: verify, float64: rank 1, attention of model.layers.0, microbatch 0, token 1, element 0: ' \
   ranks 2 "$planted_verify"
 says 'where one rank has'
 [ "$(grep -c 'longspan: verify' ../said)" = 1 ] || { complain "not one message"; cat ../said; }

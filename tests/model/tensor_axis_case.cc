@@ -37,8 +37,8 @@ class Run {
         world_(world),
         ring_(world.split(world.rank() % mesh.tensor, world.rank(), "ring")),
         tensor_(world.split(world.rank() / mesh.tensor, world.rank(), "tensor")),
-        plant_(plant),
         attention_(*ring_, score_scale(spec)),
+        plant_(plant),
         decoder_(spec, {.attention = attention_, .tensor = *tensor_}, mesh.loss_tile) {
     decoder_.parameters().materialize(context_, ParameterSet::Purpose::kTraining);
     decoder_.parameters().initialize(context_, 7, spec.initializer_range);

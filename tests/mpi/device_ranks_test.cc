@@ -1,12 +1,12 @@
-// Ranks of MPI with a device each, or sharing one: collectives, messages, ring attention and whole steps on every axis, against
-// expected values and one rank. device_ranks_test [seconds that a rank waits for the others]
+// Ranks of MPI with a device each, or sharing one: collectives, messages, attention by every scheme and whole steps on every axis,
+// against expected values and one rank. device_ranks_test [seconds that a rank waits for the others]
 #include <fmt/core.h>
 
 #include <cmath>
 
 #include "parallel/comm/process_mesh.h"
 #include "parallel/comm/ring_pass.h"
-#include "tests/attention/ring_problem.h"
+#include "tests/attention/sequence_case.h"
 #include "tests/model/step_case.h"
 #include "tests/mpi/device_meshes.h"
 #include "tests/mpi/device_ranks.h"
@@ -92,11 +92,18 @@ void check_attention(Context& context, Communicator& group) {
   const DType dtype = context.compute_dtype();
   Context reference = make_context(DType::kFloat64);
   const auto alone = make_self_communicator();
-  for (const RingProblem& problem : {RingProblem{LayoutType::kZigzag, Masking::kCausal, 67, 1, 4, 2, 1, 64},
-                                     RingProblem{LayoutType::kStriped, Masking::kFull, 41, 1, 1, 2, 2, 20}}) {
-    const RingResult want = attend_on_ring(problem, reference, *alone, dtype, 5);
-    const RingResult got = sum_of_ranks(attend_on_ring(problem, context, group, dtype, 5), context, group);
-    expect_none(difference(got, want, dtype == DType::kFloat32 ? 3e-6 : 5e-3), describe(problem));
+  for (const SequenceCase& problem : {SequenceCase{LayoutType::kZigzag, Masking::kCausal, 67, 1, 4, 2, 1, 64},
+                                     SequenceCase{LayoutType::kStriped, Masking::kFull, 41, 1, 1, 2, 2, 20}}) {
+    const SequenceResult want = attend_on(problem, reference, *alone, {.scale = 0.3}, dtype, 5);
+    for (const auto scheme : {ContextScheme::kRing, ContextScheme::kAllToAll, ContextScheme::kAllGather,
+                              ContextScheme::kHybrid, ContextScheme::kDoubleRing}) {
+      // More ranks than heads cannot exchange them.
+      const ContextSchemeOptions options = {.scheme = scheme, .inner = 2, .scale = 0.3};
+      if (!scheme_problem(scheme, options.inner, group.size(), problem.num_heads).empty()) continue;
+      const SequenceResult got = sum_of_ranks(attend_on(problem, context, group, options, dtype, 5), context, group);
+      const std::string of = fmt::format("{}, {}", describe(scheme, options.inner), problem.to_string());
+      expect_none(difference(got, want, dtype == DType::kFloat32 ? 3e-6 : 5e-3), of);
+    }
   }
 }
 

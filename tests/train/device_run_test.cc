@@ -160,6 +160,25 @@ TEST(DeviceRun, TwoRanksAgreeWithOne) {
   expect_agreement(spec);
 }
 
+TEST(DeviceRun, FourRanksAgreeWithOneByEveryScheme) {
+  const Folder folder;
+  RunSpec spec = tiny_run(folder, "");
+  spec.output_directory = "";
+  spec.num_steps = 1;
+  spec.model.num_heads = 4;
+  spec.global_batch_sequences = 1;
+  spec.mesh.context = 4;
+  for (const auto scheme : {ContextScheme::kRing, ContextScheme::kAllToAll, ContextScheme::kAllGather,
+                            ContextScheme::kHybrid, ContextScheme::kDoubleRing}) {
+    spec.context.scheme = scheme;
+    const OneRank one_rank(spec, DType::kFloat32, device_resources());
+    run_in_process(4, [&](Communicator& threads) {
+      const auto staging = make_staging_communicator(threads);
+      EXPECT_EQ(one_rank.compare(*staging, device_resources()).difference, "") << name(scheme);
+    });
+  }
+}
+
 TEST(DeviceRun, IsRefusedInABuildWithoutCuda) {
   if (has_cuda()) GTEST_SKIP() << "this build has it";
   const Folder folder;

@@ -90,7 +90,8 @@ TEST(MemoryNeed, IsALowerBoundCloseToWhatAStepTakes) {
 }
 
 TEST(MemoryNeed, KnowsWhatEverySchemeHolds) {
-  for (const auto scheme : {ContextScheme::kAllToAll, ContextScheme::kAllGather, ContextScheme::kHybrid, ContextScheme::kDoubleRing}) {
+  for (const auto scheme : {ContextScheme::kAllToAll, ContextScheme::kAllGather, ContextScheme::kHybrid,
+                            ContextScheme::kDoubleRing}) {
     for (const int64_t kv_heads : {1, 4}) {
       RunSpec spec = small_run(2048, 4);
       spec.context.scheme = scheme;

@@ -2,41 +2,25 @@
 // Ranks are threads, which reach each other through the host.
 #include <gtest/gtest.h>
 
-#include <mutex>
-
-#include "parallel/comm/backends.h"
-#include "tests/attention/ring_problem.h"
+#include "tests/attention/sequence_case.h"
 #include "tests/support/device_under_test.h"
-#include "tests/support/reference_context.h"
 
 namespace longspan::test {
 namespace {
 
-RingResult of_reference(const RingProblem& problem, DType drawn, uint64_t seed) {
-  Context reference = make_context(DType::kFloat64);
-  const auto alone = make_self_communicator();
-  return attend_on_ring(problem, reference, *alone, drawn, seed);
-}
-
-RingResult on_devices(const RingProblem& problem, int num_ranks, DType dtype, uint64_t seed) {
-  RingResult result;
-  std::mutex mutex;
-  run_in_process(num_ranks, [&](Communicator& threads) {
-    const auto ring = make_staging_communicator(threads);
-    Context context = device_context(dtype);
-    const RingResult part = attend_on_ring(problem, context, *ring, dtype, seed);
-    const std::lock_guard lock(mutex);
-    add(part, result);
-  });
-  return result;
+SequenceResult on_devices(const SequenceCase& c, int num_ranks, DType dtype, uint64_t seed) {
+  return attend(c, num_ranks, seed,
+                {.arithmetic = {.dtype = dtype, .drawn = dtype},
+                 .decorate = [](Communicator& threads) { return make_staging_communicator(threads); },
+                 .make_context = [dtype] { return device_context(dtype); }});
 }
 
 class DeviceRingAttention : public testing::TestWithParam<DType> {};
 
-void expect_reference(const RingProblem& problem, int num_ranks, DType dtype, uint64_t seed) {
+void expect_reference(const SequenceCase& problem, int num_ranks, DType dtype, uint64_t seed) {
   const double tolerance = dtype == DType::kFloat32 ? 3e-6 : 5e-3;  // as on the CPU (ring_attention_test.cc)
-  SCOPED_TRACE(fmt::format("{} ranks, {}, {}", num_ranks, describe(problem), name(dtype)));
-  const RingResult want = of_reference(problem, dtype, seed);
+  SCOPED_TRACE(fmt::format("{} ranks, {}, {}", num_ranks, problem.to_string(), name(dtype)));
+  const SequenceResult want = attend(problem, 1, seed, {.arithmetic = {.drawn = dtype}});
   EXPECT_EQ(difference(on_devices(problem, num_ranks, dtype, seed), want, tolerance), "");
 }
 

@@ -1,0 +1,105 @@
+// context.scheme: AUTO: that all ranks take one choice, and that a run which goes on keeps what it has; groups that nobody named.
+#include "launcher/context_choice.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+
+#include "launcher/config_file.h"
+#include "parallel/comm/backends.h"
+#include "tests/support/folder.h"
+#include "train/checkpoint.h"
+
+namespace longspan {
+namespace {
+
+config::RunConfig config_of(const std::string& text) {
+  return parse_config("model { num_heads: 4 } mesh { tensor: 1 context: 4 } " + text, "run", {}).config;
+}
+
+void save(const test::Folder& folder, int64_t step, const std::string& configuration) {
+  save_checkpoint(folder.path(), {.step = step, .model = "a model", .configuration = configuration}, {}, 0);
+}
+
+TEST(ContextChoice, IsReadFromTheCheckpointThatIsContinued) {
+  const test::Folder folder;
+  const auto continued = [&](const std::string& text, Command command = Command::kTrain) {
+    config::RunConfig config = config_of("checkpoint { resume: LATEST } " + text);
+    config.set_output_directory(folder.path());
+    const auto found = continued_context(config, command);
+    return found ? config::Context::Scheme_Name(found->scheme()) : "none";
+  };
+  EXPECT_EQ(continued("context { scheme: AUTO }"), "none");
+  save(folder, 2, "mesh { context: 4 } context { scheme: HYBRID group_ranks: 2 }");
+  EXPECT_EQ(continued("context { scheme: AUTO }"), "HYBRID");
+  EXPECT_EQ(continued("context { scheme: RING }"), "none") << "is not asked for";
+  EXPECT_EQ(continued("context { scheme: AUTO }", Command::kVerify), "none");
+  EXPECT_EQ(continued("context { scheme: AUTO }", Command::kEvaluate), "HYBRID");
+  save(folder, 4, "mesh { context: 2 } context { scheme: ALL_TO_ALL }");
+  EXPECT_EQ(continued("context { scheme: AUTO }"), "none") << "that was over other ranks";
+}
+
+struct Settled {
+  std::string context, note;
+};
+
+// What each of three ranks settles on; those in `given` beyond the first have its last.
+std::vector<Settled> settle(const std::vector<std::string>& given, const std::optional<config::Context>& continued,
+                            std::atomic<int>& choices, int per_host = 4) {
+  std::vector<Settled> settled(3);
+  run_in_process(3, [&](Communicator& world) {
+    const auto rank = static_cast<size_t>(world.rank());
+    config::RunConfig config = config_of(given[std::min(rank, given.size() - 1)]);
+    const auto choose = [&] {
+      ++choices;
+      return ContextChoice{.scheme = ContextScheme::kDoubleRing, .group_ranks = 2, .reason = "it is fast"};
+    };
+    settled[rank].note = settle_context(config, per_host, world.rank() == 0 ? continued : std::nullopt, world, choose);
+    settled[rank].context = config.context().ShortDebugString();
+  });
+  return settled;
+}
+
+TEST(ContextChoice, IsThatOfTheMeasurementOrOfTheCheckpoint) {
+  std::atomic<int> choices = 0;
+  for (const Settled& rank : settle({"context { scheme: AUTO }"}, {}, choices)) {
+    EXPECT_EQ(rank.context, "scheme: DOUBLE_RING group_ranks: 2");
+    EXPECT_EQ(rank.note, "context.scheme: AUTO is DOUBLE_RING in groups of 2: it is fast");
+  }
+  EXPECT_EQ(choices, 3) << "every rank measures";
+  config::Context stored;
+  stored.set_scheme(config::Context::ALL_GATHER);
+  for (const Settled& rank : settle({"context { scheme: AUTO }"}, stored, choices)) {
+    EXPECT_EQ(rank.context, "scheme: ALL_GATHER");
+    EXPECT_EQ(rank.note, "context.scheme: AUTO is ALL_GATHER, that of the checkpoint");
+  }
+  EXPECT_EQ(choices, 3) << "nothing is measured";
+}
+
+// They are told so where training compares their configurations, and do not wait for each other here.
+TEST(ContextChoice, RanksThatWereToldDifferentThingsMeasureNothing) {
+  std::atomic<int> choices = 0;
+  const auto settled = settle({"context { scheme: RING }", "context { scheme: AUTO }"}, {}, choices);
+  EXPECT_EQ(settled[0].context, "scheme: RING");
+  EXPECT_EQ(settled[1].context, "scheme: AUTO");
+  EXPECT_EQ(choices, 0);
+}
+
+TEST(ContextChoice, GroupsThatNobodyNamedAreThoseOfAHost) {
+  std::atomic<int> choices = 0;
+  EXPECT_EQ(settle({"context { scheme: HYBRID }"}, {}, choices)[1].context, "scheme: HYBRID group_ranks: 2");
+  EXPECT_EQ(settle({"context { scheme: HYBRID group_ranks: 4 }"}, {}, choices)[1].context, "scheme: HYBRID group_ranks: 4");
+  EXPECT_EQ(settle({"context { scheme: RING }"}, {}, choices)[1].context, "scheme: RING");
+
+  EXPECT_EQ(group_of_host(ContextScheme::kHybrid, 8, 8, 64), 4) << "not all ranks, so that there is a ring";
+  EXPECT_EQ(group_of_host(ContextScheme::kHybrid, 8, 2, 64), 2);
+  EXPECT_EQ(group_of_host(ContextScheme::kHybrid, 16, 8, 4), 4) << "no more than heads";
+  EXPECT_EQ(group_of_host(ContextScheme::kDoubleRing, 16, 8, 4), 8);
+  EXPECT_EQ(group_of_host(ContextScheme::kDoubleRing, 12, 8, 4), 4) << "within a host";
+  EXPECT_EQ(group_of_host(ContextScheme::kHybrid, 2, 2, 64), 2) << "of a prime number, all that are on the host";
+  EXPECT_EQ(group_of_host(ContextScheme::kHybrid, 2, 1, 64), 1);
+  EXPECT_EQ(group_of_host(ContextScheme::kHybrid, 1, 1, 64), 1);
+}
+
+}  // namespace
+}  // namespace longspan
