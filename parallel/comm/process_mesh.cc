@@ -59,8 +59,14 @@ ProcessMesh::ProcessMesh(Communicator& world, const MeshShape& shape) : world_(w
   }
   const int part = coordinate(Axis::kPipeline) * shape.tensor + coordinate(Axis::kTensor);
   replicas_ = world.split(part, world.rank(), "replicas");
+  if (shape.pipeline == 1 || shape.tensor == 1) return;  // one of the axes has them all
   const int replica = coordinate(Axis::kData) * shape.context + coordinate(Axis::kContext);
   parts_ = world.split(replica, part, "parts of the model");
+}
+
+Communicator& ProcessMesh::parts() const {
+  if (parts_) return *parts_;
+  return axis(shape_.pipeline > 1 ? Axis::kPipeline : Axis::kTensor);
 }
 
 }  // namespace longspan

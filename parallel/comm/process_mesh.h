@@ -33,14 +33,15 @@ class ProcessMesh {
   // The ranks that hold the same parameters: they differ along data and context only. Gradients are summed over them.
   Communicator& replicas() const { return *replicas_; }
   // The ranks that hold the model between them: they differ along pipeline and tensor only.
-  Communicator& parts() const { return *parts_; }
+  Communicator& parts() const;
 
  private:
   Communicator& world_;
   MeshShape shape_;
   std::array<int, 4> coordinates_{};
   std::array<std::unique_ptr<Communicator>, 4> axes_;
-  std::unique_ptr<Communicator> replicas_, parts_;
+  std::unique_ptr<Communicator> replicas_;
+  std::unique_ptr<Communicator> parts_;  // null where one axis is as good
 };
 
 }  // namespace longspan

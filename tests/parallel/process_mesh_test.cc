@@ -45,6 +45,29 @@ TEST(ProcessMesh, CoordinatesAndGroupsOfManyShapes) {
   check_mesh(8, 1);
 }
 
+// Rank ((p 2 + d) 2 + c) 2 + t.
+TEST(ProcessMesh, KnowsWhoHoldsTheSameAndWhoHoldsTheRest) {
+  run_in_process(16, [&](Communicator& world) {
+    const Context context = make_context();
+    const ProcessMesh mesh(world, {.pipeline = 2, .data = 2, .context = 2, .tensor = 2});
+    const int64_t rank = world.rank(), tensor = rank % 2, replica = rank / 2 % 4, stage = rank / 8;
+    EXPECT_EQ(mesh.coordinate(Axis::kPipeline), stage);
+    std::vector<int64_t> same, rest;
+    for (int64_t r = 0; r < 4; ++r) same.push_back(8 * stage + 2 * r + tensor);
+    for (const int64_t part : {0, 1, 8, 9}) rest.push_back(part + 2 * replica);
+    EXPECT_EQ(members(context, world, mesh.replicas()), same);
+    EXPECT_EQ(members(context, world, mesh.parts()), rest);
+    EXPECT_EQ(mesh.parts().rank(), 2 * stage + tensor);
+    const std::vector<int64_t> stages = {rank % 8, rank % 8 + 8};
+    EXPECT_EQ(members(context, world, mesh.axis(Axis::kPipeline)), stages);
+  });
+  run_in_process(4, [&](Communicator& world) {
+    const ProcessMesh stages(world, {.pipeline = 4}), heads(world, {.data = 2, .tensor = 2});
+    EXPECT_EQ(&stages.parts(), &stages.axis(Axis::kPipeline)) << "no group more than is needed";
+    EXPECT_EQ(&heads.parts(), &heads.axis(Axis::kTensor));
+  });
+}
+
 std::string refusal(int size, const MeshShape& shape) {
   return message_of<Error>([&] {
     run_in_process(size, [&](Communicator& world) {
