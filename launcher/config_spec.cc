@@ -1,6 +1,7 @@
 #include "launcher/config_spec.h"
 
 #include "launcher/config_limits.h"
+#include "train/check_mesh.h"
 
 namespace longspan {
 namespace {
@@ -112,6 +113,12 @@ GenerationSpec generation_spec(const config::Generation& generation) {
   return spec;
 }
 
+void check_spread(const config::RunConfig& config, Command command, ConfigProblems& problems) {
+  const RunSpec spec = make_run_spec(config);
+  const MeshUse use = command == Command::kEvaluate ? MeshUse::kInference : MeshUse::kTraining;
+  for (const FieldProblem& problem : mesh_problems(spec, spec.mesh.product(), use)) problems.add(problem.field, "{}", problem.what);
+}
+
 }  // namespace
 
 void resolve(LoadedConfig& loaded, const ConfigTarget& target) {
@@ -130,6 +137,7 @@ void resolve(LoadedConfig& loaded, const ConfigTarget& target) {
     contradictions.add("model." + problem.field, "{}", problem.what);
   }
   check_consistency(loaded.config, target.command, contradictions);
+  if (contradictions.empty() && target.command != Command::kGenerate) check_spread(loaded.config, target.command, contradictions);
   contradictions.raise_if_any();
 }
 

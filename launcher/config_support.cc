@@ -105,7 +105,7 @@ bool has_held_out_data(const RunConfig& c) {
 
 void check_needs(const RunConfig& c, Command command, ConfigProblems& problems) {
   const bool imported = !c.model().from_huggingface().empty();
-  const bool reads_run = command == Command::kTrain || (command != Command::kVerify && !imported);
+  const bool reads_run = command == Command::kTrain || (command != Command::kVerify && command != Command::kPlan && !imported);
   if (c.output_directory().empty() && reads_run) {
     problems.add("output_directory", "is not set; name the folder of the run, such as \"runs/first\"");
   }
@@ -124,13 +124,6 @@ void check_needs(const RunConfig& c, Command command, ConfigProblems& problems) 
 }
 
 void check_training(const RunConfig& c, ConfigProblems& problems) {
-  const Training& t = c.training();
-  const int64_t at_once = t.micro_batch_sequences() * c.mesh().data();
-  if (at_once > 0 && t.global_batch_sequences() % at_once != 0) {
-    problems.add("training.global_batch_sequences",
-                 "is {}, not a multiple of mesh.data {} x training.micro_batch_sequences {}",
-                 t.global_batch_sequences(), c.mesh().data(), t.micro_batch_sequences());
-  }
   if (c.metrics().trace_first_step() > 0 && c.metrics().trace_steps() == 0) {
     problems.add("metrics.trace_first_step", "is {}, but metrics.trace_steps is 0: say how many steps to trace",
                  c.metrics().trace_first_step());

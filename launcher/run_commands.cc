@@ -161,7 +161,8 @@ int run(const CommandLine& line, const config::RunConfig& config, const Ranks& r
     case Command::kGenerate:
     case Command::kVerify:
     case Command::kBench: break;
-    case Command::kDoctor: return kExitInternal;  // has no configuration, and does not come here
+    case Command::kPlan:
+    case Command::kDoctor: return kExitInternal;  // need no ranks, and do not come here
   }
   // What these print on standard output is their result.
   if (ranks.world.rank() == 0) {

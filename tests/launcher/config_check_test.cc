@@ -157,6 +157,26 @@ TEST(ConfigSupport, RefusesByName) {
   expect_refusal({"data.format=LLMC"}, "data.format: LLMC does not exist yet");
 }
 
+TEST(ConfigSupport, PlansForRanksThatAreNotThere) {
+  ConfigTarget planned = target(Command::kPlan, 0);
+  planned.ranks = ConfigTarget::Ranks::kPlanned;
+  const Overrides nothing = {"output_directory=", "data.files="};
+  const auto with = [&](const std::string& mesh) { return Overrides{nothing[0], nothing[1], mesh}; };
+  EXPECT_EQ(resolved(with("mesh={data: 2 context: 4}"), planned).config.mesh().context(), 4) << "as many as the mesh has";
+  EXPECT_EQ(resolved(nothing, planned).config.mesh().context(), 1);
+  expect_refusal(with("mesh={data: 65536 context: 65536}"), "but the plan is for at most 1048576 ranks", planned);
+  planned.num_ranks = 1024;
+  EXPECT_EQ(resolved(nothing, planned).config.mesh().context(), 1024);
+  expect_refusal(with("mesh={context: 4}"), "x tensor 1 is 4, but the plan is for 1024 ranks: change one of the two", planned);
+}
+
+TEST(ConfigSupport, RefusesDegreesThatCannotWork) {
+  expect_refusal({"mesh={tensor: 5}"}, "mesh.tensor: is 5, more than can share this model's 4 heads", target(Command::kTrain, 5));
+  expect_refusal({"mesh={data: 2}", "training.global_batch_sequences=3"}, "the nearest that is: 2 or 4", target(Command::kTrain, 2));
+  EXPECT_EQ(refusal({"mesh={data: 2}", "training.global_batch_sequences=3", "evaluation.files=x"}, target(Command::kEvaluate, 2)),
+            "no error");
+}
+
 TEST(ConfigSupport, RefusesContradictions) {
   expect_refusal({"metrics.trace_first_step=3"}, "metrics.trace_first_step: is 3, but metrics.trace_steps is 0");
   expect_refusal(
