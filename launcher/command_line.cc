@@ -37,6 +37,7 @@ const std::vector<std::string> kBenchmarks = {
     "elementwise",
     "gemm",
     "loss",
+    "pipeline",
     "ring",
     "step",
 };

@@ -192,6 +192,7 @@ void check_bench(const RunConfig& c, const std::string& name, ConfigProblems& pr
       {"elementwise", {"precision", "model.hidden_size", "device"}},
       {"gemm", {"precision", "model.hidden_size", "data.sequence_length", "device"}},
       {"loss", {"precision", "model.hidden_size", "model.vocabulary_size", "memory.loss_tile_tokens", "device"}},
+      {"pipeline", {"mesh.pipeline"}},
       {"ring", {"model.num_heads", "model.num_kv_heads", "model.head_dim", "data.sequence_length"}},
       {"step",
        {"precision", "model", "data.sequence_length", "memory.loss_tile_tokens", "training.micro_batch_sequences", "device"}},

@@ -71,8 +71,8 @@ void StepComparison::compare_rows(const TensorRecord& tensor, const TensorRecord
   const std::vector<int64_t> indices = longspan::indices(layout_.ranges(tensor.owner));
   const std::vector<double> expected = tokens ? rows_of(whole, indices) : whole.values;
   const auto difference = compare_elements(tensor.values, expected, largest_magnitude(whole.values), tolerance_);
-  const int away = tensor.owner - mesh_.coordinate(Axis::kContext);
-  const std::string name = tensor.name + (away == 0 ? "" : fmt::format(" from rank {}", mesh_.world().rank() + away));
+  const int rank = mesh_.world().rank(), owner = mesh_.map().rank_along(rank, Axis::kContext, tensor.owner);
+  const std::string name = tensor.name + (owner == rank ? "" : fmt::format(" from rank {}", owner));
   findings_.measured(difference.largest, name);
   if (difference.first < 0) return;
   std::string place = fmt::format("microbatch {}", tensor.microbatch);

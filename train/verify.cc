@@ -1,6 +1,7 @@
 #include "train/verify.h"
 
 #include "parallel/comm/backends.h"
+#include "train/check_mesh.h"
 #include "train/rank_context.h"
 #include "train/step_comparison.h"
 
@@ -10,7 +11,8 @@ namespace {
 
 // A step whose loss is not finite ends with an error after all is recorded; the records say where that began.
 StepRecord first_step(const RunSpec& run, Communicator& world, RankResources resources) {
-  StepRecorder recorder(world.rank() / run.mesh.tensor % run.mesh.context);
+  check_mesh(run, world.size());
+  StepRecorder recorder(MeshMap(run.mesh, world.hosts()).coordinate_of(world.rank(), Axis::kContext));
   if (!resources.kernels) resources.kernels = kernels_for(run.compute_dtype, resources.cpu_level, resources.device);
   resources.kernels = recorder.watched(resources.kernels);
   try {

@@ -106,15 +106,14 @@ std::string Findings::rank_name() const {
   return fmt::format("{} (data {}, context {})", rank, mesh_.coordinate(Axis::kData), mesh_.coordinate(Axis::kContext));
 }
 
-// Ranks of a ring are neighbours in the world: the context axis varies fastest (the tensor axis, which would vary
-// faster, has one rank for each).
 int Findings::first_in_ring(const std::vector<double>& keys, double least) const {
   const int ring = mesh_.shape().context;
   const auto off = [&](int rank) { return keys[static_cast<size_t>(rank)] == least; };
   int first = -1;
   for (int rank = 0; rank < static_cast<int>(keys.size()); ++rank) {
-    const int previous = rank / ring * ring + (rank + ring - 1) % ring;
     if (!off(rank)) continue;
+    const int own = mesh_.map().coordinate_of(rank, Axis::kContext);
+    const int previous = mesh_.map().rank_along(rank, Axis::kContext, (own + ring - 1) % ring);
     if (!off(previous)) return rank;
     if (first < 0) first = rank;
   }

@@ -38,6 +38,10 @@ Coordinates MeshMap::coordinates_at(int place) const {
   return coordinates;
 }
 
+int MeshMap::rank_along(int rank, Axis axis, int coordinate) const {
+  return rank_at(place_of(rank) + (coordinate - coordinate_of(rank, axis)) * stride(axis));
+}
+
 bool MeshMap::is_identity() const { return std::is_sorted(rank_at_.begin(), rank_at_.end()); }
 
 int MeshMap::stride(Axis axis) const {

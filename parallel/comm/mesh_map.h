@@ -26,6 +26,8 @@ class MeshMap {
   int host_at(int place) const { return host_at_[static_cast<size_t>(place)]; }  // from 0, in the order of places
   Coordinates coordinates_at(int place) const;
   int coordinate_of(int rank, Axis axis) const { return coordinates_at(place_of(rank))[static_cast<size_t>(axis)]; }
+  // The rank that differs from this one only in having this coordinate along the axis.
+  int rank_along(int rank, Axis axis, int coordinate) const;
   // Whether every rank has the place of its own number.
   bool is_identity() const;
 

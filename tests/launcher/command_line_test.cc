@@ -58,7 +58,7 @@ TEST(CommandLine, HasJustTheseFlags) {
   EXPECT_EQ(flags_in(parse({"plan", "--help"}).text), (std::set<std::string>{"--help", "--config", "--set", "--world"}));
   EXPECT_EQ(flags_in(parse({"bench", "--help"}).text), (std::set<std::string>{"--help", "--set"}));
   EXPECT_EQ(flags_in(parse({"doctor", "--help"}).text), (std::set<std::string>{"--help"}));
-  EXPECT_NE(parse({"bench", "--help"}).text.find("attention, elementwise, gemm, loss, ring or step"), std::string::npos);
+  EXPECT_NE(parse({"bench", "--help"}).text.find("attention, elementwise, gemm, loss, pipeline, ring or step"), std::string::npos);
 }
 
 TEST(CommandLine, ReadsEveryCommand) {
@@ -103,7 +103,7 @@ TEST(CommandLine, SaysWhatIsMissing) {
   EXPECT_EQ(refusal({"train"}), "longspan train needs --config FILE");
   EXPECT_EQ(refusal({"plan", "--world", "2"}), "longspan plan needs --config FILE");
   EXPECT_NE(refusal({"train", "--config"}).find("--config"), std::string::npos);
-  EXPECT_EQ(refusal({"bench"}), "bench needs a name: attention, elementwise, gemm, loss, ring or step");
+  EXPECT_EQ(refusal({"bench"}), "bench needs a name: attention, elementwise, gemm, loss, pipeline, ring or step");
 }
 
 TEST(CommandLine, PrintsItsVersion) {

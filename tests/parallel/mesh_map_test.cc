@@ -33,6 +33,10 @@ TEST(MeshMap, GathersTheRanksOfAHostThatWereDealtInTurn) {
   EXPECT_EQ(map.place_of(2), 1);
   EXPECT_EQ(map.coordinate_of(2, Axis::kTensor), 1);
   EXPECT_EQ(map.coordinate_of(1, Axis::kData), 1);
+  EXPECT_EQ(map.rank_along(2, Axis::kTensor, 0), 0);
+  EXPECT_EQ(map.rank_along(2, Axis::kContext, 1), 6);
+  EXPECT_EQ(map.rank_along(2, Axis::kData, 1), 3);
+  EXPECT_EQ(map.rank_along(2, Axis::kData, 0), 2);
   EXPECT_TRUE(map.stays_on_host(Axis::kTensor));
   EXPECT_TRUE(map.stays_on_host(Axis::kContext));
   EXPECT_FALSE(map.stays_on_host(Axis::kData));
