@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "launcher/join.h"
+#include "launcher/system_files.h"
 #include "parallel/pipeline/draw_schedule.h"
 
 namespace longspan {
@@ -24,19 +25,12 @@ std::string plural(int64_t count, const std::string& word) { return fmt::format(
 
 std::string range_text(int first, int last) { return first == last ? fmt::format("{}", first) : fmt::format("{}-{}", first, last); }
 
-// "0-3, 8"; of many runs the first ones.
+// "0-3,8"; of many runs the first ones.
 std::string runs_text(const std::vector<int>& numbers) {
-  constexpr size_t kMostRuns = 8;
-  std::vector<std::string> runs;
-  for (size_t begin = 0, end = 0; begin < numbers.size(); begin = end) {
-    for (end = begin + 1; end < numbers.size() && numbers[end] == numbers[end - 1] + 1;) ++end;
-    if (runs.size() == kMostRuns) {
-      runs.push_back("...");
-      break;
-    }
-    runs.push_back(range_text(numbers[begin], numbers[end - 1]));
-  }
-  return join(runs, ", ");
+  std::string text = format_cpu_list(numbers);
+  size_t end = 0;
+  for (int runs = 0; runs < 8 && end != std::string::npos; ++runs) end = text.find(',', end + 1);
+  return end == std::string::npos ? text : text.substr(0, end) + ", ...";
 }
 
 struct Host {
@@ -64,7 +58,9 @@ std::string axis_text(const MeshMap& map, Axis axis) {
   const int degree = map.shape()[axis], together = map.ranks_per_host(axis);
   std::string where = "on one host";
   if (together < degree) where = together == 1 ? "across hosts" : fmt::format("across hosts, {} neighbours on each", together);
-  return fmt::format("  {:<9}{} ranks, {}\n", name(axis), degree, where);
+  const bool warns = axis == Axis::kTensor && together < degree;
+  return fmt::format("  {:<9}{} ranks, {}{}\n", name(axis), degree, where,
+                     warns ? fmt::format(": this axis moves most, lower mesh.tensor to {}", together) : "");
 }
 
 std::string blocks_text(const std::vector<int>& blocks, int64_t num_layers) {

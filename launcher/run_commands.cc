@@ -11,6 +11,7 @@
 
 #include "launcher/config_spec.h"
 #include "launcher/exit_status.h"
+#include "launcher/plan_text.h"
 #include "launcher/run_benchmark.h"
 #include "launcher/run_verify.h"
 #include "launcher/stop_signal.h"
@@ -57,6 +58,14 @@ void note_trained_positions(const RunSpec& spec, ProgressPrinter& printer) {
   printer.on_note(note);
 }
 
+void note_placement(const MeshMap& map, ProgressPrinter& printer) {
+  LOG(INFO) << format_mesh_map(map);
+  if (map.stays_on_host(Axis::kTensor)) return;
+  printer.on_note(fmt::format("mesh.tensor {} lies across hosts, and moves more than any other axis: lower it to {}, or start as many "
+                              "ranks on each host",
+                              map.shape().tensor, map.ranks_per_host(Axis::kTensor)));
+}
+
 int run_training(const config::RunConfig& config, const Ranks& ranks, const RunFolder& folder, RunObserver& observer) {
   World& world = ranks.world;
   const RunSpec spec = make_run_spec(config);
@@ -70,6 +79,7 @@ int run_training(const config::RunConfig& config, const Ranks& ranks, const RunF
     LOG(INFO) << "configuration:\n" << spec.resolved_configuration;
     printer.on_note(fmt::format("{}: {}, {}, in {}", spec.name, spec.mesh.to_string(), computing, folder.path));
     note_trained_positions(spec, printer);
+    note_placement(MeshMap(spec.mesh, ranks.communicator.hosts()), printer);
     observer.print_with(&printer);
     for (const std::string& note : ranks.settled.notes) observer.on_note(note);
     observer.keep_configuration(folder.path + "/config.textproto", spec.resolved_configuration);

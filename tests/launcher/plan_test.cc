@@ -14,10 +14,13 @@ TEST(PlanText, ShowsWhereRanksLie) {
             "  data     2 ranks, across hosts\n"
             "  context  2 ranks, on one host\n"
             "  tensor   2 ranks, on one host\n");
+  const std::string wide = format_mesh_map(MeshMap({.tensor = 4}, equal_hosts(4, 2)));
+  EXPECT_NE(wide.find("tensor   4 ranks, across hosts, 2 neighbours on each: this axis moves most, lower mesh.tensor to 2\n"),
+            std::string::npos) << wide;
   EXPECT_EQ(format_mesh_map(MeshMap({.context = 4}, {0, 1, 0, 1})),
             "mesh: pipeline 1 x data 1 x context 4 x tensor 1, 4 ranks on 2 hosts\n"
-            "  host 0: ranks 0, 2; context 0-1\n"
-            "  host 1: ranks 1, 3; context 2-3\n"
+            "  host 0: ranks 0,2; context 0-1\n"
+            "  host 1: ranks 1,3; context 2-3\n"
             "  context  4 ranks, across hosts, 2 neighbours on each\n");
 }
 

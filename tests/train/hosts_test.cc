@@ -12,19 +12,19 @@ using namespace history;
 // Every rank of eight on a host.
 const std::vector<int> kOneHost(8, 0), kInTurn = {0, 1, 0, 1, 0, 1, 0, 1}, kUneven = {1, 0, 0, 1, 0, 0, 0, 1};
 
-struct Run {
+struct Steps {
   std::vector<double> losses, gradient_norms;
 };
 
-Run run_on(const RunSpec& spec, const std::vector<int>& hosts) {
+Steps run_on(const RunSpec& spec, const std::vector<int>& hosts) {
   struct Norms final : TrainObserver {
     void on_step(const StepReport& r) override {
       run.losses.push_back(r.loss);
       run.gradient_norms.push_back(r.grad_norm);
     }
-    Run run;
+    Steps run;
   };
-  Run result;
+  Steps result;
   run_in_process(spec.mesh.num_ranks(), [&](Communicator& world) {
     world.place_on_hosts(hosts);
     Norms norms;
@@ -44,10 +44,10 @@ TEST(Hosts, ChangeNoBitOfARun) {
       spec.mesh = mesh;
       spec.sharding = sharding;
       spec.num_steps = 4;
-      const Run one_host = run_on(spec, kOneHost);
+      const Steps one_host = run_on(spec, kOneHost);
       ASSERT_EQ(one_host.losses.size(), 4u);
       for (const std::vector<int>& hosts : {kInTurn, kUneven}) {
-        const Run run = run_on(spec, hosts);
+        const Steps run = run_on(spec, hosts);
         EXPECT_EQ(run.losses, one_host.losses);
         EXPECT_EQ(run.gradient_norms, one_host.gradient_norms);
       }
