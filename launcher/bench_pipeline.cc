@@ -38,8 +38,8 @@ int64_t predicted_peak(const PipelineFacts& facts) {
 std::string compared(const Run& run) {
   const double share = run.predicted.bubble > 0 ? run.measured.bubble / run.predicted.bubble : 1;
   const int64_t peak = *std::max_element(run.measured.peak_stash_bytes.begin(), run.measured.peak_stash_bytes.end());
-  return fmt::format("bubble {:>5.1f} % predicted {:>5.1f} % measured, ratio {:.3f}   {:>7.1f} ms predicted {:>7.1f} ms measured   "
-                     "stashes {:>6.2f} MiB predicted {:>6.2f} MiB measured\n",
+  return fmt::format("bubble {:>5.1f} % predicted {:>5.1f} % measured, ratio {:.3f}   {:>7.1f} ms predicted {:>7.1f} ms "
+                     "measured   stashes {:>6.2f} MiB predicted {:>6.2f} MiB measured\n",
                      100 * run.predicted.bubble, 100 * run.measured.bubble, share, 1e3 * run.predicted.makespan_seconds,
                      1e3 * run.measured.makespan_seconds, static_cast<double>(predicted_peak(run.predicted)) / (1 << 20),
                      static_cast<double>(peak) / (1 << 20));
@@ -58,7 +58,9 @@ void bench_schedules(const BenchPipelineOptions& options, std::ostream& out) {
       const PipelineShape shape = {.placement = place_blocks(layers, ranks, chunks), .num_microbatches = 2 * ranks};
       const PipelineCosts costs = {.blocks = {layer_costs(options.layer_seconds)}};
       const Run run = measure(make_pipeline_program(schedule, shape, costs), costs, options.repetitions);
-      out << fmt::format("{:<11}  {} ranks  {:>2} microbatches  {}", name(schedule), ranks, shape.num_microbatches, compared(run)) << std::flush;
+      out << fmt::format("{:<11}  {} ranks  {:>2} microbatches  {}", name(schedule), ranks,
+                         shape.num_microbatches, compared(run))
+          << std::flush;
     }
   }
 }
@@ -76,7 +78,8 @@ PipelineCosts costs_of_chunks(int num_layers, int num_chunks, double layer_secon
   return costs;
 }
 
-void bench_sequence_chunks(const BenchPipelineOptions& options, int num_sequences, double layer_seconds, std::ostream& out) {
+void bench_sequence_chunks(const BenchPipelineOptions& options, int num_sequences, double layer_seconds,
+                           std::ostream& out) {
   const int ranks = *std::max_element(options.ranks.begin(), options.ranks.end()), layers = kLayersOfRank * ranks;
   Run whole;
   for (const int chunks : options.sequence_chunks) {
@@ -84,7 +87,8 @@ void bench_sequence_chunks(const BenchPipelineOptions& options, int num_sequence
                                  .num_microbatches = chunks * num_sequences,
                                  .sequence_chunks = chunks};
     const PipelineCosts costs = costs_of_chunks(layers, chunks, layer_seconds);
-    const Run run = measure(make_pipeline_program(PipelineSchedule::kOneForwardOneBackward, shape, costs), costs, options.repetitions);
+    const PipelineProgram program = make_pipeline_program(PipelineSchedule::kOneForwardOneBackward, shape, costs);
+    const Run run = measure(program, costs, options.repetitions);
     if (chunks == options.sequence_chunks.front()) whole = run;
     out << fmt::format("1F1B, {} sequence{} in {:>2} chunks  {} ranks  time of whole sequences {:.3f} predicted {:.3f} measured   {}",
                        num_sequences, num_sequences == 1 ? "" : "s", chunks, ranks, run.predicted.makespan_seconds / whole.predicted.makespan_seconds,
@@ -97,10 +101,11 @@ void bench_sequence_chunks(const BenchPipelineOptions& options, int num_sequence
 
 void bench_pipeline(const BenchPipelineOptions& options, std::ostream& out) {
   for (const int ranks : options.ranks) {
-    if (ranks < 1 || ranks > 64) raise(ErrorKind::kConfiguration, "mesh.pipeline: is {}; bench pipeline runs 1 to 64 threads", ranks);
+    if (ranks >= 1 && ranks <= 64) continue;
+    raise(ErrorKind::kConfiguration, "mesh.pipeline: is {}; bench pipeline runs 1 to 64 threads", ranks);
   }
-  out << fmt::format("ranks are threads whose layers sleep: forward {:.3g} ms, gradient by input 1.5 times, by weights half of that; "
-                     "the fastest of {} runs\n",
+  out << fmt::format("ranks are threads whose layers sleep: forward {:.3g} ms, gradient by input 1.5 times, by weights half of "
+                     "that; the fastest of {} runs\n",
                      1e3 * options.layer_seconds, options.repetitions);
   bench_schedules(options, out);
   bench_sequence_chunks(options, 1, 8 * options.layer_seconds, out);

@@ -137,7 +137,8 @@ void resolve(LoadedConfig& loaded, const ConfigTarget& target) {
     contradictions.add("model." + problem.field, "{}", problem.what);
   }
   check_consistency(loaded.config, target.command, contradictions);
-  if (contradictions.empty() && target.command != Command::kGenerate) check_spread(loaded.config, target.command, contradictions);
+  const bool spreads = target.command != Command::kGenerate;
+  if (contradictions.empty() && spreads) check_spread(loaded.config, target.command, contradictions);
   contradictions.raise_if_any();
 }
 

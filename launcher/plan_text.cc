@@ -21,7 +21,9 @@ std::string bytes_text(double bytes) {
   return fmt::format("{:.1f} kB", bytes / 1e3);
 }
 
-std::string plural(int64_t count, const std::string& word) { return fmt::format("{} {}{}", count, word, count == 1 ? "" : "s"); }
+std::string plural(int64_t count, const std::string& word) {
+  return fmt::format("{} {}{}", count, word, count == 1 ? "" : "s");
+}
 
 std::string range_text(int first, int last) { return first == last ? fmt::format("{}", first) : fmt::format("{}-{}", first, last); }
 
@@ -91,8 +93,8 @@ std::string rows_of(const StepPipeline& pipeline) {
 std::string schedule_text(const RunSpec& spec, const StepPipeline& pipeline) {
   const PipelineShape& shape = pipeline.program.shape;
   const int stages = shape.placement.num_ranks;
-  std::string text = fmt::format("schedule: {}, bubble {:.1f} %\n", plural(shape.num_microbatches, "microbatch"), 100 * pipeline.facts.bubble);
-  if (shape.num_microbatches > 1) text.replace(text.find("microbatchs"), 11, "microbatches");
+  std::string text = fmt::format("schedule: {} {}, bubble {:.1f} %\n", shape.num_microbatches,
+                                 shape.num_microbatches == 1 ? "microbatch" : "microbatches", 100 * pipeline.facts.bubble);
   for (int stage = 0; stage < stages; ++stage) {
     const RankFacts& facts = pipeline.facts.ranks[static_cast<size_t>(stage)];
     text += fmt::format("  stage {}: {}; at most {} stashes, {}\n", stage,
@@ -113,7 +115,8 @@ std::string memory_text(const TrainingNeed& need, int64_t memory_bytes) {
   line("keys, values and gradients under way", need.ring);
   line("tables of tokens", need.tables);
   return text + fmt::format("  {:<44}{:>10}{}\n", "together", bytes_text(need.total()),
-                            memory_bytes > 0 ? " of " + bytes_text(static_cast<double>(memory_bytes)) : "; what there is, is not known");
+                            memory_bytes > 0 ? " of " + bytes_text(static_cast<double>(memory_bytes))
+                                             : std::string("; what there is, is not known"));
 }
 
 std::string work_text(const RunSpec& spec, const StepPlan& plan, const PlanRate& rate) {
