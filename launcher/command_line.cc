@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "core/base/error.h"
+#include "launcher/config_defaults.h"
 #include "launcher/join.h"
 #include "launcher/nearest_match.h"
 
@@ -16,6 +17,7 @@ namespace {
 
 constexpr const char* kConfigHelp = "the configuration, protobuf text; configs/ has examples";
 constexpr const char* kSetHelp = "change one field, such as training.steps=100; += appends to a repeated field";
+constexpr const char* kWorldHelp = "plan for so many ranks, which need not be there; else for those of the mesh, or of this run";
 constexpr const char* kFooter =
     "\nUnder `mpirun -np N` or `srun --mpi=pmix` the same command runs on N ranks; run bare it is one rank (`verify` runs\n"
     "the ranks of the mesh as threads then).\n"
@@ -35,6 +37,7 @@ const std::vector<std::string> kBenchmarks = {
     "elementwise",
     "gemm",
     "loss",
+    "pipeline",
     "ring",
     "step",
 };
@@ -48,7 +51,7 @@ std::string benchmark_names() {
 struct Parser {
   explicit Parser(CommandLine& line);
   CLI::App app{"Longspan trains language models on long sequences, sharded over many ranks.", "longspan"};
-  CLI::App *train, *evaluate, *generate, *verify, *bench, *doctor;
+  CLI::App *train, *evaluate, *generate, *verify, *plan, *bench, *doctor;
 };
 
 // Every use of --set takes one value, so that what follows is not mistaken for another.
@@ -77,6 +80,8 @@ Parser::Parser(CommandLine& line) {
   generate = add_command(app, line, "generate", "continue a prompt from the newest checkpoint or an imported model");
   verify = add_command(app, line, "verify",
                        "this mesh against one rank: loss and every gradient, at a size that one rank can hold");
+  plan = add_command(app, line, "plan", "what fits: memory per rank, FLOPs, bytes moved, the schedule, and why; runs nothing");
+  plan->add_option("--world", line.world, kWorldHelp)->type_name("N")->check(CLI::Range(int64_t{1}, kMostPlannedRanks));
   bench = app.add_subcommand("bench",
                              "measure beside the peak of this machine: `ring` over all ranks, the others on one");
   bench->add_option("NAME", line.bench_name, benchmark_names());
@@ -164,6 +169,7 @@ CommandLine parse_command_line(int argc, const char* const* argv) {
   if (*parser.evaluate) line.command = Command::kEvaluate;
   if (*parser.generate) line.command = Command::kGenerate;
   if (*parser.verify) line.command = Command::kVerify;
+  if (*parser.plan) line.command = Command::kPlan;
   if (*parser.bench) line.command = Command::kBench;
   if (*parser.doctor) line.command = Command::kDoctor;
   if (line.command == Command::kBench) {

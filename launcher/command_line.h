@@ -1,7 +1,8 @@
-// The command line. It is frozen: the commands below, --config, --set, --help and --version; a test guards it.
+// The command line. It is frozen: the commands below, --config, --set, --world, --help and --version; a test guards it.
 // Everything else is configuration.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,7 @@ struct CommandLine {
   std::string bench_name;
   std::string config;                 // the file
   std::vector<std::string> overrides;  // path=value, in order
+  int64_t world = 0;                   // plan: ranks; 0: not given
 };
 
 // Raises Error(kConfiguration); an unknown command or flag names its nearest match.

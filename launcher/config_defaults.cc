@@ -145,7 +145,7 @@ void fill_mesh(Mesh& mesh, const ConfigTarget& target, ConfigProblems& problems)
   if (target.command == Command::kGenerate) {
     mesh.Clear();  // it runs on one rank, whatever mesh the model was trained on
   } else if (!mesh.has_pipeline() && !mesh.has_data() && !mesh.has_context() && !mesh.has_tensor()) {
-    mesh.set_context(target.num_ranks);
+    mesh.set_context(std::max(1, target.num_ranks));
   }
   LS_DEFAULT(mesh, pipeline, 1);
   LS_DEFAULT(mesh, data, 1);
@@ -163,6 +163,12 @@ void fill_mesh(Mesh& mesh, const ConfigTarget& target, ConfigProblems& problems)
       problems.add("mesh", "has {} ranks, more than the {} that one process runs as its threads; use mpirun or srun", product,
                    kMostThreads);
     }
+  } else if (target.ranks == ConfigTarget::Ranks::kPlanned) {
+    if (product == target.num_ranks || (target.num_ranks == 0 && product <= kMostPlannedRanks)) return;
+    problems.add("mesh", "pipeline {} x data {} x context {} x tensor {} is {}{}, but the plan is for {} rank{}: change one of the two",
+                 mesh.pipeline(), mesh.data(), mesh.context(), mesh.tensor(), product == kMost ? "at least " : "", product,
+                 target.num_ranks == 0 ? "at most " + std::to_string(kMostPlannedRanks) : std::to_string(target.num_ranks),
+                 target.num_ranks == 1 ? "" : "s");
   } else if (product != target.num_ranks) {
     problems.add("mesh", "pipeline {} x data {} x context {} x tensor {} is {}{}, but this run has {} rank{}: {}",
                  mesh.pipeline(), mesh.data(), mesh.context(), mesh.tensor(), product == kMost ? "at least " : "", product,

@@ -11,12 +11,16 @@
 
 namespace longspan {
 
+// A plan may be for so many.
+constexpr int64_t kMostPlannedRanks = 1 << 20;
+
 // What the configuration is resolved for.
 struct ConfigTarget {
   Command command = Command::kTrain;
   int num_ranks = 1;
-  // kThreads: one process, which runs the ranks of any mesh as threads of its own.
-  enum class Ranks { kProcesses, kThreads } ranks = Ranks::kProcesses;
+  // kThreads: one process, which runs the ranks of any mesh as threads of its own. kPlanned: they are not there, and there are
+  // num_ranks, or, where that is 0, those of the mesh.
+  enum class Ranks { kProcesses, kThreads, kPlanned } ranks = Ranks::kProcesses;
   std::string bench = {};  // the name of the benchmark, for kBench
   // Reads the shapes of an imported model (train/formats/huggingface.h).
   std::function<ModelSpec(const std::string& folder)> read_model;

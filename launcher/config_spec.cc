@@ -1,6 +1,7 @@
 #include "launcher/config_spec.h"
 
 #include "launcher/config_limits.h"
+#include "train/check_mesh.h"
 #include "train/pipeline_plan.h"
 
 namespace longspan {
@@ -127,18 +128,25 @@ PipelineSpec pipeline_spec(const config::Pipeline& pipeline) {
 }
 
 // By what the run will do itself. One stage that works on one whole microbatch after the other does nothing that could be refused.
-void check_pipeline(const config::RunConfig& c, ConfigProblems& problems) {
-  const config::Pipeline& p = c.pipeline();
-  const bool chunked = p.chunks_per_stage() > 1 || p.sequence_chunks() > 1;
-  if (c.mesh().pipeline() == 1 && p.schedule() == config::Pipeline::ONE_F_ONE_B && !chunked) return;
+void check_pipeline(const RunSpec& spec, ConfigProblems& problems) {
+  const PipelineSpec& p = spec.pipeline;
+  const bool chunked = p.chunks_per_stage > 1 || p.sequence_chunks > 1;
+  if (spec.mesh.pipeline == 1 && p.schedule == PipelineSchedule::kOneForwardOneBackward && !chunked) return;
   try {
-    plan_pipeline(make_run_spec(c));
+    plan_pipeline(spec);
   } catch (const Error& error) {
     const std::string text = error.what();
     const size_t colon = text.find(": ");
     if (error.kind() != ErrorKind::kConfiguration || colon == std::string::npos) throw;
     problems.add(text.substr(0, colon), "{}", text.substr(colon + 2));
   }
+}
+
+void check_spread(const config::RunConfig& config, Command command, ConfigProblems& problems) {
+  const RunSpec spec = make_run_spec(config);
+  const MeshUse use = command == Command::kEvaluate ? MeshUse::kInference : MeshUse::kTraining;
+  for (const FieldProblem& problem : mesh_problems(spec, spec.mesh.product(), use)) problems.add(problem.field, "{}", problem.what);
+  if (problems.empty()) check_pipeline(spec, problems);
 }
 
 }  // namespace
@@ -159,11 +167,9 @@ void resolve(LoadedConfig& loaded, const ConfigTarget& target) {
     contradictions.add("model." + problem.field, "{}", problem.what);
   }
   check_consistency(loaded.config, target.command, contradictions);
+  const bool spreads = target.command != Command::kGenerate;  // that is of one rank, whatever the model was trained on
+  if (contradictions.empty() && spreads) check_spread(loaded.config, target.command, contradictions);
   contradictions.raise_if_any();
-  if (target.command == Command::kGenerate) return;  // one rank, whatever the model was trained on
-  ConfigProblems plans(loaded.origins);
-  check_pipeline(loaded.config, plans);
-  plans.raise_if_any();
 }
 
 RunSpec make_run_spec(const config::RunConfig& c) {

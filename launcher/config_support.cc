@@ -87,7 +87,7 @@ bool has_held_out_data(const RunConfig& c) {
 
 void check_needs(const RunConfig& c, Command command, ConfigProblems& problems) {
   const bool imported = !c.model().from_huggingface().empty();
-  const bool reads_run = command == Command::kTrain || (command != Command::kVerify && !imported);
+  const bool reads_run = command == Command::kTrain || (command != Command::kVerify && command != Command::kPlan && !imported);
   if (c.output_directory().empty() && reads_run) {
     problems.add("output_directory", "is not set; name the folder of the run, such as \"runs/first\"");
   }
@@ -123,13 +123,6 @@ void check_context(const RunConfig& c, ConfigProblems& problems) {
 }
 
 void check_training(const RunConfig& c, ConfigProblems& problems) {
-  const Training& t = c.training();
-  const int64_t at_once = t.micro_batch_sequences() * c.mesh().data();
-  if (at_once > 0 && t.global_batch_sequences() % at_once != 0) {
-    problems.add("training.global_batch_sequences",
-                 "is {}, not a multiple of mesh.data {} x training.micro_batch_sequences {}",
-                 t.global_batch_sequences(), c.mesh().data(), t.micro_batch_sequences());
-  }
   if (c.metrics().trace_first_step() > 0 && c.metrics().trace_steps() == 0) {
     problems.add("metrics.trace_first_step", "is {}, but metrics.trace_steps is 0: say how many steps to trace",
                  c.metrics().trace_first_step());
@@ -198,6 +191,7 @@ void check_bench(const RunConfig& c, const std::string& name, ConfigProblems& pr
       {"elementwise", {"precision", "model.hidden_size", "device"}},
       {"gemm", {"precision", "model.hidden_size", "data.sequence_length", "device"}},
       {"loss", {"precision", "model.hidden_size", "model.vocabulary_size", "memory.loss_tile_tokens", "device"}},
+      {"pipeline", {"mesh.pipeline"}},
       {"ring", {"model.num_heads", "model.num_kv_heads", "model.head_dim", "data.sequence_length"}},
       {"step",
        {"precision", "model", "data.sequence_length", "memory.loss_tile_tokens", "training.micro_batch_sequences", "device"}},

@@ -9,7 +9,7 @@
 
 namespace longspan {
 
-enum class Command { kTrain, kEvaluate, kGenerate, kVerify, kBench, kDoctor };
+enum class Command { kTrain, kEvaluate, kGenerate, kVerify, kPlan, kBench, kDoctor };
 
 // Values that no part of this program serves. Nothing is ignored silently.
 void check_support(const config::RunConfig& config, ConfigProblems& problems);

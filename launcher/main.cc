@@ -7,6 +7,7 @@
 #include "launcher/commands.h"
 #include "launcher/doctor/doctor.h"
 #include "launcher/exit_status.h"
+#include "launcher/run_plan.h"
 #include "launcher/stop_signal.h"
 
 namespace longspan {
@@ -26,6 +27,7 @@ int run(const CommandLine& line, bool answers) {
   }
   try {
     if (line.command == Command::kDoctor) return doctor::run_doctor();
+    if (line.command == Command::kPlan) return run_plan(line, detect_launch(std::getenv), std::cout);
     return run_command(line, detect_launch(std::getenv));
   } catch (...) {
     return fail(std::current_exception());

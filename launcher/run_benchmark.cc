@@ -7,6 +7,7 @@
 #include "launcher/bench_elementwise.h"
 #include "launcher/bench_gemm.h"
 #include "launcher/bench_loss.h"
+#include "launcher/bench_pipeline.h"
 #include "launcher/bench_ring.h"
 #include "launcher/bench_step.h"
 #include "launcher/config_spec.h"
@@ -90,6 +91,12 @@ BenchLossOptions loss_options(const RunConfig& config, const BenchMachine& machi
   return options;
 }
 
+BenchPipelineOptions pipeline_options(const RunConfig& config) {
+  BenchPipelineOptions options;
+  if (config.mesh().has_pipeline()) options.ranks = {static_cast<int>(config.mesh().pipeline())};
+  return options;
+}
+
 BenchRingOptions ring_options(const RunConfig& config, const RankResources& resources) {
   BenchRingOptions options{.level = resources.cpu_level, .num_threads = resources.num_threads};
   const config::Model& model = config.model();
@@ -135,6 +142,10 @@ int run_benchmark(const std::string& name, const RunConfig& config, const RankRe
                   std::ostream& out) {
   if (name == "ring") {
     bench_ring(ring_options(config, resources), world, out);
+    return kExitDone;
+  }
+  if (name == "pipeline") {
+    bench_pipeline(pipeline_options(config), out);
     return kExitDone;
   }
   const BenchMachine machine = machine_of(config, resources);

@@ -13,6 +13,7 @@
 #include "launcher/config_spec.h"
 #include "launcher/context_choice.h"
 #include "launcher/exit_status.h"
+#include "launcher/plan_text.h"
 #include "launcher/run_benchmark.h"
 #include "launcher/run_verify.h"
 #include "launcher/stop_signal.h"
@@ -61,6 +62,14 @@ void note_trained_positions(const RunSpec& spec, ProgressPrinter& printer) {
   printer.on_note(note);
 }
 
+void note_placement(const MeshMap& map, ProgressPrinter& printer) {
+  LOG(INFO) << format_mesh_map(map);
+  if (map.stays_on_host(Axis::kTensor)) return;
+  printer.on_note(fmt::format("mesh.tensor {} lies across hosts, and moves more than any other axis: lower it to {}, or start as many "
+                              "ranks on each host",
+                              map.shape().tensor, map.ranks_per_host(Axis::kTensor)));
+}
+
 int run_training(const config::RunConfig& config, const Ranks& ranks, const RunFolder& folder, RunObserver& observer) {
   World& world = ranks.world;
   const RunSpec spec = make_run_spec(config);
@@ -74,6 +83,7 @@ int run_training(const config::RunConfig& config, const Ranks& ranks, const RunF
     LOG(INFO) << "configuration:\n" << spec.resolved_configuration;
     printer.on_note(fmt::format("{}: {}, {}, in {}", spec.name, spec.mesh.to_string(), computing, folder.path));
     note_trained_positions(spec, printer);
+    note_placement(MeshMap(spec.mesh, ranks.communicator.hosts()), printer);
     observer.print_with(&printer);
     for (const std::string& note : ranks.settled.notes) observer.on_note(note);
     observer.keep_configuration(folder.path + "/config.textproto", spec.resolved_configuration);
@@ -132,16 +142,14 @@ int run_generation(const config::RunConfig& config, const RankResources& resourc
   return kExitDone;
 }
 
-// Neighbours on the context axis that are on one host, on the host that has fewest: ranks are numbered host by host, those of a
-// tensor axis first.
-int context_ranks_per_host(World& world, const config::Mesh& mesh) {
-  if (world.alone()) return static_cast<int>(mesh.context());  // ranks are threads
-  const int64_t of_host = -world.largest(-int64_t{world.local_ranks().size()});
-  return static_cast<int>(std::clamp<int64_t>(of_host / mesh.tensor(), 1, mesh.context()));
+// Neighbours on the context axis that are on one host.
+int context_ranks_per_host(World& world, const MeshShape& mesh) {
+  if (world.alone()) return mesh.context;  // ranks are threads
+  return MeshMap(mesh, world.communicator().hosts()).ranks_per_host(Axis::kContext);
 }
 
 void settle_context(config::RunConfig& config, const Ranks& ranks, std::vector<std::string>& notes) {
-  const int per_host = context_ranks_per_host(ranks.world, config.mesh());
+  const int per_host = context_ranks_per_host(ranks.world, make_run_spec(config).mesh);
   const auto choose = [&]() -> ContextChoice {
     const RunSpec spec = make_run_spec(config);
     RankResources resources = resources_of(config, ranks);
@@ -202,7 +210,8 @@ int run(const CommandLine& line, const config::RunConfig& given, const Ranks& me
     case Command::kGenerate:
     case Command::kVerify:
     case Command::kBench: break;
-    case Command::kDoctor: return kExitInternal;  // has no configuration, and does not come here
+    case Command::kPlan:
+    case Command::kDoctor: return kExitInternal;  // need no ranks, and do not come here
   }
   // What these print on standard output is their result.
   if (ranks.world.rank() == 0) {

@@ -19,11 +19,8 @@ Initialization initialization_of(const Shape& whole) {
 
 DecoderParameters::DecoderParameters(const ModelSpec& spec, const Communicator& tensor, ParameterSet& parameters)
     : spec_(spec), parameters_(parameters), num_ranks_(tensor.size()), rank_(tensor.rank()) {
-  if (const int64_t most = max_tensor_degree(spec); num_ranks_ > most) {
-    raise(ErrorKind::kConfiguration,
-          "mesh.tensor is {}, more than can share this model's {} heads, {} inner columns and {} entries of the vocabulary; the "
-          "nearest that works is {}",
-          num_ranks_, spec.num_heads, spec.mlp_size, spec.vocabulary_size, most);
+  if (const std::string problem = problem_of_tensor_degree(spec, num_ranks_); !problem.empty()) {
+    raise(ErrorKind::kConfiguration, "mesh.tensor {}", problem);
   }
   heads_ = split_heads(spec.num_heads, spec.num_kv_heads, num_ranks_, rank_);
 }

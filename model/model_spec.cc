@@ -77,6 +77,15 @@ void validate(const ModelSpec& spec) {
 
 int64_t max_tensor_degree(const ModelSpec& spec) { return std::min({spec.num_heads, spec.mlp_size, spec.vocabulary_size}); }
 
+std::string problem_of_tensor_degree(const ModelSpec& spec, int64_t degree) {
+  const int64_t most = max_tensor_degree(spec);
+  if (degree <= most) return "";
+  return fmt::format(
+      "is {}, more than can share this model's {} heads, {} inner columns and {} entries of the vocabulary; the nearest that works "
+      "is {}",
+      degree, spec.num_heads, spec.mlp_size, spec.vocabulary_size, most);
+}
+
 namespace {
 
 double real(int64_t n) { return static_cast<double>(n); }

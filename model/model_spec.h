@@ -34,7 +34,7 @@ struct ModelSpec {
 };
 
 struct FieldProblem {
-  std::string field;  // as the configuration spells it, below `model`
+  std::string field;  // as the configuration spells it; of a model, below `model`
   std::string what;   // "is 3, which does not divide model.num_heads 4"
 };
 std::vector<FieldProblem> problems_of(const ModelSpec& spec);
@@ -43,6 +43,8 @@ void validate(const ModelSpec& spec);
 
 // The most ranks of a tensor axis that can share this model; any fewer can.
 int64_t max_tensor_degree(const ModelSpec& spec);
+// What is wrong with a tensor axis of so many ranks, and the nearest that works; empty where it can share this model.
+std::string problem_of_tensor_degree(const ModelSpec& spec, int64_t degree);
 
 // Operations of training on so many tokens, whose queries see `pairs` keys together, by the usual convention: forward 2 for each token
 // and parameter of a product, and 4 x head_dim for each pair and head; backward twice that; nothing that is computed again.

@@ -7,6 +7,7 @@
 #include "core/kernels/loss.h"
 #include "train/agreement.h"
 #include "train/batch.h"
+#include "train/check_mesh.h"
 #include "train/memory_need.h"
 #include "train/model_state.h"
 #include "train/rank_context.h"
@@ -109,6 +110,7 @@ EvaluationResult evaluate(const RunSpec& spec, Communicator& world, const RankRe
   if (!spec.evaluation.data) {
     raise(ErrorKind::kConfiguration, "evaluation.files: nothing is held out; name files, or set data.holdout_every");
   }
+  check_mesh(spec, world.size(), MeshUse::kInference);
   RankContext rank(spec.compute_dtype, resources);
   const ProcessMesh mesh(world, spec.mesh);
   const std::unique_ptr<SequenceAttention> attention = make_attention(rank.context(), spec, mesh, observer);

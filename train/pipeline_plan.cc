@@ -1,17 +1,14 @@
 #include "train/pipeline_plan.h"
 
 #include "core/base/error.h"
+#include "train/check_mesh.h"
 
 namespace longspan {
 
 int num_microbatches_of(const RunSpec& spec) {
-  const int64_t share = static_cast<int64_t>(spec.mesh.data) * spec.micro_batch_sequences;
-  if (spec.global_batch_sequences % share != 0) {
-    raise(ErrorKind::kConfiguration,
-          "training.global_batch_sequences: {} is not a multiple of mesh.data {} x training.micro_batch_sequences {}",
-          spec.global_batch_sequences, spec.mesh.data, spec.micro_batch_sequences);
-  }
-  return static_cast<int>(spec.global_batch_sequences / share);
+  const std::string problem = problem_of_batch(spec);
+  if (!problem.empty()) raise(ErrorKind::kConfiguration, "training.global_batch_sequences: {}", problem);
+  return static_cast<int>(spec.global_batch_sequences / (spec.mesh.data * spec.micro_batch_sequences));
 }
 
 namespace {

@@ -85,7 +85,6 @@ StepComparison::StepComparison(const RunSpec& run, double tolerance, const StepR
   const int stage = mesh_.coordinate(Axis::kPipeline);
   stage_ = world.split(stage, world.rank(), "stage");
   sharers_ = world.split(stage * run.mesh.data + mesh_.coordinate(Axis::kData), world.rank(), "sharers of a microbatch");
-  ring_ranks_ = findings_.gathered(mesh_.axis(Axis::kContext), world.rank());
 }
 
 VerifyReport StepComparison::report() {
@@ -135,8 +134,8 @@ void StepComparison::compare_rows(const TensorRecord& tensor, const TensorRecord
   const auto rows = own.first(std::min(own.size(), tensor.values.size() / static_cast<size_t>(tensor.width)));
   const std::vector<double> expected = tokens ? elements_of(whole, rows, tensor.columns) : whole.values;
   const auto difference = compare_elements(tensor.values, expected, largest_magnitude(whole.values), tolerance_);
-  const double from = chunks ? owner : ring_ranks_.at(static_cast<size_t>(owner));
-  const std::string name = tensor.name + (tensor.hop == 0 ? "" : fmt::format(" from {} {:.0f}", chunks ? "chunk" : "rank", from));
+  const int from = chunks ? owner : mesh_.map().rank_along(mesh_.world().rank(), Axis::kContext, owner);
+  const std::string name = tensor.name + (tensor.hop == 0 ? "" : fmt::format(" from {} {}", chunks ? "chunk" : "rank", from));
   findings_.measured(difference.largest, name);
   if (difference.first < 0) return;
   std::string where = fmt::format("microbatch {}", tensor.microbatch / num_chunks_);

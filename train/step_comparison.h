@@ -48,7 +48,6 @@ class StepComparison {
   ProcessMesh mesh_;
   std::unique_ptr<Communicator> stage_;    // all that have this stage's weights
   std::unique_ptr<Communicator> sharers_;  // of them, those that have the same microbatches
-  std::vector<double> ring_ranks_;         // of the world, by their place in the ring
   Findings findings_;
   int num_chunks_;         // of a sequence, each a microbatch of its own
   SequenceLayout layout_;  // of a microbatch of whole sequences, over the ranks of a ring or the chunks

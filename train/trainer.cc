@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "train/agreement.h"
+#include "train/check_mesh.h"
 #include "train/formats/crc32c.h"
 #include "train/gradient_file.h"
 #include "train/memory_need.h"
@@ -190,6 +191,7 @@ void Trainer::evaluate(int64_t step) {
 
 TrainOutcome train(const RunSpec& spec, Communicator& world, const RankResources& resources, TrainObserver& observer,
                    const std::function<bool()>& stop_requested) {
+  check_mesh(spec, world.size());
   return Trainer(spec, world, resources, observer).run(stop_requested);
 }
 

@@ -1,6 +1,7 @@
 #include "train/verify.h"
 
 #include "parallel/comm/backends.h"
+#include "train/check_mesh.h"
 #include "train/rank_context.h"
 #include "train/step_comparison.h"
 
@@ -10,6 +11,7 @@ namespace {
 
 // A step whose loss is not finite ends with an error after all is recorded; the records say where that began.
 StepRecord first_step(const RunSpec& run, Communicator& world, RankResources resources) {
+  check_mesh(run, world.size());
   const ProcessMesh mesh(world, run.mesh);
   StepRecorder recorder(mesh);
   if (!resources.kernels) resources.kernels = kernels_for(run.compute_dtype, resources.cpu_level, resources.device);

@@ -44,7 +44,7 @@ VerifyReport Findings::settle(int64_t num_tensors) {
   report.num_tensors = static_cast<int64_t>(summed(world, {static_cast<double>(num_tensors)}).front());
   const double least = *std::min_element(keys.begin(), keys.end());
   if (!std::isfinite(least)) return report;
-  const int speaker = first_in_ring(keys);
+  const int speaker = first_in_ring(keys, least);
   report.difference = broadcast(world, text_, speaker);
   std::string others;
   for (size_t rank = 0; rank < keys.size(); ++rank) {
@@ -120,15 +120,18 @@ std::string Findings::rank_name() const {
   return fmt::format("{} ({})", text, places);
 }
 
-// Of those with the least key, the first whose predecessor in its ring has another; the first of all where none has.
-int Findings::first_in_ring(const std::vector<double>& keys) const {
-  const double least = *std::min_element(keys.begin(), keys.end());
-  Communicator& ring = mesh_.axis(Axis::kContext);
-  const std::vector<double> in_ring = gathered(ring, key_);
-  const bool begins = key_ == least && in_ring[static_cast<size_t>((ring.rank() + ring.size() - 1) % ring.size())] != least;
-  const std::vector<double> begin = gathered(mesh_.world(), begins ? 1 : 0);
-  const auto first = std::find(begin.begin(), begin.end(), 1);
-  return static_cast<int>(first != begin.end() ? first - begin.begin() : std::min_element(keys.begin(), keys.end()) - keys.begin());
+int Findings::first_in_ring(const std::vector<double>& keys, double least) const {
+  const int ring = mesh_.shape().context;
+  const auto off = [&](int rank) { return keys[static_cast<size_t>(rank)] == least; };
+  int first = -1;
+  for (int rank = 0; rank < static_cast<int>(keys.size()); ++rank) {
+    if (!off(rank)) continue;
+    const int own = mesh_.map().coordinate_of(rank, Axis::kContext);
+    const int previous = mesh_.map().rank_along(rank, Axis::kContext, (own + ring - 1) % ring);
+    if (!off(previous)) return rank;
+    if (first < 0) first = rank;
+  }
+  return first;
 }
 
 }  // namespace longspan

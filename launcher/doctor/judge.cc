@@ -43,6 +43,7 @@ std::vector<Finding> judge(const Examination& found) {
   Roll roll(found, findings);
   judge_machine(found, roll);
   judge_mpi(found, roll);
+  judge_placement(found, roll);
   judge_binding(found, roll);
   judge_memory(found, roll);
   judge_storage(found, roll);

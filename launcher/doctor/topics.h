@@ -7,6 +7,7 @@ namespace longspan::doctor {
 
 void judge_machine(const Examination& found, Roll& roll);
 void judge_mpi(const Examination& found, Roll& roll);
+void judge_placement(const Examination& found, Roll& roll);
 void judge_binding(const Examination& found, Roll& roll);
 void judge_memory(const Examination& found, Roll& roll);
 void judge_storage(const Examination& found, Roll& roll);

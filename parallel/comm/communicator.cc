@@ -63,6 +63,19 @@ void Work::wait() {
 Communicator::Communicator(int rank, int size, std::string name, std::chrono::milliseconds timeout)
     : rank_(rank), size_(size), name_(std::move(name)), timeout_(timeout) {
   check(0 <= rank && rank < size, "rank {} does not exist in group '{}' of {}", rank, name_, size);
+  hosts_ = std::make_shared<const std::vector<int>>(static_cast<size_t>(size));
+}
+
+Communicator::Communicator(Around around)
+    : rank_(around.inner.rank_),
+      size_(around.inner.size_),
+      name_(around.inner.name_),
+      timeout_(around.inner.timeout_),
+      hosts_(around.inner.hosts_) {}
+
+void Communicator::place_on_hosts(std::vector<int> host_of_rank) {
+  check(host_of_rank.size() == static_cast<size_t>(size_), "hosts of {} ranks for the {} of group '{}'", host_of_rank.size(), size_, name_);
+  hosts_ = std::make_shared<const std::vector<int>>(std::move(host_of_rank));
 }
 
 void Communicator::finish_on_host(Stream& stream) const {

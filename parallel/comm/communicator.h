@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "core/runtime/stream.h"
 #include "core/tensor/tensor.h"
@@ -58,6 +59,11 @@ class Communicator {
   int size() const { return size_; }
   const std::string& name() const { return name_; }
   std::chrono::milliseconds timeout() const { return timeout_; }
+  // Which host each rank of this group is on, by rank, as any numbers; ranks with one number share memory. All on one, unless the
+  // backend, or a test, has said otherwise. Groups that are split off do not know.
+  const std::vector<int>& hosts() const { return *hosts_; }
+  // The same on every rank, as many as there are.
+  void place_on_hosts(std::vector<int> host_of_rank);
 
   // In place; float64, float32, int64. The order of summation is fixed for a group size, so results repeat to the bit. The
   // maximum of a NaN and anything is NaN.
@@ -81,6 +87,11 @@ class Communicator {
 
  protected:
   Communicator(int rank, int size, std::string name, std::chrono::milliseconds timeout);
+  // For those that are around another: its ranks, name and hosts.
+  struct Around {
+    const Communicator& inner;
+  };
+  explicit Communicator(Around around);
   // For backends of the host, which read and write tensors themselves: finishes what the stream was given. Raises for a
   // device's stream, as its tensors are out of their reach.
   void finish_on_host(Stream& stream) const;
@@ -97,6 +108,7 @@ class Communicator {
   int rank_, size_;
   std::string name_;
   std::chrono::milliseconds timeout_;
+  std::shared_ptr<const std::vector<int>> hosts_;
   std::shared_ptr<TransferTimes> times_ = std::make_shared<TransferTimes>();
 };
 

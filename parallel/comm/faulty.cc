@@ -102,7 +102,7 @@ struct FaultState {
 class FaultyCommunicator final : public Communicator {
  public:
   FaultyCommunicator(Communicator& inner, std::shared_ptr<FaultState> state)
-      : Communicator(inner.rank(), inner.size(), inner.name(), inner.timeout()),
+      : Communicator(Around{inner}),
         inner_(inner),
         state_(std::move(state)) {}
   FaultyCommunicator(std::unique_ptr<Communicator> inner, std::shared_ptr<FaultState> state)

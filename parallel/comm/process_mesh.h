@@ -1,23 +1,14 @@
-// ProcessMesh: the ranks as a grid with four named axes, row-major (pipeline, data, context, tensor), tensor fastest.
+// ProcessMesh: the ranks as a grid with four named axes, row-major (pipeline, data, context, tensor), tensor fastest, in the order of
+// parallel/comm/mesh_map.h: by host. Where a rank is in the mesh is said by its coordinates, never by its rank in the world.
 #pragma once
 
 #include <array>
 #include <memory>
-#include <string>
 
 #include "parallel/comm/communicator.h"
+#include "parallel/comm/mesh_map.h"
 
 namespace longspan {
-
-enum class Axis { kPipeline, kData, kContext, kTensor };
-std::string_view name(Axis axis);
-
-struct MeshShape {
-  int pipeline = 1, data = 1, context = 1, tensor = 1;
-  int operator[](Axis axis) const;
-  int num_ranks() const { return pipeline * data * context * tensor; }
-  std::string to_string() const;  // "pipeline 1 x data 2 x context 2 x tensor 1"
-};
 
 class ProcessMesh {
  public:
@@ -25,7 +16,8 @@ class ProcessMesh {
   // the ranks of the world.
   ProcessMesh(Communicator& world, const MeshShape& shape);
 
-  const MeshShape& shape() const { return shape_; }
+  const MeshMap& map() const { return map_; }  // of all ranks
+  const MeshShape& shape() const { return map_.shape(); }
   int coordinate(Axis axis) const { return coordinates_[static_cast<size_t>(axis)]; }
   Communicator& world() const { return world_; }
   // The ranks that differ from this one only along the axis, in its order.
@@ -37,8 +29,8 @@ class ProcessMesh {
 
  private:
   Communicator& world_;
-  MeshShape shape_;
-  std::array<int, 4> coordinates_{};
+  MeshMap map_;
+  Coordinates coordinates_;
   std::array<std::unique_ptr<Communicator>, 4> axes_;
   std::unique_ptr<Communicator> replicas_;
   std::unique_ptr<Communicator> parts_;  // null where one axis is as good

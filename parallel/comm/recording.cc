@@ -38,7 +38,7 @@ class RecordedWork final : public Work::State {
 class RecordingCommunicator final : public Communicator {
  public:
   RecordingCommunicator(Communicator& inner, std::shared_ptr<CommLog> log)
-      : Communicator(inner.rank(), inner.size(), inner.name(), inner.timeout()), inner_(inner), log_(std::move(log)) {}
+      : Communicator(Around{inner}), inner_(inner), log_(std::move(log)) {}
   RecordingCommunicator(std::unique_ptr<Communicator> inner, std::shared_ptr<CommLog> log)
       : RecordingCommunicator(*inner, std::move(log)) {
     owned_ = std::move(inner);

@@ -62,7 +62,7 @@ class StagedWork final : public Work::State {
 class StagingCommunicator final : public Communicator {
  public:
   explicit StagingCommunicator(Communicator& inner)
-      : Communicator(inner.rank(), inner.size(), inner.name(), inner.timeout()), inner_(inner) {}
+      : Communicator(Around{inner}), inner_(inner) {}
   explicit StagingCommunicator(std::unique_ptr<Communicator> inner) : StagingCommunicator(*inner) {
     owned_ = std::move(inner);
   }

@@ -19,8 +19,10 @@ class SleepingBlock final : public StageBlock {
       : shape_(shape), costs_(costs), block_(block), slept_(slept) {}
 
   Tensor forward(Context& context, int microbatch, const Tensor&, std::any* stash) override {
-    *stash = microbatch;
-    sleep(costs_.of(shape_, microbatch, block_).forward_seconds);
+    const BlockCosts& costs = costs_.of(shape_, microbatch, block_);
+    const auto bytes = static_cast<size_t>(costs.stash_bytes);
+    *stash = Stash{microbatch, std::make_shared<const CountedBytes>(context.memory(), bytes, MemoryTag::kStash)};
+    sleep(costs.forward_seconds);
     return block_ + 1 < shape_.placement.num_blocks() ? message(context) : Tensor();
   }
 
@@ -30,12 +32,16 @@ class SleepingBlock final : public StageBlock {
   }
 
   void backward_weight(Context&, std::any& stash) override {
-    sleep(costs_.of(shape_, std::any_cast<int>(stash), block_).backward_weight_seconds);
+    sleep(costs_.of(shape_, std::any_cast<Stash&>(stash).microbatch, block_).backward_weight_seconds);
   }
 
   static Tensor message(const Context& context) { return context.zeros({1}, DType::kFloat64); }
 
  private:
+  struct Stash {
+    int microbatch = 0;
+    std::shared_ptr<const CountedBytes> bytes;
+  };
   // What the machine takes beyond the set time belongs to the sleep.
   void sleep(double seconds) {
     const auto begin = Clock::now();
@@ -54,9 +60,13 @@ class SleepingBlock final : public StageBlock {
 MeasuredBubble measure_bubble(const PipelineProgram& program, const PipelineCosts& costs) {
   check_costs(costs, program.shape);
   std::vector<Clock::duration> slept(program.ranks.size(), Clock::duration{0}), took = slept;
+  std::vector<int64_t> peaks(program.ranks.size());
   run_in_process(static_cast<int>(program.ranks.size()), [&](Communicator& world) {
     const auto rank = static_cast<size_t>(world.rank());
-    Context context(Context::Options{});
+    const auto memory = std::make_shared<StatisticsResource>(std::make_shared<HostResource>());
+    Context::Options options;
+    options.memory = memory;
+    Context context(options);
     PipelineLink link(world);
     Stage stage;
     for (int block : program.shape.placement.blocks_of(world.rank())) {
@@ -69,9 +79,11 @@ MeasuredBubble measure_bubble(const PipelineProgram& program, const PipelineCost
                return SleepingBlock::message(context);
              }});
     took[rank] = Clock::now() - begin;
+    peaks[rank] = static_cast<int64_t>(memory->statistics().peak_by_tag[static_cast<size_t>(MemoryTag::kStash)]);
   });
   const auto seconds = [](Clock::duration time) { return std::chrono::duration<double>(time).count(); };
-  MeasuredBubble measured{.makespan_seconds = seconds(*std::max_element(took.begin(), took.end()))};
+  MeasuredBubble measured{.makespan_seconds = seconds(*std::max_element(took.begin(), took.end())),
+                          .peak_stash_bytes = std::move(peaks)};
   double busy = 0;
   for (const Clock::duration time : slept) busy += seconds(time);
   const double all = measured.makespan_seconds * static_cast<double>(slept.size());

@@ -16,6 +16,7 @@
 #include "launcher/bench_elementwise.h"
 #include "launcher/bench_gemm.h"
 #include "launcher/bench_loss.h"
+#include "launcher/bench_pipeline.h"
 #include "launcher/bench_step.h"
 #include "launcher/rank_device.h"
 #include "launcher/run_benchmark.h"
@@ -247,6 +248,18 @@ TEST(BenchOnADevice, MeasuresAStep) {
   bench_step(options, out);
   EXPECT_EQ(cases_of(out.str(), "TFLOP/s").size(), 2u) << out.str();
   EXPECT_NE(out.str().find("of 989.5 in its data sheet\n"), std::string::npos) << out.str();
+}
+
+// How long it takes is the machine's affair; what is kept is not.
+TEST(BenchOnACpu, MeasuresPipelines) {
+  std::ostringstream out;
+  bench_pipeline({.ranks = {2}, .sequence_chunks = {1, 4}, .layer_seconds = 1e-4, .repetitions = 1}, out);
+  const std::string text = out.str();
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 1 + 4 + 2 + 2) << text;
+  EXPECT_NE(text.find("1F1B         2 ranks   4 microbatches  bubble"), std::string::npos) << text;
+  EXPECT_NE(text.find("stashes   2.00 MiB predicted   2.00 MiB measured"), std::string::npos) << "one whole sequence: " << text;
+  EXPECT_NE(text.find("1F1B, 2 sequences in  4 chunks"), std::string::npos) << text;
+  EXPECT_THROW(bench_pipeline({.ranks = {65}}, out), Error);
 }
 
 TEST(BenchOnACpu, StepTakesItsModelFromTheConfiguration) {

@@ -1,4 +1,4 @@
-// The command line is frozen: these commands, --config, --set, --help, --version. A test that fails here is a promise
+// The command line is frozen: these commands, --config, --set, --world, --help, --version. A test that fails here is a promise
 // about to be broken.
 #include "launcher/command_line.h"
 
@@ -47,7 +47,7 @@ std::set<std::string> commands_in(const std::string& text) {
 TEST(CommandLine, ListsJustTheCommandsThatWork) {
   const CommandLine line = parse({"--help"});
   EXPECT_EQ(line.action, CommandLine::Action::kPrint);
-  EXPECT_EQ(commands_in(line.text), (std::set<std::string>{"train", "evaluate", "generate", "verify", "bench", "doctor"}));
+  EXPECT_EQ(commands_in(line.text), (std::set<std::string>{"train", "evaluate", "generate", "verify", "plan", "bench", "doctor"}));
 }
 
 TEST(CommandLine, HasJustTheseFlags) {
@@ -55,9 +55,10 @@ TEST(CommandLine, HasJustTheseFlags) {
   for (const char* command : {"train", "evaluate", "generate", "verify"}) {
     EXPECT_EQ(flags_in(parse({command, "--help"}).text), (std::set<std::string>{"--help", "--config", "--set"})) << command;
   }
+  EXPECT_EQ(flags_in(parse({"plan", "--help"}).text), (std::set<std::string>{"--help", "--config", "--set", "--world"}));
   EXPECT_EQ(flags_in(parse({"bench", "--help"}).text), (std::set<std::string>{"--help", "--set"}));
   EXPECT_EQ(flags_in(parse({"doctor", "--help"}).text), (std::set<std::string>{"--help"}));
-  EXPECT_NE(parse({"bench", "--help"}).text.find("attention, elementwise, gemm, loss, ring or step"), std::string::npos);
+  EXPECT_NE(parse({"bench", "--help"}).text.find("attention, elementwise, gemm, loss, pipeline, ring or step"), std::string::npos);
 }
 
 TEST(CommandLine, ReadsEveryCommand) {
@@ -66,6 +67,9 @@ TEST(CommandLine, ReadsEveryCommand) {
   EXPECT_EQ(parse({"generate", "--config=a"}).command, Command::kGenerate);
   EXPECT_EQ(parse({"verify", "--config", "a"}).command, Command::kVerify);
   EXPECT_EQ(parse({"generate", "--config=a"}).config, "a");
+  EXPECT_EQ(parse({"plan", "--config", "a"}).command, Command::kPlan);
+  EXPECT_EQ(parse({"plan", "--config", "a"}).world, 0);
+  EXPECT_EQ(parse({"plan", "--config", "a", "--world", "1024"}).world, 1024);
   const CommandLine bench = parse({"bench", "attention", "--set", "model.head_dim=64"});
   EXPECT_EQ(bench.command, Command::kBench);
   EXPECT_EQ(bench.bench_name, "attention");
@@ -88,14 +92,18 @@ TEST(CommandLine, NamesTheNearestMatch) {
   EXPECT_EQ(refusal({"bench", "atention"}), "there is no benchmark \"atention\"; did you mean \"attention\"?");
   EXPECT_EQ(refusal({"doctor", "--config", "x"}), "longspan doctor has no flag --config; known are --help");
   EXPECT_NE(refusal({"train", "--config", "x", "stray"}).find("what is \"stray\"?"), std::string::npos);
-  EXPECT_NE(refusal({"plan", "--config", "x"}).find("there is no command \"plan\""), std::string::npos);
+  EXPECT_EQ(refusal({"train", "--config", "x", "--world", "2"}).find("longspan train has no flag --world"), 0u);
+  for (const char* world : {"0", "-1", "2000000", "many"}) {
+    EXPECT_NE(refusal({"plan", "--config", "x", "--world", world}).find("--world"), std::string::npos) << world;
+  }
 }
 
 TEST(CommandLine, SaysWhatIsMissing) {
   EXPECT_NE(refusal({}).find("which command?"), std::string::npos);
   EXPECT_EQ(refusal({"train"}), "longspan train needs --config FILE");
+  EXPECT_EQ(refusal({"plan", "--world", "2"}), "longspan plan needs --config FILE");
   EXPECT_NE(refusal({"train", "--config"}).find("--config"), std::string::npos);
-  EXPECT_EQ(refusal({"bench"}), "bench needs a name: attention, elementwise, gemm, loss, ring or step");
+  EXPECT_EQ(refusal({"bench"}), "bench needs a name: attention, elementwise, gemm, loss, pipeline, ring or step");
 }
 
 TEST(CommandLine, PrintsItsVersion) {

@@ -171,11 +171,26 @@ TEST(ConfigSupport, PlansThePipeline) {
                  "pipeline.sequence_chunks: is 2, but mesh.context is 2: a sequence is cut for stages or for ranks", two);
   expect_refusal({"mesh={pipeline: 2}", "data.sequence_length=8", "pipeline.sequence_chunks=9"},
                  "pipeline.sequence_chunks: is 9, more than the 8 tokens of a sequence; use 8 or fewer", two);
-  expect_refusal({"mesh={data: 2}", "pipeline.sequence_chunks=2"}, "verify does not compare other pipelines",
-                 target(Command::kVerify, 2));
-  expect_refusal({"mesh={pipeline: 2}"}, "mesh.pipeline: is 2; verify does not compare a pipeline axis yet",
-                 target(Command::kVerify, 2));
-  expect_refusal({"mesh={pipeline: 2}", "training.dump_gradients=g"}, "gradients of a pipeline axis are not gathered yet", two);
+}
+
+TEST(ConfigSupport, PlansForRanksThatAreNotThere) {
+  ConfigTarget planned = target(Command::kPlan, 0);
+  planned.ranks = ConfigTarget::Ranks::kPlanned;
+  const Overrides nothing = {"output_directory=", "data.files="};
+  const auto with = [&](const std::string& mesh) { return Overrides{nothing[0], nothing[1], mesh}; };
+  EXPECT_EQ(resolved(with("mesh={data: 2 context: 4}"), planned).config.mesh().context(), 4) << "as many as the mesh has";
+  EXPECT_EQ(resolved(nothing, planned).config.mesh().context(), 1);
+  expect_refusal(with("mesh={data: 65536 context: 65536}"), "but the plan is for at most 1048576 ranks", planned);
+  planned.num_ranks = 1024;
+  EXPECT_EQ(resolved(nothing, planned).config.mesh().context(), 1024);
+  expect_refusal(with("mesh={context: 4}"), "x tensor 1 is 4, but the plan is for 1024 ranks: change one of the two", planned);
+}
+
+TEST(ConfigSupport, RefusesDegreesThatCannotWork) {
+  expect_refusal({"mesh={tensor: 5}"}, "mesh.tensor: is 5, more than can share this model's 4 heads", target(Command::kTrain, 5));
+  expect_refusal({"mesh={data: 2}", "training.global_batch_sequences=3"}, "the nearest that is: 2 or 4", target(Command::kTrain, 2));
+  EXPECT_EQ(refusal({"mesh={data: 2}", "training.global_batch_sequences=3", "evaluation.files=x"}, target(Command::kEvaluate, 2)),
+            "no error");
 }
 
 TEST(ConfigSupport, RefusesContradictions) {

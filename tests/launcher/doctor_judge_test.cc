@@ -1,4 +1,5 @@
 // What the doctor makes of facts: a healthy cluster is ok throughout, and each thing that is wrong is found.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -290,6 +291,19 @@ TEST(DoctorJudge, FindsNothingWrongWithAHealthyCluster) {
       << report;
   EXPECT_NE(report.find("           node2       20.0        -    900.0\n"), std::string::npos) << report;
   EXPECT_NE(report.find("0 errors, 0 warnings, 0 notes"), std::string::npos) << report;
+}
+
+TEST(DoctorJudge, ShowsWhichRanksAreOnWhichHost) {
+  const std::string report = report_of(healthy());
+  EXPECT_NE(report.find("ranks by host: node1 has 0-1, node2 has 2-3, node3 has 4-5\n"), std::string::npos) << report;
+  EXPECT_NE(report.find("mesh.tensor stays on a host if it divides 2"), std::string::npos) << report;
+  Examination in_turn = healthy();
+  for (size_t rank = 0; rank < 6; ++rank) in_turn.ranks[rank].host = fmt::format("node{}", rank % 3 + 1);
+  EXPECT_NE(report_of(in_turn).find("node1 has 0,3, node2 has 1,4, node3 has 2,5; they were dealt to the hosts in turn"), std::string::npos)
+      << report_of(in_turn);
+  Examination uneven = healthy();
+  uneven.ranks[2].host = "node1";
+  EXPECT_NE(report_of(uneven).find("hosts have 1 to 3 ranks, with no divisor in common"), std::string::npos) << report_of(uneven);
 }
 
 TEST(DoctorJudge, FindsEachThingThatIsWrong) {

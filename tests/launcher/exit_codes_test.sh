@@ -99,6 +99,19 @@ expect_status d 0
 expect 0 'bits per byte' "$longspan" evaluate $(run good.textproto d) --set evaluation.files=text
 expect 0 '' "$longspan" generate $(run good.textproto d) --set generation.prompt=It --set generation.max_tokens=5
 
+# A plan needs neither data nor an output folder, and leaves nothing.
+tiny '' >bare.textproto
+expect 0 'fits; on this mesh' "$longspan" plan --config bare.textproto
+expect 0 '1024 ranks on 128 hosts' "$longspan" plan --config bare.textproto --world 1024 --set data.sequence_length=1000000
+expect 2 'the nearest that works is 2' "$longspan" plan --config bare.textproto --set mesh.tensor=3
+expect 0 '1 of the 65 ranks of a context axis has no token' "$longspan" plan --config bare.textproto --world 65
+expect 5 'does not fit: the' "$longspan" plan --config bare.textproto --set model.num_layers=16384 --set model.hidden_size=8192
+expect 0 'whether it fits is not known' env CUDA_VISIBLE_DEVICES= "$longspan" plan --config bare.textproto --set device=CUDA
+expect 0 '2 ranks on 1 host' mpirun -np 2 "$longspan" plan --config bare.textproto
+said_once 'fits;'
+expect 0 '4 ranks on 1 host' mpirun -np 2 "$longspan" plan --config bare.textproto --world 4
+said_once 'fits;'
+
 expect 3 'nowhere' mpirun -np 2 "$longspan" train $(run good.textproto e) --set data.files=nowhere
 said_once nowhere
 expect_status e 3

@@ -224,12 +224,15 @@ TEST(PipelineExecutor, NamesWhatDoesNotFit) {
 // not.
 TEST(PipelineExecutor, MeasuresABubble) {
   const PipelineShape shape = shape_of(4, 1, 8, 1);
-  const PipelineCosts costs{.blocks = {{0.0002, 0.0002, 0.0001}}};
+  const PipelineCosts costs{.blocks = {{0.0002, 0.0002, 0.0001, 100}}};
   for (Schedule schedule : kPipelineSchedules) {
-    const MeasuredBubble measured = measure_bubble(make_pipeline_program(schedule, shape, costs), costs);
+    const PipelineProgram program = make_pipeline_program(schedule, shape, costs);
+    const PipelineFacts facts = verify_pipeline(program, costs);
+    const MeasuredBubble measured = measure_bubble(program, costs);
     EXPECT_GE(measured.makespan_seconds, 8 * 2 * 0.0005);  // of the rank with two blocks
     EXPECT_GT(measured.bubble, 0);
     EXPECT_LT(measured.bubble, 1);
+    for (size_t rank = 0; rank < 4; ++rank) EXPECT_EQ(measured.peak_stash_bytes[rank], facts.ranks[rank].peak_stash_bytes);
   }
 }
 

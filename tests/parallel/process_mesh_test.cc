@@ -68,6 +68,37 @@ TEST(ProcessMesh, KnowsWhoHoldsTheSameAndWhoHoldsTheRest) {
   });
 }
 
+// Ranks that were dealt to the hosts in turn, and hosts of 3 and 5 ranks: groups are of neighbours on a host, and rank 0 is first.
+TEST(ProcessMesh, TakesPlacesByHost) {
+  const std::vector<std::vector<int>> many_hosts = {{0, 1, 0, 1, 0, 1, 0, 1}, {1, 0, 0, 1, 0, 0, 0, 1}, {4, 4, 4, 2, 2, 2, 2, 2}};
+  for (const std::vector<int>& hosts : many_hosts) {
+    const MeshShape shape = {.data = 2, .context = 2, .tensor = 2};
+    const MeshMap map(shape, hosts);
+    run_in_process(8, [&](Communicator& world) {
+      world.place_on_hosts(hosts);
+      const Context context = make_context();
+      const auto log = std::make_shared<CommLog>();
+      const auto recording = make_recording_communicator(world, log);
+      const ProcessMesh mesh(*recording, shape);
+      for (const Axis axis : kAxes) {
+        EXPECT_EQ(mesh.coordinate(axis), map.coordinate_of(world.rank(), axis));
+        EXPECT_EQ(mesh.axis(axis).rank(), mesh.coordinate(axis));
+        std::vector<int64_t> expected;
+        for (int c = 0; c < shape[axis]; ++c) expected.push_back(map.rank_along(world.rank(), axis, c));
+        EXPECT_EQ(members(context, *recording, mesh.axis(axis)), expected) << name(axis);
+      }
+      EXPECT_EQ(mesh.replicas().rank(), 2 * mesh.coordinate(Axis::kData) + mesh.coordinate(Axis::kContext));
+      EXPECT_EQ(mesh.replicas().size(), 4);
+      EXPECT_EQ(mesh.map().place_of(0), 0);
+      EXPECT_EQ(mesh.map().ranks_per_host(Axis::kTensor), map.ranks_per_host(Axis::kTensor));
+    });
+  }
+  run_in_process(2, [](Communicator& world) {
+    EXPECT_EQ(world.hosts(), (std::vector{0, 0})) << "on one, unless said";
+    EXPECT_THROW(world.place_on_hosts({0}), Error);
+  });
+}
+
 std::string refusal(int size, const MeshShape& shape) {
   return message_of<Error>([&] {
     run_in_process(size, [&](Communicator& world) {

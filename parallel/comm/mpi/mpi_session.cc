@@ -22,6 +22,17 @@ void initialize() {
   }
 }
 
+// A host is called by its first rank.
+std::vector<int> hosts_of_ranks(MPI_Comm world, MPI_Comm local) {
+  int host = 0, num_ranks = 0;
+  check_mpi(MPI_Comm_rank(world, &host), "MPI_Comm_rank");
+  check_mpi(MPI_Comm_size(world, &num_ranks), "MPI_Comm_size");
+  check_mpi(MPI_Allreduce(MPI_IN_PLACE, &host, 1, MPI_INT, MPI_MIN, local), "MPI_Allreduce of a host's ranks");
+  std::vector<int> hosts(static_cast<size_t>(num_ranks));
+  check_mpi(MPI_Allgather(&host, 1, MPI_INT, hosts.data(), 1, MPI_INT, world), "MPI_Allgather of hosts");
+  return hosts;
+}
+
 std::string processor_name() {
   char name[MPI_MAX_PROCESSOR_NAME];
   int length = 0;
@@ -42,6 +53,7 @@ MpiSession::MpiSession(const Options& options)
   world_ = make_mpi_communicator(world, "world", options.timeout, transfers_);
   check_mpi(MPI_Comm_split_type(world, MPI_COMM_TYPE_SHARED, world_->rank(), MPI_INFO_NULL, &local),
             "MPI_Comm_split_type");
+  world_->place_on_hosts(hosts_of_ranks(world, local));
   local_ranks_ = make_mpi_communicator(local, "local ranks", options.timeout, transfers_);
 }
 

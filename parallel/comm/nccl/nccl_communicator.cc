@@ -71,7 +71,7 @@ class NcclWork final : public Work::State {
 class NcclCommunicator final : public Communicator {
  public:
   NcclCommunicator(Communicator& bootstrap, std::shared_ptr<nccl::Library> library, std::shared_ptr<nccl::Clock> clock)
-      : Communicator(bootstrap.rank(), bootstrap.size(), bootstrap.name(), bootstrap.timeout()),
+      : Communicator(Around{bootstrap}),
         bootstrap_(bootstrap),
         library_(std::move(library)),
         clock_(std::move(clock)),

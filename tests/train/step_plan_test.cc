@@ -1,0 +1,188 @@
+// What a plan says of a step, against the step: bytes that ranks send, parameters that they hold, operations; and what it answers
+// for worlds that are not here.
+#include "train/plan/step_plan.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "core/base/error.h"
+#include "core/nn/parameter.h"
+#include "tests/train/history.h"
+
+namespace longspan::test {
+namespace {
+
+using namespace history;
+
+RunSpec even_run(const Folder& folder, const MeshShape& mesh) {
+  RunSpec spec = small_run(folder, "");
+  spec.output_directory = "";
+  spec.data.sequence_length = 96;
+  spec.mesh = mesh;
+  spec.num_steps = 1;
+  return spec;
+}
+
+PlanTarget target_of(const RunSpec& spec, int per_host = 8) {
+  return {.host_of_rank = equal_hosts(spec.mesh.num_ranks(), per_host)};
+}
+
+double planned(const StepPlan& plan, const std::string& group) {
+  double bytes = 0;
+  for (const Traffic& traffic : plan.traffic) bytes += traffic.group == group ? traffic.bytes : 0;
+  return bytes;
+}
+
+// What rank 0 sends in a run, by group; and the elements that it holds.
+struct Seen {
+  std::map<std::string, double> sent, reduced;
+  int64_t parameters = 0;
+};
+Seen seen_in_run(const RunSpec& spec) {
+  struct Elements final : TrainObserver {
+    void on_gradients(const Context&, int64_t, const ParameterSet& parameters) override { count = parameters.num_elements(); }
+    int64_t count = 0;
+  };
+  Seen seen;
+  run_in_process(spec.mesh.num_ranks(), [&](Communicator& plain) {
+    const auto log = std::make_shared<CommLog>();
+    const auto world = make_recording_communicator(plain, log);
+    Elements elements;
+    train(spec, *world, {}, elements, [] { return false; });
+    if (plain.rank() != 0) return;
+    seen.parameters = elements.count;
+    for (const CommRecord& record : log->records()) {
+      if (record.kind == CommRecord::Kind::kSendRecvPosted) seen.sent[record.what] += static_cast<double>(record.bytes_sent);
+      if (record.kind == CommRecord::Kind::kAllReduce) {
+        seen.reduced[record.what] = std::max(seen.reduced[record.what], static_cast<double>(record.bytes_sent));
+      }
+    }
+  });
+  return seen;
+}
+
+TEST(StepPlan, BytesAreThoseOfAStep) {
+  const Folder folder;
+  for (const MeshShape& mesh : {MeshShape{.context = 2}, MeshShape{.context = 4}, MeshShape{.tensor = 2}, MeshShape{.tensor = 4},
+                                MeshShape{.data = 2, .context = 2, .tensor = 2}}) {
+    for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
+      SCOPED_TRACE(fmt::format("{} {}", mesh.to_string(), name(dtype)));
+      RunSpec spec = even_run(folder, mesh);
+      spec.compute_dtype = dtype;
+      spec.model.qk_norm = ModelSpec::QkNorm::kYes;
+      spec.model.bias = ModelSpec::Bias::kQkv;
+      const StepPlan plan = plan_step(spec, target_of(spec));
+      const Seen seen = seen_in_run(spec);
+      EXPECT_EQ(parameters_held(spec.model, {0, 1, 2, 3}, mesh.tensor, 0), seen.parameters);
+      EXPECT_DOUBLE_EQ(planned(plan, "context"), seen.sent.contains("context") ? seen.sent.at("context") : 0);
+      // Of the head's softmax, three numbers a token go in a collective.
+      const double rows = 96.0 / mesh.context * static_cast<double>(spec.global_batch_sequences) / mesh.data;
+      const double softmax = (mesh.tensor - 1) * 3 * rows * sizeof(float);
+      EXPECT_DOUBLE_EQ(planned(plan, "tensor"), mesh.tensor == 1 ? 0 : seen.sent.at("tensor") + softmax);
+      const double ranks = mesh.data * mesh.context;
+      if (ranks == 1) continue;
+      EXPECT_NEAR(planned(plan, "replicas"), 2 * (ranks - 1) / ranks * seen.reduced.at("replicas"), 2000) << "but for gaps";
+    }
+  }
+}
+
+TEST(StepPlan, SharedStateMovesPiecesAndValues) {
+  const Folder folder;
+  RunSpec spec = even_run(folder, {.data = 4});
+  spec.sharding = RunSpec::Sharding::kOptimizer;
+  spec.compute_dtype = DType::kBFloat16;
+  const StepPlan plan = plan_step(spec, target_of(spec));
+  const double one = seen_in_run(spec).sent.at("replicas");
+  spec.num_steps = 2;  // weights are gathered once before the first step, too
+  EXPECT_NEAR(planned(plan, "replicas"), seen_in_run(spec).sent.at("replicas") - one, 2000) << "but for gaps between parameters";
+  ASSERT_EQ(plan.traffic.size(), 2u);
+  EXPECT_DOUBLE_EQ(plan.traffic[0].bytes, 2 * plan.traffic[1].bytes) << "sums in fp32, values in bf16";
+}
+
+RunSpec large_run(const MeshShape& mesh) {
+  RunSpec spec;
+  spec.model = {.vocabulary_size = 128256, .hidden_size = 4096, .num_layers = 32, .num_heads = 32, .num_kv_heads = 8, .head_dim = 128,
+                .mlp_size = 14336,
+                .rope = {}};
+  spec.compute_dtype = DType::kBFloat16;
+  spec.data.sequence_length = 1 << 20;
+  spec.mesh = mesh;
+  spec.global_batch_sequences = 16;
+  return spec;
+}
+
+TEST(StepPlan, WorkAddsUp) {
+  for (const MeshShape& mesh : {MeshShape{}, MeshShape{.context = 8}, MeshShape{.data = 2, .context = 4, .tensor = 2}}) {
+    RunSpec spec = large_run(mesh);
+    spec.data.sequence_length = 1 << 16;
+    const StepPlan plan = plan_step(spec, target_of(spec));
+    EXPECT_NEAR(plan.critical_flop() * mesh.num_ranks() / plan.step_flop, 1, 1e-3) << "zigzag is even";
+    EXPECT_NEAR(plan.imbalance, 1, 1e-3);
+    EXPECT_DOUBLE_EQ(plan.pipeline.facts.bubble, 0);
+  }
+  RunSpec uneven = large_run({.context = 8});
+  uneven.layout = LayoutType::kContiguous;
+  EXPECT_NEAR(plan_step(uneven, target_of(uneven)).imbalance, 15.0 / 8, 1e-3) << "the last of eight shares";
+}
+
+TEST(StepPlan, AnswersForWorldsThatAreNotHere) {
+  RunSpec spec = large_run({.pipeline = 4, .data = 2, .context = 16, .tensor = 8});
+  PlanTarget target = target_of(spec);
+  target.processor.device = DeviceType::kCuda;
+  target.memory_bytes = 80'000'000'000;
+  const StepPlan plan = plan_step(spec, target);
+  EXPECT_EQ(plan.map.num_hosts(), 128);
+  EXPECT_TRUE(plan.map.stays_on_host(Axis::kTensor));
+  EXPECT_EQ(plan.map.ranks_per_host(Axis::kContext), 1);
+  const Placement& placement = plan.pipeline.program.shape.placement;
+  EXPECT_EQ(placement.num_blocks(), 34);
+  for (int stage = 0; stage < 4; ++stage) EXPECT_NEAR(static_cast<double>(placement.blocks_of(stage).size()), 8.5, 1.5) << stage;
+  EXPECT_GT(plan.pipeline.facts.bubble, 0);
+  EXPECT_EQ(plan.pipeline.facts.ranks.size(), 4u);
+  EXPECT_GT(planned(plan, "pipeline"), 0);
+}
+
+TEST(StepPlan, ChunksOfASequenceMakeTheBubbleSmaller) {
+  RunSpec spec = large_run({.pipeline = 4});
+  spec.global_batch_sequences = 1;
+  PlanTarget target = target_of(spec);
+  const StepPlan whole = plan_step(spec, target);
+  EXPECT_GT(whole.pipeline.facts.bubble, 0.7);
+  spec.pipeline.sequence_chunks = 8;
+  const StepPlan chunks = plan_step(spec, target);
+  EXPECT_LT(chunks.pipeline.facts.bubble, 0.6);
+  EXPECT_LT(chunks.critical_flop(), whole.critical_flop());
+}
+
+TEST(StepPlan, SaysWhatDoesNotFit) {
+  RunSpec spec = large_run({.context = 8});
+  PlanTarget target = target_of(spec);
+  target.memory_bytes = 1'000'000'000;
+  EXPECT_NE(plan_step(spec, target).problem.find("parameters of the model need at least"), std::string::npos);
+  EXPECT_EQ(plan_step(spec, target).longest_sequence, 0);
+  target.memory_bytes = 400'000'000'000;
+  const StepPlan plan = plan_step(spec, target);
+  EXPECT_NE(plan.problem.find("lower data.sequence_length to at most"), std::string::npos) << plan.problem;
+  ASSERT_GT(plan.longest_sequence, 0);
+  spec.data.sequence_length = plan.longest_sequence;
+  EXPECT_EQ(plan_step(spec, target).problem, "");
+  ++spec.data.sequence_length;
+  EXPECT_NE(plan_step(spec, target).problem, "");
+  target.memory_bytes = 0;
+  EXPECT_EQ(plan_step(spec, target).problem, "") << "nothing is known";
+}
+
+TEST(StepPlan, RefusesWhatTrainingRefuses) {
+  const RunSpec spec = large_run({.tensor = 33});
+  try {
+    plan_step(spec, target_of(spec));
+    FAIL() << "33 ranks share 32 heads";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kConfiguration);
+    EXPECT_NE(std::string(error.what()).find("the nearest that works is 32"), std::string::npos) << error.what();
+  }
+}
+
+}  // namespace
+}  // namespace longspan::test

@@ -1,0 +1,111 @@
+#include "train/plan/traffic.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "attention/scheme_cost.h"
+#include "core/tensor/dtype.h"
+#include "parallel/tensor/head_split.h"
+
+namespace longspan {
+
+namespace {
+
+double as_double(int64_t value) { return static_cast<double>(value); }
+double bytes_of(DType dtype) { return static_cast<double>(size_bytes(dtype)); }
+// The part of a whole that goes out where each of so many ranks ends with all of it, or with the sum of its own piece.
+double share_sent(int num_ranks) { return as_double(num_ranks - 1) / num_ranks; }
+
+int64_t layers_in(const ModelSpec& model, const std::vector<int>& blocks) {
+  return std::count_if(blocks.begin(), blocks.end(), [&](int b) { return b > 0 && b <= model.num_layers; });
+}
+bool holds(const std::vector<int>& blocks, int64_t block) {
+  return std::find(blocks.begin(), blocks.end(), static_cast<int>(block)) != blocks.end();
+}
+
+class StepTraffic {
+ public:
+  StepTraffic(const RunSpec& spec, const std::vector<int>& blocks)
+      : spec_(spec),
+        blocks_(blocks),
+        compute_(bytes_of(spec.compute_dtype)),
+        sum_(bytes_of(accumulator(spec.compute_dtype))),
+        microbatches_(as_double(spec.global_batch_sequences) / (as_double(spec.mesh.data) * as_double(spec.micro_batch_sequences))),
+        tokens_(as_double(spec.data.sequence_length * spec.micro_batch_sequences) / spec.mesh.context),
+        layers_(as_double(layers_in(spec.model, blocks))) {}
+
+  std::vector<Traffic> all(double pipeline_bytes) {
+    tensor();
+    context();
+    add("pipeline", "outputs and gradients between stages", pipeline_bytes);
+    replicas();
+    return std::move(traffic_);
+  }
+
+ private:
+  void add(const char* group, const std::string& what, double bytes) {
+    if (bytes > 0) traffic_.push_back({group, what, bytes});
+  }
+
+  // Forward gathers what enters the products by columns and sums what the products by rows give; backward the other way round,
+  // and gathers once more for each of the four gradients of weights.
+  void tensor() {
+    const double rows = share_sent(spec_.mesh.tensor) * tokens_ * as_double(spec_.model.hidden_size) * microbatches_;
+    add("tensor", "pieces of layers gathered", 8 * layers_ * rows * compute_);
+    add("tensor", "pieces of layers summed", 4 * layers_ * rows * sum_);
+    const bool embedding = holds(blocks_, 0), head = holds(blocks_, spec_.model.num_layers + 1);
+    const double head_bytes = rows * (compute_ + sum_) + (spec_.mesh.tensor - 1) * 3 * tokens_ * sum_ * microbatches_;
+    add("tensor", "embedding and head", (embedding ? 2 * rows * compute_ : 0) + (head ? head_bytes : 0));
+  }
+
+  void context() {
+    const ModelSpec& model = spec_.model;
+    const HeadSplit split = split_heads(model.num_heads, model.num_kv_heads, spec_.mesh.tensor, 0);
+    const AttentionShape shape = {.num_tokens = spec_.data.sequence_length * spec_.micro_batch_sequences,
+                                  .num_heads = split.q.size(),
+                                  .num_kv_heads = static_cast<int64_t>(split.kv_of.size()),
+                                  .head_dim = model.head_dim,
+                                  .dtype = spec_.compute_dtype,
+                                  .num_ranks = spec_.mesh.context};
+    const SchemeCost cost = cost_of(spec_.context.scheme, group_ranks(spec_), shape, {});
+    add("context", fmt::format("{}: keys, values and their gradients", name(cost.scheme)),
+        as_double(cost.forward_bytes + cost.backward_bytes) * layers_ * microbatches_);
+  }
+
+  void replicas() {
+    const int ranks = spec_.mesh.data * spec_.mesh.context;
+    const double elements = as_double(parameters_held(spec_.model, blocks_, spec_.mesh.tensor, 0));
+    const double once = share_sent(ranks) * elements;
+    if (spec_.sharding == RunSpec::Sharding::kNone) return add("replicas", "gradients summed", 2 * once * sum_);
+    add("replicas", "gradients summed, a piece each", once * sum_);
+    add("replicas", "updated weights gathered", once * compute_);
+  }
+
+  const RunSpec& spec_;
+  const std::vector<int>& blocks_;
+  double compute_, sum_;
+  double microbatches_, tokens_, layers_;  // of a step; of a rank in one of them; held
+  std::vector<Traffic> traffic_;
+};
+
+}  // namespace
+
+int64_t parameters_held(const ModelSpec& model, const std::vector<int>& blocks, int tensor_degree, int tensor_rank) {
+  const auto piece = [&](int64_t count) { return tensor_piece_of(count, tensor_degree, tensor_rank).size(); };
+  const HeadSplit heads = split_heads(model.num_heads, model.num_kv_heads, tensor_degree, tensor_rank);
+  const int64_t hidden = model.hidden_size, q = heads.q.size() * model.head_dim, kv = heads.kv.size() * model.head_dim;
+  int64_t layer = 2 * hidden * (q + kv) + 3 * hidden * piece(model.mlp_size) + 2 * hidden;
+  if (model.bias == ModelSpec::Bias::kQkv) layer += q + 2 * kv;
+  if (model.qk_norm == ModelSpec::QkNorm::kYes) layer += 2 * model.head_dim;
+  const int64_t table = piece(model.vocabulary_size) * hidden;
+  const bool embedding = holds(blocks, 0), head = holds(blocks, model.num_layers + 1);
+  const bool one_table = embedding && head && model.tie_embeddings == ModelSpec::Tie::kYes;
+  return layers_in(model, blocks) * layer + (embedding ? table : 0) + (head ? hidden + (one_table ? 0 : table) : 0);
+}
+
+std::vector<Traffic> traffic_of(const RunSpec& spec, const std::vector<int>& blocks, double pipeline_bytes) {
+  return StepTraffic(spec, blocks).all(pipeline_bytes);
+}
+
+}  // namespace longspan
