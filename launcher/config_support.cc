@@ -216,13 +216,6 @@ void check_bench(const RunConfig& c, const std::string& name, ConfigProblems& pr
 }
 
 void check_consistency(const RunConfig& c, Command command, ConfigProblems& problems) {
-  if (command == Command::kVerify && c.mesh().tensor() > 1) {
-    problems.add("mesh.tensor", "is {}; verify does not compare a tensor axis yet, so 1 is all it can do", c.mesh().tensor());
-  }
-  if (!c.training().dump_gradients().empty() && c.mesh().tensor() > 1) {
-    problems.add("training.dump_gradients", "is set, but mesh.tensor is {}: gradients of a tensor axis are not gathered yet",
-                 c.mesh().tensor());
-  }
   check_needs(c, command, problems);
   check_data(c, problems);
   check_training(c, problems);

@@ -122,10 +122,14 @@ Decoder::Decoder(const ModelSpec& spec, std::unique_ptr<Communicator> alone, Com
 Decoder::Decoder(const ModelSpec& spec, Communicator& ring, int64_t loss_tile_tokens)
     : Decoder(spec, make_self_communicator(), ring, loss_tile_tokens) {}
 
-Tensor Decoder::losses(Context& context, const Microbatch& batch) const {
-  Tensor x = embedding_->forward(context, batch.tokens, nullptr);
-  for (const DecoderBlock& block : blocks_) x = block.forward(context, x, batch.shard, nullptr);
-  return head_->forward(context, final_norm_->forward(context, x, nullptr), batch.targets, 0, nullptr);
+Tensor Decoder::losses(Context& context, const Microbatch& batch) {
+  check(microbatches_.empty(), "an evaluation between the {} microbatches of a step", microbatches_.size());
+  microbatches_.push_back(batch);
+  Tensor x;
+  for (const auto& block : stage_) x = block->forward(context, 0, x, nullptr);
+  Tensor losses = std::move(microbatches_.front().losses);
+  microbatches_.clear();
+  return losses;
 }
 
 std::vector<SegmentMemory> Decoder::empty_memories(const Context& context, int64_t capacity_tokens) const {

@@ -43,7 +43,7 @@ class Decoder {
   Stage& stage() { return stage_; }
 
   // The losses of one microbatch, without gradients. Collective over both axes.
-  Tensor losses(Context& context, const Microbatch& batch) const;
+  Tensor losses(Context& context, const Microbatch& batch);
 
   // Tokens after those in the memories (one per layer), on one rank of either axis; returns the logits after the last one,
   // [vocabulary], accumulator.

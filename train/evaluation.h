@@ -14,7 +14,7 @@ class Evaluator {
   // files.
   Evaluator(const Context& context, const RunSpec& spec, const ProcessMesh& mesh);
   // Collective over the mesh; every rank gets the whole result. Step 0 in the report.
-  EvaluationResult run(Context& context, const Decoder& decoder) const;
+  EvaluationResult run(Context& context, Decoder& decoder) const;
 
  private:
   const RunSpec& spec_;

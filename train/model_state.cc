@@ -7,7 +7,6 @@
 #include "parallel/data/shared_state.h"
 #include "train/agreement.h"
 #include "train/formats/huggingface.h"
-#include "train/formats/safetensors.h"
 
 namespace longspan {
 
@@ -110,6 +109,8 @@ StateShare state_share(const RunSpec& spec, const ProcessMesh& mesh) {
   if (spec.sharding == RunSpec::Sharding::kNone) return share;
   share.rank = mesh.replicas().rank();
   share.num_ranks = mesh.replicas().size();
+  if (spec.sharding == RunSpec::Sharding::kGradients) share.what = StateShare::What::kGradients;
+  if (spec.sharding == RunSpec::Sharding::kWeights) share.what = StateShare::What::kWeights;
   return share;
 }
 
@@ -219,20 +220,6 @@ std::string save(const Context& context, const RunSpec& spec, const ProcessMesh&
     throw;
   }
   return finished;
-}
-
-void dump_gradients(const Context& context, const std::string& path, const ParameterSet& parameters) {
-  std::vector<SafetensorsEntry> entries;
-  std::vector<Tensor> gradients;  // the entries refer to them
-  for (const auto& p : parameters.all()) gradients.push_back(context.to_host(p->gradient));
-  for (size_t i = 0; i < gradients.size(); ++i) {
-    entries.push_back(safetensors_entry(parameters.all()[i]->name, gradients[i]));
-  }
-  try {
-    write_safetensors(path, entries);
-  } catch (const Error& error) {
-    raise(ErrorKind::kResource, "training.dump_gradients: {}", error.what());
-  }
 }
 
 }  // namespace longspan

@@ -52,7 +52,4 @@ int64_t load_for_inference(Context& context, const RunSpec& spec, const ProcessM
 std::string save(const Context& context, const RunSpec& spec, const ProcessMesh& mesh, const CheckpointFacts& facts,
                  const StateTensors& state);
 
-// The gradients of all parameters as one safetensors file.
-void dump_gradients(const Context& context, const std::string& path, const ParameterSet& parameters);
-
 }  // namespace longspan

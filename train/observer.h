@@ -57,9 +57,7 @@ class TrainObserver {
   virtual void on_start(const RunFacts&) {}
   // Once, when the weights are there and before the first step. Blocks of the stage may be wrapped, to watch what flows.
   virtual void on_model(Decoder&) {}
-  // As the reduction left them: not yet looked at, so they may be anything. Whole where wants_gradients, which all ranks say alike;
-  // else, where ranks share state, this rank's piece alone.
-  virtual bool wants_gradients() const { return false; }
+  // As the reduction left them: not yet looked at, so they may be anything. Of those that ranks share, this rank's parts alone.
   virtual void on_gradients(const Context&, int64_t /*step*/, const ParameterSet&) {}
   virtual void on_gradient_norm(double) {}  // as this rank has it
   virtual void on_step(const StepReport&) {}

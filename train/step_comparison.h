@@ -1,7 +1,8 @@
 // StepComparison: what one rank of a mesh computed against what one rank alone did, tensor by tensor.
 #pragma once
 
-#include <span>
+#include <memory>
+#include <vector>
 
 #include "attention/sequence_layout.h"
 #include "train/step_record.h"
@@ -18,27 +19,35 @@ class StepComparison {
   VerifyReport report();
 
  private:
-  // What a sum over ranks came to, what it should be, and what this rank brought to it; all flat, as the gradients are.
+  // Of one parameter: what a sum over ranks came to, and what this rank brought to it.
   struct Sum {
-    std::span<const double> got, expected, part;
+    std::vector<double> got, part;
+    std::vector<bool> held;  // which elements this rank has
+    double scale = 1;
+    Findings::Has has = Findings::Has::kWrong;
     enum class Part { kIsRight, kHoldsTheError } kind;
+  };
+  struct Where {
+    int64_t order;
+    std::string name;
+    Communicator& group;  // that sums
   };
   void compare_tensors();
   void compare_rows(const TensorRecord& tensor, const TensorRecord& whole);
   void compare_share(const TensorRecord& share, const TensorRecord& whole);
   void compare_gradients(int64_t order);
   void compare_number(int64_t order, const std::string& name, double got, double expected);
-  TensorDifference compare_parameter(size_t p, std::span<const double> got, std::span<const double> expected) const;
-  std::span<const double> slice(size_t p, std::span<const double> flat) const;
-  size_t weight_of(const std::string& bias) const;
-  size_t first_off(const std::string& share, std::span<const double> got, std::span<const double> expected,
-                   Communicator& group);
-  void blame(int64_t order, const std::string& name, size_t p, Communicator& group, const Sum& sum);
+  std::vector<double> whole_of(const ParameterPart& parameter, const std::vector<ParameterPart>& parts) const;
+  std::vector<double> agreed_gradient(const ParameterPart& expected, double scale, Findings::Has& has) const;
+  void blame(const Where& where, const ParameterPart& expected, const Sum& sum);
 
   const RunSpec& run_;
   const StepRecord &expected_, &got_;
   double tolerance_;
   ProcessMesh mesh_;
+  std::unique_ptr<Communicator> stage_;    // all that have this stage's weights
+  std::unique_ptr<Communicator> sharers_;  // of them, those that have the same microbatches
+  std::vector<double> ring_ranks_;         // of the world, by their place in the ring
   Findings findings_;
   SequenceLayout layout_;  // of a microbatch
 };

@@ -4,12 +4,13 @@
 #include "model/decoder.h"
 #include "parallel/comm/process_mesh.h"
 #include "parallel/pipeline/program.h"
+#include "train/shared_stage.h"
 
 namespace longspan {
 
 class StepProgram {
  public:
-  // Proves the program sound. What it is given must outlive it. `share`: that of the parameters.
+  // Wraps the decoder's blocks where ranks share what they read or add to. Proves the program sound. What it is given must outlive it. `share`: that of the parameters.
   StepProgram(const ProcessMesh& mesh, Decoder& decoder, int num_microbatches, const StateShare& share);
   size_t num_actions() const { return program_.size(); }
 
@@ -19,6 +20,7 @@ class StepProgram {
  private:
   const ProcessMesh& mesh_;
   Decoder& decoder_;
+  SharedStage shared_;
   Program program_;
 };
 

@@ -36,49 +36,53 @@ std::vector<double> doubles(const Context& context, const Tensor& tensor) {
   raise(ErrorKind::kInternal, "a record of {} numbers", name(t.dtype()));
 }
 
-std::string block_name(size_t block, size_t num_blocks) {
-  if (block == 0) return "model.embed_tokens";
-  if (block + 1 == num_blocks) return "lm_head";
-  return fmt::format("model.layers.{}", block - 1);
-}
-
 // Orders of what attention is given lie between those of two other tensors: the hop, then which tensor.
 constexpr int64_t kOrders = int64_t{1} << 24;
 
-int64_t flat_begin(const ParameterSet& parameters, const Parameter& p) {
-  const auto* first = static_cast<const std::byte*>(parameters.gradients().raw());
-  const auto* own = static_cast<const std::byte*>(p.gradient.raw());
-  return (own - first) / static_cast<int64_t>(size_bytes(p.gradient.dtype()));
+std::vector<double> values_of(const Context& context, const Tensor& gradient, const Box& box) {
+  if (gradient.defined()) return doubles(context, gradient);
+  return std::vector<double>(static_cast<size_t>(box.num_elements()), 0);
+}
+
+// Of the heads that the kernel sees, as columns of all heads.
+std::vector<TensorPiece> columns_of(const std::vector<int64_t>& heads, int64_t head_dim) {
+  std::vector<TensorPiece> columns;
+  for (const int64_t head : heads) columns.push_back({head * head_dim, (head + 1) * head_dim});
+  return columns;
 }
 
 }  // namespace
 
-std::vector<double> flat_share(const TensorRecord& share, size_t num_gradients) {
-  std::vector<double> flat(num_gradients, 0);
-  std::copy(share.values.begin(), share.values.end(), flat.begin() + share.begin);
-  return flat;
-}
-
 // Hands every call through and keeps what comes out.
 class StepRecorder::WatchedBlock final : public StageBlock {
  public:
-  WatchedBlock(StepRecorder& recorder, std::unique_ptr<StageBlock> inner, size_t block, size_t num_blocks)
-      : recorder_(recorder),
-        inner_(std::move(inner)),
-        name_(block_name(block, num_blocks)),
-        name_before_(block > 0 ? block_name(block - 1, num_blocks) : "") {}
+  // `number`: of the model's blocks, of which this stage holds those from `first` on.
+  WatchedBlock(StepRecorder& recorder, std::unique_ptr<StageBlock> inner, int64_t number, int64_t first)
+      : recorder_(recorder), inner_(std::move(inner)), is_first_(number == first) {
+    const int64_t num_layers = recorder.decoder_->spec().num_layers;
+    const auto name = [&](int64_t block) {
+      if (block == 0) return std::string("model.embed_tokens");
+      return block > num_layers ? std::string("lm_head") : fmt::format("model.layers.{}", block - 1);
+    };
+    name_ = name(number);
+    if (number > 0) name_before_ = name(number - 1);
+    find_parameters(recorder.decoder_->parameters());
+  }
+  int layer() const override { return inner_->layer(); }
 
   Tensor forward(Context& context, int microbatch, const Tensor& x, std::any* stash) override {
-    if (name_before_.empty()) recorder_.add_inputs(context, microbatch);
+    if (is_first_) recorder_.add_inputs(context, microbatch);
     recorder_.pass_ = {microbatch, name_};
-    Tensor y = inner_->forward(context, microbatch, x, stash);
-    if (y.defined()) {
-      recorder_.add(context, "output of " + name_, Rows::kTokens, microbatch, y);
+    Tensor y;
+    if (name_ != "lm_head") {
+      y = inner_->forward(context, microbatch, x, stash);
+      recorder_.add_piece(context, "output of " + name_, microbatch, y);
       return y;
     }
-    const Microbatch& batch = recorder_.decoder_->microbatches().at(static_cast<size_t>(microbatch));
-    recorder_.add(context, "losses", Rows::kTokens, microbatch, batch.losses);
-    recorder_.add_share(context, name_ + " with the loss", microbatch);
+    const ParametersBefore before(context, *this);
+    y = inner_->forward(context, microbatch, x, stash);
+    recorder_.add_rows(context, "losses", microbatch, recorder_.batch(microbatch).losses);
+    before.add_growth(context, name_ + " with the loss", microbatch);
     return y;
   }
 
@@ -86,20 +90,58 @@ class StepRecorder::WatchedBlock final : public StageBlock {
     microbatch_of_[&stash] = microbatch;
     recorder_.pass_ = {microbatch, name_ + " in backward"};
     Tensor dx = inner_->backward_input(context, microbatch, dy, stash);
-    if (dx.defined()) recorder_.add(context, "gradient of the output of " + name_before_, Rows::kTokens, microbatch, dx);
+    if (dx.defined()) recorder_.add_piece(context, "gradient of the output of " + name_before_, microbatch, dx);
     return dx;
   }
 
   void backward_weight(Context& context, std::any& stash) override {
+    const ParametersBefore before(context, *this);
     inner_->backward_weight(context, stash);
-    recorder_.add_share(context, name_, microbatch_of_.at(&stash));
+    before.add_growth(context, name_, microbatch_of_.at(&stash));
     microbatch_of_.erase(&stash);
   }
 
  private:
+  // The gradients of the block's parameters before something adds to them.
+  class ParametersBefore {
+   public:
+    ParametersBefore(const Context& context, const WatchedBlock& block) : block_(block) {
+      for (const Parameter* p : block.parameters_) values_.push_back(values_of(context, p->gradient, p->box));
+    }
+    void add_growth(const Context& context, const std::string& by, int microbatch) const {
+      TensorRecord& record = block_.recorder_.add(Rows::kParameters, "parameter gradients of " + by, microbatch);
+      for (size_t i = 0; i < values_.size(); ++i) {
+        const Parameter& p = *block_.parameters_[i];
+        std::vector<double> growth = values_of(context, p.gradient, p.box);
+        for (size_t j = 0; j < growth.size(); ++j) growth[j] -= values_[i][j];
+        record.parts.push_back({p.name, p.box, std::move(growth)});
+      }
+    }
+
+   private:
+    const WatchedBlock& block_;
+    std::vector<std::vector<double>> values_;
+  };
+
+  void find_parameters(const ParameterSet& all) {
+    const auto add = [&](const std::string& module) {
+      const size_t before = parameters_.size();
+      for (const auto& p : all.all()) {
+        if (p->name.starts_with(module + ".")) parameters_.push_back(p.get());
+      }
+      return parameters_.size() > before;
+    };
+    const bool has_own = add(name_);
+    if (name_ != "lm_head") return;
+    if (!has_own) add("model.embed_tokens");  // tied
+    add("model.norm");
+  }
+
   StepRecorder& recorder_;
   std::unique_ptr<StageBlock> inner_;
+  bool is_first_;
   std::string name_, name_before_;
+  std::vector<const Parameter*> parameters_;
   std::map<const std::any*, int> microbatch_of_;
 };
 
@@ -138,73 +180,78 @@ std::shared_ptr<const KernelSet> StepRecorder::watched(std::shared_ptr<const Ker
 void StepRecorder::on_model(Decoder& decoder) {
   decoder_ = &decoder;
   record_ = StepRecord{};
-  for (const auto& p : decoder.parameters().all()) {
-    record_.parameters.push_back({p->name, p->shape, flat_begin(decoder.parameters(), *p)});
-  }
-  before_.assign(static_cast<size_t>(decoder.parameters().gradients().num_elements()), 0);
   Stage& stage = decoder.stage();
   for (size_t i = 0; i < stage.size(); ++i) {
-    stage[i] = std::make_unique<WatchedBlock>(*this, std::move(stage[i]), i, stage.size());
+    stage[i] = std::make_unique<WatchedBlock>(*this, std::move(stage[i]), static_cast<int64_t>(i), 0);
   }
 }
 
 void StepRecorder::on_gradients(const Context& context, int64_t, const ParameterSet& parameters) {
-  record_.gradients = doubles(context, parameters.gradients());
+  for (const ParameterSet::Part& part : parameters.parts()) {
+    const std::vector<double> values = doubles(context, part.gradient);
+    auto next = values.begin();
+    for (const Box& box : boxes_of_range(part.parameter->box, part.begin, part.end)) {
+      record_.gradients.push_back({part.parameter->name, box, {next, next + box.num_elements()}});
+      next += box.num_elements();
+    }
+  }
 }
 
 void StepRecorder::on_step(const StepReport& report) { record_.loss = report.loss; }
 
-void StepRecorder::add(const Context& context, std::string name, Rows rows, int microbatch, const Tensor& tensor) {
-  const int64_t width = tensor.rank() < 2 ? 1 : tensor.size(1);
-  record_.tensors.push_back(
-      {std::move(name), rows, microbatch, ring_rank_, kOrders * ++order_, width, 0, doubles(context, tensor)});
+TensorRecord& StepRecorder::add(Rows rows, std::string name, int microbatch) {
+  record_.tensors.push_back({.name = std::move(name), .rows = rows, .microbatch = microbatch, .order = kOrders * ++order_});
+  return record_.tensors.back();
+}
+
+TensorRecord& StepRecorder::add_rows(const Context& context, std::string name, int microbatch, const Tensor& tensor) {
+  TensorRecord& record = add(Rows::kTokens, std::move(name), microbatch);
+  record.width = tensor.rank() < 2 ? 1 : tensor.size(1);
+  record.values = doubles(context, tensor);
+  return record;
+}
+
+void StepRecorder::add_piece(const Context& context, std::string name, int microbatch, const Tensor& tensor) {
+  const Communicator& axis = mesh_.axis(Axis::kTensor);
+  TensorRecord& record = add_rows(context, std::move(name), microbatch, tensor);
+  record.first_row = tensor_piece_of(batch(microbatch).tokens.size(0), axis.size(), axis.rank()).begin;
 }
 
 void StepRecorder::add_inputs(const Context& context, int microbatch) {
-  const Microbatch& batch = decoder_->microbatches().at(static_cast<size_t>(microbatch));
-  add(context, "tokens", Rows::kTokens, microbatch, batch.tokens);
-  add(context, "targets", Rows::kTokens, microbatch, batch.targets);
-  add(context, "rotary cosines", Rows::kTokens, microbatch, batch.shard.rotary.cosine);
-  add(context, "rotary sines", Rows::kTokens, microbatch, batch.shard.rotary.sine);
-  record_.tensors.push_back({"scale of the gradients",
-                             Rows::kNone,
-                             microbatch,
-                             ring_rank_,
-                             kOrders * ++order_,
-                             1,
-                             0,
-                             {batch.gradient_scale}});
-}
-
-// What the gradients have grown by since the last share.
-void StepRecorder::add_share(const Context& context, const std::string& block, int microbatch) {
-  std::vector<double> now = doubles(context, decoder_->parameters().gradients());
-  size_t begin = 0, end = now.size();
-  while (begin < end && now[begin] == before_[begin]) ++begin;
-  while (begin < end && now[end - 1] == before_[end - 1]) --end;
-  std::vector<double> share(end - begin);
-  for (size_t i = begin; i < end; ++i) share[i - begin] = now[i] - before_[i];
-  before_ = std::move(now);
-  record_.tensors.push_back({"parameter gradients of " + block, Rows::kParameters, microbatch, ring_rank_,
-                             kOrders * ++order_, 1, static_cast<int64_t>(begin), std::move(share)});
+  const Microbatch& inputs = batch(microbatch);
+  add_rows(context, "tokens", microbatch, inputs.tokens);
+  add_rows(context, "targets", microbatch, inputs.targets);
+  add_rows(context, "rotary cosines", microbatch, inputs.shard.rotary.cosine);
+  add_rows(context, "rotary sines", microbatch, inputs.shard.rotary.sine);
+  add(Rows::kNone, "scale of the gradients", microbatch).values = {inputs.gradient_scale};
 }
 
 void StepRecorder::add_attention(const Context& context, const AttentionBlock& block) {
-  const TileMap& tiles = decoder_->microbatches().at(static_cast<size_t>(pass_.microbatch)).shard.tiles;
+  const TileMap& tiles = batch(pass_.microbatch).shard.tiles;
   int owner = 0;
   while (owner < tiles.num_ranks() && &tiles.keys_of(owner) != block.visible) ++owner;
   check(owner < tiles.num_ranks(), "attention of {} is given tiles that none of the {} ranks owns", pass_.of,
         tiles.num_ranks());
-  const int hop = (ring_rank_ - owner + tiles.num_ranks()) % tiles.num_ranks();
-  int64_t order = kOrders * order_ + 4 * hop;
-  const auto add_one = [&](const char* what, const Tensor& tensor) {
-    const int64_t width = tensor.size(1) * tensor.size(2);
-    record_.tensors.push_back(
-        {what + pass_.of, Rows::kTokens, pass_.microbatch, owner, ++order, width, 0, doubles(context, tensor)});
+  const int hop = (mesh_.coordinate(Axis::kContext) - owner + tiles.num_ranks()) % tiles.num_ranks();
+  const ModelSpec& spec = decoder_->spec();
+  const Communicator& axis = mesh_.axis(Axis::kTensor);
+  const HeadSplit heads = split_heads(spec.num_heads, spec.num_kv_heads, axis.size(), axis.rank());
+  std::vector<int64_t> q_heads, kv_heads;
+  for (int64_t head = heads.q.begin; head < heads.q.end; ++head) q_heads.push_back(head);
+  for (const int64_t held : heads.kv_of) kv_heads.push_back(heads.kv.begin + held);
+  int64_t order = kOrders * order_ + TensorRecord::kOrdersOfHop * hop;
+  const auto add_one = [&](const char* what, const Tensor& tensor, const std::vector<int64_t>& columns) {
+    record_.tensors.push_back({.name = what + pass_.of,
+                               .microbatch = pass_.microbatch,
+                               .order = ++order,
+                               .hop = hop,
+                               .width = tensor.size(1) * tensor.size(2),
+                               .columns = columns_of(columns, spec.head_dim),
+                               .values = doubles(context, tensor)});
   };
-  if (hop == 0) add_one("queries of ", block.q);
-  add_one("keys of ", block.k);
-  add_one("values of ", block.v);
+  if (hop == 0) add_one("queries of ", block.q, q_heads);
+  add_one("keys of ", block.k, kv_heads);
+  add_one("values of ", block.v, kv_heads);
 }
 
 }  // namespace longspan

@@ -3,8 +3,8 @@
 //
 // Of each microbatch: its tokens, targets, rotary angles and gradient scale; the queries, and the keys and values of
 // every hop, that attention is given in forward and in backward; what every block gives; the losses; the gradient of
-// every block's input; and its share in the gradients of the parameters, block by block. Of the step: the gradients as
-// they were reduced, their norm, and the loss.
+// every block's input; and what it adds to the gradients of its parameters. Of the step: the gradients as they were
+// reduced, their norm, and the loss.
 #pragma once
 
 #include <limits>
@@ -14,39 +14,43 @@
 
 #include "attention/kernels/block_attention.h"
 #include "model/decoder.h"
+#include "parallel/comm/process_mesh.h"
 #include "train/observer.h"
 
 namespace longspan {
 
-struct TensorRecord {
-  enum class Rows {
-    kTokens,      // a row for each token of the rank's share; `width` elements each
-    kParameters,  // a share of the flat gradients, less zeros at both ends; to be summed over the ranks of a sequence
-    kNone,        // one number, the same on every rank
-  };
-  std::string name;  // once in each microbatch, but for keys and values: these once for each owner
-  Rows rows = Rows::kTokens;
-  int microbatch = 0;
-  int owner = 0;      // whose rows these are, by the place in the ring
-  int64_t order = 0;  // when it was computed; comparable between ranks, even where one has fewer hops to compute
-  int64_t width = 1;
-  int64_t begin = 0;  // of a share: where in the gradients `values` begin
+// Some elements of a parameter.
+struct ParameterPart {
+  std::string name;
+  Box box;
   std::vector<double> values;
 };
 
-// Where a parameter lies in the flat gradients.
-struct ParameterPlace {
-  std::string name;
-  Shape shape;
-  int64_t begin = 0;
-};
+struct TensorRecord {
+  enum class Rows {
+    kTokens,      // a row for each token of the rank's share, or of its piece of that; `width` elements each
+    kParameters,  // `parts`: to be summed over the ranks that share the sequence, and those that share the weights
+    kNone,        // one number, the same on every rank
+  };
+  std::string name;  // once in each microbatch, but for keys and values: these once for each hop
+  Rows rows = Rows::kTokens;
+  int microbatch = 0;
+  int64_t order = 0;  // when it was computed
+  int hop = 0;        // of keys and values: whose they are, so many places before in the ring
+  int64_t first_row = 0;  // of the share
+  int64_t width = 1;
+  std::vector<TensorPiece> columns = {};  // of the rows that one rank has; none: all
+  std::vector<double> values = {};
+  std::vector<ParameterPart> parts = {};
 
-std::vector<double> flat_share(const TensorRecord& share, size_t num_gradients);
+  // The order of what comes so many hops later in the same attention.
+  int64_t order_at(int later_hop) const { return order + kOrdersOfHop * (later_hop - hop); }
+  static constexpr int64_t kOrdersOfHop = 4;
+};
 
 struct StepRecord {
   std::vector<TensorRecord> tensors;
-  std::vector<ParameterPlace> parameters;
-  std::vector<double> gradients;  // flat, after the reduction
+  std::vector<ParameterPart> gradients;  // those that the rank keeps, after the reduction
   // The norm of the gradients, which each rank clips by, and the loss, of the global batch; NaN where the step did not come to it.
   double norm = std::numeric_limits<double>::quiet_NaN();
   double loss = std::numeric_limits<double>::quiet_NaN();
@@ -55,13 +59,12 @@ struct StepRecord {
 // Watches a run through the hooks of the trainer, and attention through kernels that are to be those of the run.
 class StepRecorder final : public TrainObserver {
  public:
-  // The rank's place in its ring.
-  explicit StepRecorder(int ring_rank) : ring_rank_(ring_rank) {}
+  // The mesh must outlive it.
+  explicit StepRecorder(const ProcessMesh& mesh) : mesh_(mesh) {}
   // The same kernels, but watched. The recorder must outlive them.
   std::shared_ptr<const KernelSet> watched(std::shared_ptr<const KernelSet> kernels);
 
   void on_model(Decoder& decoder) override;
-  bool wants_gradients() const override { return true; }
   void on_gradients(const Context& context, int64_t step, const ParameterSet& parameters) override;
   void on_gradient_norm(double norm) override { record_.norm = norm; }
   void on_step(const StepReport& report) override;
@@ -76,16 +79,17 @@ class StepRecorder final : public TrainObserver {
     int microbatch = 0;
     std::string of;  // "model.layers.1 in backward"
   };
-  void add(const Context& context, std::string name, TensorRecord::Rows rows, int microbatch, const Tensor& tensor);
+  TensorRecord& add(TensorRecord::Rows rows, std::string name, int microbatch);
+  TensorRecord& add_rows(const Context& context, std::string name, int microbatch, const Tensor& tensor);
+  void add_piece(const Context& context, std::string name, int microbatch, const Tensor& tensor);
   void add_inputs(const Context& context, int microbatch);
-  void add_share(const Context& context, const std::string& block, int microbatch);
   void add_attention(const Context& context, const AttentionBlock& block);
+  const Microbatch& batch(int number) const { return decoder_->microbatches().at(static_cast<size_t>(number)); }
 
-  int ring_rank_;
+  const ProcessMesh& mesh_;
   Decoder* decoder_ = nullptr;
   Pass pass_;  // under way
   int64_t order_ = 0;
-  std::vector<double> before_;  // the gradients when the last share was taken
   StepRecord record_;
 };
 

@@ -6,27 +6,40 @@
 
 namespace longspan {
 
-ReductionPlan reduction_plan(const ProcessMesh& mesh, const FlatLayout& layout) {
+ReductionPlan reduction_plan(const ProcessMesh& mesh, const FlatLayout& layout, const StateShare& share) {
   ReductionPlan plan;
   if (mesh.replicas().size() == 1) return plan;
   for (const Bucket& bucket : layout.buckets) plan.buckets.push_back({bucket.first_block, bucket.end_block});
+  if (share.of_gradients()) plan.when = ReductionPlan::When::kEachMicrobatch;
   return plan;
 }
 
 StepSums::StepSums(Context& context, const ProcessMesh& mesh, ParameterSet& parameters)
-    : context_(context), mesh_(mesh), parameters_(parameters), sums_(context, mesh.replicas(), parameters) {}
+    : context_(context),
+      mesh_(mesh),
+      parameters_(parameters),
+      sums_(context, mesh.replicas(), parameters),
+      started_(parameters.buckets().size(), false) {}
 
 void StepSums::start(const Action& action) {
   const auto& buckets = parameters_.buckets();
   const auto bucket =
       std::find_if(buckets.begin(), buckets.end(), [&](const Bucket& b) { return b.first_block == action.block; });
   check(bucket != buckets.end(), "{}: no bucket begins with that block", action.to_string());
-  SharedGradients(mesh_.axis(Axis::kTensor), parameters_, *bucket).reduce(context_);
-  sums_.start(*bucket);
+  start(*bucket);
+}
+
+void StepSums::start(const Bucket& bucket) {
+  SharedGradients(mesh_.axis(Axis::kTensor), parameters_, bucket).reduce(context_);
+  sums_.start(bucket);
+  started_.at(static_cast<size_t>(&bucket - parameters_.buckets().data())) = true;
 }
 
 void StepSums::finish() {
   if (mesh_.replicas().size() == 1) return SharedGradients(mesh_.axis(Axis::kTensor), parameters_).reduce(context_);
+  for (size_t i = started_.size(); i-- > 0;) {
+    if (!started_[i]) start(parameters_.buckets()[i]);
+  }
   sums_.finish();
 }
 

@@ -10,22 +10,26 @@
 
 namespace longspan {
 
-// The sums that this rank's program begins before its end; none where nobody else holds the same parameters.
-ReductionPlan reduction_plan(const ProcessMesh& mesh, const FlatLayout& layout);
+// The sums that this rank's program begins before its end; none where nobody else holds the same parameters. Where ranks share
+// gradients, those of each microbatch are summed, so that nobody keeps all of them.
+ReductionPlan reduction_plan(const ProcessMesh& mesh, const FlatLayout& layout, const StateShare& share);
 
 class StepSums final : public GradientSums {
  public:
   // From the first backward to finish(). Collective, as its functions are.
   StepSums(Context& context, const ProcessMesh& mesh, ParameterSet& parameters);
   void start(const Action& action) override;
-  void finish() override;
+  void finish() override;  // what was not started, too
   void after_compute() override { sums_.after_compute(); }
 
  private:
+  void start(const Bucket& bucket);
+
   Context& context_;
   const ProcessMesh& mesh_;
   ParameterSet& parameters_;
   BucketSums sums_;
+  std::vector<bool> started_;  // by bucket
 };
 
 }  // namespace longspan

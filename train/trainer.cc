@@ -5,6 +5,7 @@
 
 #include "train/agreement.h"
 #include "train/formats/crc32c.h"
+#include "train/gradient_file.h"
 #include "train/memory_need.h"
 #include "train/model_state.h"
 #include "train/schedule.h"
@@ -117,8 +118,6 @@ void Trainer::compute_gradients(int64_t step) {
   Context& context = rank_.context();
   decoder_.microbatches() = loader_.load(context, step);
   program_.run(context);
-  const bool dumps = step == 1 && !spec_.dump_gradients.empty();
-  if (dumps || observer_.wants_gradients()) gather_gradients(context, mesh_.replicas(), decoder_.parameters());
   observer_.on_gradients(context, step, decoder_.parameters());
 }
 
@@ -153,8 +152,9 @@ void Trainer::update(StepReport& report) {
   Context& context = rank_.context();
   const TraceRange range(context.tracer(), TimeCategory::kCompute, "optimizer");
   report.learning_rate = learning_rate(spec_.optimizer, report.step, spec_.num_steps);
-  const bool dumps = report.step == 1 && world_.rank() == 0 && !spec_.dump_gradients.empty();
-  if (dumps) dump_gradients(context, spec_.dump_gradients, decoder_.parameters());
+  if (report.step == 1 && !spec_.dump_gradients.empty()) {
+    dump_gradients(context, mesh_, spec_.model, decoder_.parameters(), spec_.dump_gradients);
+  }
   optimizer_->step(context, report.step, report.learning_rate, report.grad_norm);
   share_values(context, mesh_.replicas(), decoder_.parameters());
 }

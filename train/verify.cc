@@ -10,7 +10,8 @@ namespace {
 
 // A step whose loss is not finite ends with an error after all is recorded; the records say where that began.
 StepRecord first_step(const RunSpec& run, Communicator& world, RankResources resources) {
-  StepRecorder recorder(world.rank() / run.mesh.tensor % run.mesh.context);
+  const ProcessMesh mesh(world, run.mesh);
+  StepRecorder recorder(mesh);
   if (!resources.kernels) resources.kernels = kernels_for(run.compute_dtype, resources.cpu_level, resources.device);
   resources.kernels = recorder.watched(resources.kernels);
   try {

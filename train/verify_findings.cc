@@ -44,7 +44,7 @@ VerifyReport Findings::settle(int64_t num_tensors) {
   report.num_tensors = static_cast<int64_t>(summed(world, {static_cast<double>(num_tensors)}).front());
   const double least = *std::min_element(keys.begin(), keys.end());
   if (!std::isfinite(least)) return report;
-  const int speaker = first_in_ring(keys, least);
+  const int speaker = first_in_ring(keys);
   report.difference = broadcast(world, text_, speaker);
   std::string others;
   for (size_t rank = 0; rank < keys.size(); ++rank) {
@@ -56,11 +56,19 @@ VerifyReport Findings::settle(int64_t num_tensors) {
   return report;
 }
 
+std::vector<double> Findings::reduced(Communicator& group, const std::vector<double>& values, ReduceOp op) const {
+  const Tensor result = context_.empty({static_cast<int64_t>(values.size())}, DType::kFloat64, MemoryTag::kWorkspace);
+  std::copy(values.begin(), values.end(), result.data<double>());
+  group.all_reduce(context_.stream(), result, op);
+  return {result.data<double>(), result.data<double>() + values.size()};
+}
+
 std::vector<double> Findings::summed(Communicator& group, const std::vector<double>& values) const {
-  const Tensor sum = context_.empty({static_cast<int64_t>(values.size())}, DType::kFloat64, MemoryTag::kWorkspace);
-  std::copy(values.begin(), values.end(), sum.data<double>());
-  group.all_reduce(context_.stream(), sum, ReduceOp::kSum);
-  return {sum.data<double>(), sum.data<double>() + values.size()};
+  return reduced(group, values, ReduceOp::kSum);
+}
+
+std::vector<double> Findings::largest(Communicator& group, const std::vector<double>& values) const {
+  return reduced(group, values, ReduceOp::kMax);
 }
 
 int64_t Findings::smallest(Communicator& group, int64_t value) const {
@@ -101,24 +109,26 @@ std::string Findings::broadcast(Communicator& group, std::string text, int root)
 }
 
 std::string Findings::rank_name() const {
-  const std::string rank = fmt::format("rank {}", mesh_.world().rank());
-  if (mesh_.shape().data == 1) return rank;
-  return fmt::format("{} (data {}, context {})", rank, mesh_.coordinate(Axis::kData), mesh_.coordinate(Axis::kContext));
+  const MeshShape& shape = mesh_.shape();
+  std::string text = fmt::format("rank {}", mesh_.world().rank());
+  if (shape.num_ranks() == shape.context) return text;
+  std::string places;
+  for (const Axis axis : {Axis::kPipeline, Axis::kData, Axis::kContext, Axis::kTensor}) {
+    if (shape[axis] == 1 && axis != Axis::kContext) continue;
+    places += fmt::format("{}{} {}", places.empty() ? "" : ", ", name(axis), mesh_.coordinate(axis));
+  }
+  return fmt::format("{} ({})", text, places);
 }
 
-// Ranks of a ring are neighbours in the world: the context axis varies fastest (the tensor axis, which would vary
-// faster, has one rank for each).
-int Findings::first_in_ring(const std::vector<double>& keys, double least) const {
-  const int ring = mesh_.shape().context;
-  const auto off = [&](int rank) { return keys[static_cast<size_t>(rank)] == least; };
-  int first = -1;
-  for (int rank = 0; rank < static_cast<int>(keys.size()); ++rank) {
-    const int previous = rank / ring * ring + (rank + ring - 1) % ring;
-    if (!off(rank)) continue;
-    if (!off(previous)) return rank;
-    if (first < 0) first = rank;
-  }
-  return first;
+// Of those with the least key, the first whose predecessor in its ring has another; the first of all where none has.
+int Findings::first_in_ring(const std::vector<double>& keys) const {
+  const double least = *std::min_element(keys.begin(), keys.end());
+  Communicator& ring = mesh_.axis(Axis::kContext);
+  const std::vector<double> in_ring = gathered(ring, key_);
+  const bool begins = key_ == least && in_ring[static_cast<size_t>((ring.rank() + ring.size() - 1) % ring.size())] != least;
+  const std::vector<double> begin = gathered(mesh_.world(), begins ? 1 : 0);
+  const auto first = std::find(begin.begin(), begin.end(), 1);
+  return static_cast<int>(first != begin.end() ? first - begin.begin() : std::min_element(keys.begin(), keys.end()) - keys.begin());
 }
 
 }  // namespace longspan

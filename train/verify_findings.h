@@ -47,17 +47,19 @@ class Findings {
 
   // Collective over the group.
   std::vector<double> summed(Communicator& group, const std::vector<double>& values) const;
+  std::vector<double> largest(Communicator& group, const std::vector<double>& values) const;
   int64_t smallest(Communicator& group, int64_t value) const;
+  std::vector<double> gathered(Communicator& group, double value) const;
   // Whether this rank is to blame for a sum of the group that is off. If only some ranks have it wrong, the first of
   // them is; else the one whose part explains the error best (`residual`), if one does.
   enum class Has { kRight, kWrong };
   bool is_to_blame(Communicator& group, double residual, Has has) const;
 
  private:
-  std::vector<double> gathered(Communicator& group, double value) const;
+  std::vector<double> reduced(Communicator& group, const std::vector<double>& values, ReduceOp op) const;
   std::string broadcast(Communicator& group, std::string text, int root) const;
   std::string rank_name() const;
-  int first_in_ring(const std::vector<double>& keys, double least) const;
+  int first_in_ring(const std::vector<double>& keys) const;
 
   const ProcessMesh& mesh_;
   Context context_;

@@ -24,11 +24,15 @@ int64_t shrunk_width(int64_t width, int64_t target) {
   return width <= target ? width : target + width % 16;
 }
 
-// Two key heads, where there are two: with a single one, a query head that took the wrong one could not be seen. Where
-// that leaves many query heads, narrower ones keep the step short.
-void shrink_heads(ModelSpec& model) {
-  const int64_t group = model.num_heads / model.num_kv_heads;
-  model.num_kv_heads = std::min<int64_t>(model.num_kv_heads, 2);
+// Two key heads, where there are two: with a single one, a query head that took the wrong one could not be seen. As many as a
+// tensor axis needs, and the remainder by its ranks, which decides whether it cuts groups. Where that leaves many query heads,
+// narrower ones keep the step short.
+void shrink_heads(ModelSpec& model, int64_t tensor) {
+  const int64_t group = model.num_heads / model.num_kv_heads, most = model.num_kv_heads;
+  model.num_kv_heads = std::min<int64_t>(most, 2);
+  while (model.num_kv_heads < most && (model.num_kv_heads * group < tensor || (most - model.num_kv_heads) % tensor != 0)) {
+    ++model.num_kv_heads;
+  }
   model.num_heads = group * model.num_kv_heads;
   model.head_dim = shrunk_width(model.head_dim, model.num_heads > 16 ? 16 : 32);
 }
@@ -58,16 +62,17 @@ RunSpec shrunk(const RunSpec& run) {
   small.compute_dtype = run.compute_dtype;
   small.model = run.model;
   ModelSpec& model = small.model;
-  shrink_heads(model);
-  model.num_layers = std::min<int64_t>(model.num_layers, 3);
+  shrink_heads(model, run.mesh.tensor);
+  model.num_layers = std::min<int64_t>(model.num_layers, std::max(3, run.mesh.pipeline));
   model.hidden_size = shrunk_width(model.hidden_size, 64);
-  model.mlp_size = shrunk_width(model.mlp_size, 96);
-  model.vocabulary_size = shrunk_width(model.vocabulary_size, 128);
+  model.mlp_size = shrunk_width(model.mlp_size, std::max(96, run.mesh.tensor));
+  model.vocabulary_size = shrunk_width(model.vocabulary_size, std::max(128, run.mesh.tensor));
   // Weights as large as keep a product's output as large as its input: smaller ones make attention all but uniform, and
   // an error in it all but invisible.
   model.initializer_range = 1 / std::sqrt(static_cast<double>(model.hidden_size));
   small.mesh = run.mesh;
   small.layout = run.layout;
+  small.sharding = run.sharding;
   small.data.format = DataFormat::kTokensU32;
   small.data.packing = run.data.packing;
   small.micro_batch_sequences = std::min<int64_t>(run.micro_batch_sequences, 2);

@@ -167,9 +167,7 @@ TEST(ConfigSupport, RefusesContradictions) {
                  "tensor 1 is at least 1000000000, but this run has 1 rank: leave mesh out");
   expect_refusal({"mesh={data: 2}"}, "x tensor 1 is 2, but this run has 3 ranks", target(Command::kTrain, 3));
   expect_refusal({"mesh={data: 2}"}, "x tensor 1 is 2, but this run has 3 ranks", target(Command::kVerify, 3));
-  expect_refusal({"mesh={tensor: 2}"}, "mesh.tensor: is 2; verify does not compare a tensor axis yet", target(Command::kVerify, 2));
-  expect_refusal({"mesh={tensor: 2}", "training.dump_gradients=g"}, "gradients of a tensor axis are not gathered yet",
-                 target(Command::kTrain, 2));
+  EXPECT_EQ(resolved({"mesh={tensor: 2}"}, target(Command::kVerify, 2)).config.mesh().tensor(), 2);
   ConfigTarget threads = target(Command::kVerify);
   threads.ranks = ConfigTarget::Ranks::kThreads;
   EXPECT_EQ(resolved({"mesh={data: 2 context: 4}", "output_directory=", "data.files="}, threads).config.mesh().context(), 4);

@@ -58,8 +58,9 @@ RunSpec spec_of(const std::string& model, const GoldenMesh& mesh, DType dtype, c
   spec.model = read_huggingface_config(golden(model)).spec;
   spec.model_folder = golden(model);
   spec.data = data_spec(model, folder, mesh.form);
-  spec.mesh = {.pipeline = 1, .data = mesh.data, .context = mesh.context, .tensor = 1};
+  spec.mesh = {.pipeline = 1, .data = mesh.data, .context = mesh.context, .tensor = mesh.tensor};
   spec.layout = mesh.layout;
+  spec.sharding = mesh.sharding;
   spec.loss_tile_tokens = 100;
   spec.num_steps = 8;
   spec.global_batch_sequences = mesh.form == Form::kTwoDocuments ? 1 : 2;
@@ -115,14 +116,14 @@ GoldenArithmetic in_bfloat16() {
 }
 
 void expect_golden(const std::string& model, const GoldenMesh& mesh, const GoldenArithmetic& arithmetic) {
-  SCOPED_TRACE(fmt::format("{} data {} context {} {} form {}", model, mesh.data, mesh.context, name(mesh.layout),
+  SCOPED_TRACE(fmt::format("{} data {} context {} tensor {} {} form {}", model, mesh.data, mesh.context, mesh.tensor, name(mesh.layout),
                            static_cast<int>(mesh.form)));
   const Folder folder;
   std::ifstream expected_file(golden(model) + "/expected.json");
   const auto expected = nlohmann::json::parse(expected_file);
   const RunSpec spec = spec_of(model, mesh, arithmetic.dtype, expected["adamw"], folder);
   Collect collect;
-  run_in_process(mesh.data * mesh.context, [&](Communicator& threads) {
+  run_in_process(spec.mesh.num_ranks(), [&](Communicator& threads) {
     const auto world = make_staging_communicator(threads);
     TrainObserver silent;
     TrainObserver& observer = world->rank() == 0 ? collect : silent;

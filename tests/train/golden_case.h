@@ -6,6 +6,7 @@
 #include <string>
 
 #include "attention/sequence_layout.h"
+#include "train/run_spec.h"
 #include "train/train.h"
 
 namespace longspan::test {
@@ -17,6 +18,8 @@ struct GoldenMesh {
   int data, context;
   LayoutType layout;
   Form form;
+  int tensor = 1;
+  RunSpec::Sharding sharding = RunSpec::Sharding::kNone;
 };
 
 // What a run computes in and on what, and how near it has to come.

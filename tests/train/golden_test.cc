@@ -43,6 +43,21 @@ TEST_P(GoldenTest, DataAndContextRanks) {
   }
 }
 
+TEST_P(GoldenTest, TensorRanks) {
+  expect_golden(GetParam(), {.data = 1, .context = 1, .layout = LayoutType::kZigzag, .form = Form::kBatchOfTwo, .tensor = 2});
+  expect_golden(GetParam(), {.data = 1, .context = 1, .layout = LayoutType::kZigzag, .form = Form::kTwoMicrobatches, .tensor = 3});
+  expect_golden(GetParam(), {.data = 1, .context = 2, .layout = LayoutType::kStriped, .form = Form::kTwoDocuments, .tensor = 2});
+}
+
+TEST_P(GoldenTest, SharedState) {
+  expect_golden(GetParam(), {.data = 2,
+                             .context = 2,
+                             .layout = LayoutType::kZigzag,
+                             .form = Form::kBatchOfTwo,
+                             .tensor = 2,
+                             .sharding = RunSpec::Sharding::kOptimizer});
+}
+
 TEST_P(GoldenTest, EveryLevel) {
   for (const CpuLevel level : supported_cpu_levels()) {
     SCOPED_TRACE(name(level));

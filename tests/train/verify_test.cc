@@ -7,77 +7,21 @@
 #include <cmath>
 #include <filesystem>
 
-#include "parallel/comm/backends.h"
 #include "tests/support/folder.h"
 #include "tests/train/faulty_kernels.h"
-#include "tests/train/faulty_sum.h"
+#include "tests/train/verified_run.h"
 #include "train/data/dataset.h"
 #include "train/verify_compare.h"
-#include "train/verify_shape.h"
 
 namespace longspan {
 namespace {
 
+using test::expect_agreement;
+using test::kEveryRank;
 using test::Kernels;
-
-// Of a size at which nothing is shrunk, so that the numbers of transfers are known.
-RunSpec small_run(int data, int context) {
-  RunSpec run;
-  run.model.vocabulary_size = 40;
-  run.model.hidden_size = 16;
-  run.model.num_layers = 2;
-  run.model.num_heads = 4;
-  run.model.num_kv_heads = 2;
-  run.model.head_dim = 8;
-  run.model.mlp_size = 24;
-  run.data.sequence_length = 48;
-  run.mesh = {.pipeline = 1, .data = data, .context = context, .tensor = 1};
-  run.global_batch_sequences = data;
-  return run;
-}
-
-constexpr int kEveryRank = -1;
-
-// What the mesh's ranks are given, rank by rank.
-struct Plants {
-  int rank = 0;  // or kEveryRank
-  CommFaults faults;
-  std::shared_ptr<const KernelSet> kernels;
-  int nan_in_sum = -1;
-};
-
-VerifyReport verified(const RunSpec& run, DType dtype, const Plants& plants = {}, const RankResources& all = {}) {
-  const test::Folder folder;
-  RunSpec small = shrunk(run);
-  const SyntheticDocuments documents(small, folder.path());
-  small.data.sources = {{.files = {documents.folder()}}};
-  const OneRank one_rank(small, dtype, all);
-  std::vector<VerifyReport> reports(static_cast<size_t>(small.mesh.num_ranks()));
-  run_in_process(small.mesh.num_ranks(), [&](Communicator& inner) {
-    const bool faulty = plants.rank == kEveryRank || inner.rank() == plants.rank;
-    const auto faulty_sends = make_faulty_communicator(inner, faulty ? plants.faults : CommFaults{});
-    const auto world = std::make_unique<test::NotANumberInASum>(*faulty_sends, faulty ? plants.nan_in_sum : -1);
-    reports[static_cast<size_t>(inner.rank())] = one_rank.compare(
-        *world,
-        {.num_threads = 1, .cpu_level = all.cpu_level, .memory = nullptr, .kernels = faulty && plants.kernels ? plants.kernels : all.kernels});
-  });
-  for (const VerifyReport& report : reports) {
-    EXPECT_EQ(report.difference, reports[0].difference);
-    EXPECT_EQ(report.where, reports[0].where);
-  }
-  return reports[0];
-}
-
-void expect_agreement(const RunSpec& run, const RankResources& resources = {}) {
-  SCOPED_TRACE(
-      fmt::format("{} {} packing {}", run.mesh.to_string(), name(run.layout), static_cast<int>(run.data.packing)));
-  for (const DType dtype : verify_precisions(run.compute_dtype)) {
-    const VerifyReport report = verified(run, dtype, {}, resources);
-    EXPECT_EQ(report.difference, "");
-    EXPECT_LE(report.largest, verify_tolerance(dtype, resources.processor())) << report.where;
-    EXPECT_GT(report.num_tensors, 20 * run.mesh.num_ranks());
-  }
-}
+using test::Plants;
+using test::small_run;
+using test::verified;
 
 TEST(VerifyShape, KeepsWhatAMeshCouldGetWrong) {
   RunSpec run;
@@ -163,41 +107,6 @@ TEST(VerifyCompare, MeasuresAgainstTheLargest) {
   EXPECT_EQ(compare_elements(bad, bad, largest_magnitude(bad), 1).num_off, 2);
 }
 
-class VerifyMesh : public testing::TestWithParam<int> {};
-
-TEST_P(VerifyMesh, AgreesWithOneRank) {
-  for (const auto layout : {LayoutType::kContiguous, LayoutType::kZigzag, LayoutType::kStriped}) {
-    for (const auto packing : {Packing::kDocuments, Packing::kStream}) {
-      RunSpec run = small_run(1, GetParam());
-      run.layout = layout;
-      run.data.packing = packing;
-      run.data.sequence_length = 53;  // divides by no number of ranks
-      expect_agreement(run);
-    }
-  }
-}
-
-INSTANTIATE_TEST_SUITE_P(ContextRanks, VerifyMesh, testing::Values(1, 2, 3, 4, 8));
-
-TEST(Verify, AgreesOnEveryKindOfModel) {
-  RunSpec run = small_run(2, 2);
-  expect_agreement(run);
-  run.global_batch_sequences = 8;
-  run.micro_batch_sequences = 2;
-  expect_agreement(run);
-  run.model.tie_embeddings = ModelSpec::Tie::kYes;
-  expect_agreement(run);
-  run.model.qk_norm = ModelSpec::QkNorm::kYes;
-  expect_agreement(run);
-  run.model.bias = ModelSpec::Bias::kQkv;
-  run.model.rope.scaling = RopeScalingType::kYarn;
-  run.model.rope.factor = 4;
-  expect_agreement(run);
-  run.compute_dtype = DType::kBFloat16;
-  run.model.num_kv_heads = 1;
-  expect_agreement(run);
-}
-
 class VerifyLevel : public testing::TestWithParam<CpuLevel> {};
 
 TEST_P(VerifyLevel, AgreesWithOneRankInEveryPrecision) {
@@ -215,24 +124,6 @@ TEST_P(VerifyLevel, AgreesWithOneRankInEveryPrecision) {
 
 INSTANTIATE_TEST_SUITE_P(Levels, VerifyLevel, testing::ValuesIn(supported_cpu_levels()),
                          [](const auto& i) { return std::string(name(i.param)); });
-
-// Scores that all but ignore positions: the gradient of a key's bias is then nothing but rounding.
-TEST(Verify, AllowsForSumsThatCancel) {
-  RunSpec run = small_run(1, 4);
-  run.model.bias = ModelSpec::Bias::kQkv;
-  run.model.rope.scaling = RopeScalingType::kLinear;
-  run.model.rope.factor = 1e6;
-  expect_agreement(run);
-}
-
-// Hardly anything to attend to, ranks without a token, and gradients of queries that are nothing but rounding.
-TEST(Verify, AgreesOnVeryShortSequences) {
-  for (const int64_t length : {2, 3, 5}) {
-    RunSpec run = small_run(1, 8);
-    run.data.sequence_length = length;
-    expect_agreement(run);
-  }
-}
 
 // The same on both sides, and still no agreement.
 TEST(Verify, DoesNotTakeNotANumberForAnAnswer) {
@@ -375,6 +266,28 @@ TEST(Verify, NamesThePlaceInAMeshOfTwoAxes) {
 }
 
 using test::with_fault;
+
+// Rank 3 is data 0, context 1, tensor 1: each error is its own, or that of a sum in which it counts.
+TEST(Verify, NamesThePlaceOnATensorAxis) {
+  const auto expect = [](const Plants& plants, const std::string& begin, const std::string& remark = "") {
+    RunSpec run = small_run(1, 2);
+    run.mesh.tensor = 2;
+    const VerifyReport report = verified(run, DType::kFloat64, plants);
+    EXPECT_EQ(report.difference.substr(0, begin.size()), begin) << report.difference;
+    EXPECT_NE(report.difference.find(remark), std::string::npos) << report.difference;
+  };
+  const auto kernels = [](Kernels k) { return Plants{3, {}, std::move(k)}; };
+  const std::string rank = "rank 3 (context 1, tensor 1), ";
+  expect(kernels(with_fault<BlockAttention, test::SkipsAHop>(0)), "rank 2 (context 1, tensor 0), output of model.layers.0, ",
+         "off there, too: rank 3");
+  expect(kernels(with_fault<Rotary, test::TurnsByTheNextPosition>()), rank + "queries of model.layers.0, ");
+  // Each product there is of one piece of the tokens, so that no rank's part as a whole explains the error; those that have these
+  // rows are ranks 1 and 3.
+  for (const double times : {0.0, 2.0}) {
+    expect(kernels(with_fault<LinearAlgebra, test::AddsAProduct>(0, times)),
+           "rank 1 (context 0, tensor 1), gradient of lm_head.weight by microbatch 0, ", "off there, too: rank 3");
+  }
+}
 
 // Rank 1 of three. Transfers of a layer: forward K V, K V; backward K V, dK dV, K V, dK dV, and dK dV home. Then four of the
 // sum of gradients, of which rank 1 first sends its part of the first piece.

@@ -1,0 +1,95 @@
+#include "train/shared_stage.h"
+
+#include <algorithm>
+
+namespace longspan {
+
+// One block of the stage; in forwards that keep nothing, as evaluations do, `next` follows it.
+class SharedBlock final : public StageBlock {
+ public:
+  struct Place {
+    int number = 0, next = -1;  // of the model's blocks
+    bool is_last = false;       // of the model: the gradients of the head come with its loss, in forward
+  };
+  SharedBlock(SharedStage& stage, std::unique_ptr<StageBlock> inner, const Place& place)
+      : stage_(stage), inner_(std::move(inner)), place_(place) {}
+  int layer() const override { return inner_->layer(); }
+
+  Tensor forward(Context& context, int microbatch, const Tensor& x, std::any* stash) override {
+    if (!stash) {
+      stage_.use(context, place_.number, place_.next);
+      Tensor y = inner_->forward(context, microbatch, x, nullptr);
+      if (place_.next < 0) stage_.end();
+      return y;
+    }
+    stage_.use(context, place_.number);
+    if (place_.is_last) stage_.open_gradients(context, place_.number);
+    return inner_->forward(context, microbatch, x, stash);
+  }
+  Tensor backward_input(Context& context, int microbatch, const Tensor& dy, std::any& stash) override {
+    stage_.use(context, place_.number);
+    return inner_->backward_input(context, microbatch, dy, stash);
+  }
+  void backward_weight(Context& context, std::any& stash) override {
+    stage_.open_gradients(context, place_.number);
+    inner_->backward_weight(context, stash);
+  }
+
+ private:
+  SharedStage& stage_;
+  std::unique_ptr<StageBlock> inner_;
+  Place place_;
+};
+
+SharedStage::SharedStage(const ProcessMesh& mesh, Decoder& decoder, const StateShare& share) : parameters_(decoder.parameters()) {
+  if (!share.of_gradients()) return;
+  if (share.of_weights()) group_ = mesh.replicas().split(0, mesh.replicas().rank(), "weights");
+  Stage& stage = decoder.stage();
+  const int num_blocks = static_cast<int>(stage.size());
+  for (int b = 0; b < num_blocks; ++b) {
+    auto& block = stage[static_cast<size_t>(b)];
+    const bool is_last = b + 1 == num_blocks;
+    block = std::make_unique<SharedBlock>(
+        *this, std::move(block), SharedBlock::Place{.number = b, .next = is_last ? -1 : b + 1, .is_last = is_last});
+  }
+}
+
+void SharedStage::begin(const Program& program) {
+  uses_.clear();
+  at_ = 0;
+  for (const Action& action : program) {
+    if (action.kind != Action::Kind::kForward && action.kind != Action::Kind::kBackwardInput) continue;
+    if (uses_.empty() || uses_.back() != action.block) uses_.push_back(action.block);
+  }
+}
+
+void SharedStage::end() {
+  if (weights_) weights_->close();
+  weights_.reset();
+}
+
+void SharedStage::open_gradients(const Context& context, int block) {
+  for (const Bucket& bucket : parameters_.buckets()) {
+    const auto& all = parameters_.all();
+    const bool reads = std::any_of(all.begin(), all.end(), [&](const auto& p) {
+      return (p->first_block == block || p->last_block == block) && p->first_block >= bucket.first_block &&
+             p->first_block < bucket.end_block;
+    });
+    if (reads) parameters_.open_gradients(context, bucket);
+  }
+}
+
+void SharedStage::use(Context& context, int block, int next) {
+  if (!group_) return;
+  if (!weights_) weights_ = std::make_unique<GatheredWeights>(context, *group_, parameters_);
+  weights_->use(block, next);
+}
+
+void SharedStage::use(Context& context, int block) {
+  if (!group_) return;
+  if (uses_.at(at_) != block) ++at_;
+  check(uses_.at(at_) == block, "block {} runs where the program has block {}", block, uses_[at_]);
+  use(context, block, at_ + 1 < uses_.size() ? uses_[at_ + 1] : -1);
+}
+
+}  // namespace longspan
