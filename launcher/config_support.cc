@@ -30,10 +30,6 @@ void check_mesh_support(const RunConfig& c, ConfigProblems& problems) {
     problems.add("pipeline.sequence_chunks", "is {}; this program has no pipeline, so 1 is all it can do",
                  c.pipeline().sequence_chunks());
   }
-  if (c.sharding().state() > Sharding::OPTIMIZER) {
-    problems.add("sharding.state", "{} does not exist yet; this program has NONE and OPTIMIZER",
-                 Sharding::State_Name(c.sharding().state()));
-  }
 }
 
 void check_memory_support(const RunConfig& c, ConfigProblems& problems) {

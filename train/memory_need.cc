@@ -140,12 +140,14 @@ TrainingNeed training_need(const RunSpec& spec, const Processor& processor) {
   const double tokens = length * as_double(spec.micro_batch_sequences) / ranks;
   const double all_tokens = length * as_double(spec.global_batch_sequences) / spec.mesh.data;
   TrainingNeed need;
-  // Gradient and two moments are sums, and the master, which is the value where the dtypes agree; ranks may share moments and
-  // masters of their own.
-  const double sharers = spec.sharding == RunSpec::Sharding::kNone ? 1 : static_cast<double>(spec.mesh.data) * ranks;
+  // Gradient and two moments are sums, and the master, which is the value where the dtypes agree. What ranks share is divided; weights
+  // that are gathered for a layer, and gradients on their way into sums, come on top.
+  using Sharding = RunSpec::Sharding;
+  const auto share = [&](Sharding state) { return spec.sharding < state ? 1 : static_cast<double>(spec.mesh.data) * ranks; };
   const bool own_masters = b.sum != b.compute;
-  need.weights = parameters_of(spec.model) * (b.sum + b.compute + ((own_masters ? 3 : 2) * b.sum) / sharers);
-  if (packs(spec, processor)) need.weights += 2 * b.compute * matrices_of(spec.model);
+  need.weights = parameters_of(spec.model) * (b.sum / share(Sharding::kGradients) + b.compute / share(Sharding::kWeights) +
+                                              (own_masters ? 3 : 2) * b.sum / share(Sharding::kOptimizer));
+  if (packs(spec, processor) && share(Sharding::kWeights) == 1) need.weights += 2 * b.compute * matrices_of(spec.model);
   need.kept = tokens * as_double(spec.model.num_layers) * stash_of_block(spec.model, b);
   const double loss = at_work_in_loss(spec, b, processor, tokens), mlp = at_work_in_mlp(b, tokens);
   const double attention = at_work_in_attention(spec.model, b, tokens) + packed_in_attention(spec, processor, tokens);
@@ -165,9 +167,13 @@ TrainingNeed training_need(const RunSpec& spec, const Processor& processor) {
 }
 
 int64_t training_bytes_per_parameter(const RunSpec& spec) {
-  constexpr int64_t kKept = 8, kShared = 8;
-  const int64_t sharers = spec.sharding == RunSpec::Sharding::kNone ? 1 : int64_t{spec.mesh.data} * spec.mesh.context;
-  return kKept + kShared / sharers;
+  using Sharding = RunSpec::Sharding;
+  int64_t shared = 0;
+  for (const auto& [state, bytes] : {std::pair{Sharding::kOptimizer, 8}, {Sharding::kGradients, 4}, {Sharding::kWeights, 4}}) {
+    if (spec.sharding >= state) shared += bytes;
+  }
+  constexpr int64_t kAll = 16;
+  return kAll - shared + shared / (int64_t{spec.mesh.data} * spec.mesh.context);
 }
 
 void expect_room_for_parameters(int64_t num_parameters, int64_t bytes_per_parameter, int64_t available_bytes) {

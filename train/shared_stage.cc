@@ -19,20 +19,26 @@ class SharedBlock final : public StageBlock {
     if (!stash) {
       stage_.use(context, place_.number, place_.next);
       Tensor y = inner_->forward(context, microbatch, x, nullptr);
+      stage_.after_compute();
       if (place_.next < 0) stage_.end();
       return y;
     }
     stage_.use(context, place_.number);
     if (place_.is_last) stage_.open_gradients(context, place_.number);
-    return inner_->forward(context, microbatch, x, stash);
+    Tensor y = inner_->forward(context, microbatch, x, stash);
+    stage_.after_compute();
+    return y;
   }
   Tensor backward_input(Context& context, int microbatch, const Tensor& dy, std::any& stash) override {
     stage_.use(context, place_.number);
-    return inner_->backward_input(context, microbatch, dy, stash);
+    Tensor dx = inner_->backward_input(context, microbatch, dy, stash);
+    stage_.after_compute();
+    return dx;
   }
   void backward_weight(Context& context, std::any& stash) override {
     stage_.open_gradients(context, place_.number);
     inner_->backward_weight(context, stash);
+    stage_.after_compute();
   }
 
  private:

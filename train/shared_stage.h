@@ -28,6 +28,9 @@ class SharedStage {
   void open_gradients(const Context& context, int block);
   void use(Context& context, int block, int next);  // outside of a program; `next`: -1 for the end
   void use(Context& context, int block);
+  void after_compute() {
+    if (weights_) weights_->after_compute();
+  }
 
   ParameterSet& parameters_;
   std::unique_ptr<Communicator> group_;  // for weights; sums have the replicas' own

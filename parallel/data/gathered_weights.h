@@ -3,7 +3,7 @@
 // the block after it begins.
 //
 // Bytes sent by each rank for a bucket of B bytes over R ranks: (R - 1) / R B each time. A step needs each bucket in forward and in
-// backward of each microbatch; where backward turns round at once, the last one stays.
+// backward of each microbatch; where backward begins at once, the last two are there still.
 #pragma once
 
 #include <set>
@@ -22,6 +22,7 @@ class GatheredWeights {
   // Block `block` reads its weights now; the block `next` will be the next one to (-1: none). Blocks of other parts of the model, and
   // the same block once more, are fine.
   void use(int block, int next);
+  void after_compute() { gather_.after_compute(); }
   // Nobody reads any before they change.
   void close();
 

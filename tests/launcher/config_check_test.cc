@@ -140,9 +140,6 @@ TEST(ConfigSupport, RefusesByName) {
     expect_refusal({fmt::format("pipeline.schedule={}", schedule)},
                    fmt::format("pipeline.schedule: {} does not exist", schedule));
   }
-  for (const char* state : {"GRADIENTS", "WEIGHTS"}) {
-    expect_refusal({fmt::format("sharding.state={}", state)}, fmt::format("sharding.state: {} does not exist", state));
-  }
   expect_refusal({"pipeline.chunks_per_stage=2"}, "pipeline.chunks_per_stage: is 2");
   expect_refusal({"pipeline.sequence_chunks=2"}, "pipeline.sequence_chunks: is 2");
   expect_refusal({"memory.recompute=BLOCK"}, "memory.recompute: BLOCK does not exist yet");

@@ -5,6 +5,7 @@
 #include <map>
 #include <mutex>
 
+#include "parallel/data/ring_reduction.h"
 #include "tests/train/history.h"
 #include "train/checkpoint.h"
 #include "train/verify.h"
@@ -108,6 +109,7 @@ RunSpec odd_run(const Folder& folder, const MeshShape& mesh, Sharding state, Mod
   spec.evaluation.data = spec.data;
   spec.evaluation.interval_steps = 2;
   spec.evaluation.max_sequences = 8;
+  spec.data.sequence_length = 37;
   return spec;
 }
 
@@ -197,7 +199,7 @@ TEST(SharedWeights, AreDividedAmongTheRanks) {
 }
 
 // Of B bytes of a bucket each rank sends (R - 1) / R B: once a microbatch for its sums, and each time it is gathered, which is in
-// forward and in backward but for the block where these meet.
+// forward and in backward but for the two blocks where these meet.
 TEST(SharedWeights, MoveTheBytesOfTheirFormula) {
   constexpr size_t kRanks = 4, kMicrobatches = 3;
   const Folder folder;
@@ -229,8 +231,9 @@ TEST(SharedWeights, MoveTheBytesOfTheirFormula) {
   size_t all = 0;
   for (const size_t elements : buckets) all += elements;
   const size_t sums = kMicrobatches * all * sizeof(float);
-  // Forward begins with the bucket that backward has left, and backward with the one that forward has left.
-  const size_t gathered = 2 * kMicrobatches * all - kMicrobatches * buckets.back() - (kMicrobatches - 1) * buckets.front();
+  // Forward begins with the two buckets that backward has left, and backward with those that forward has left.
+  const size_t gathered =
+      2 * kMicrobatches * all - kMicrobatches * (buckets[3] + buckets[2]) - (kMicrobatches - 1) * (buckets[0] + buckets[1]);
   EXPECT_EQ(sent(Sharding::kGradients, 3) - sent(Sharding::kGradients, 2),
             (sums + all * sizeof(bfloat16)) * (kRanks - 1) / kRanks);
   EXPECT_EQ(sent(Sharding::kWeights, 3) - sent(Sharding::kWeights, 2),
@@ -239,7 +242,12 @@ TEST(SharedWeights, MoveTheBytesOfTheirFormula) {
 
 TEST(SharedWeights, CheckpointsGoFromStateToState) {
   const Folder folder;
-  const Ended whole = ended(shared_run(folder, {}, Sharding::kNone));
+  const auto six_sequences = [&](const MeshShape& mesh, Sharding state, const std::string& output) {
+    RunSpec spec = shared_run(folder, mesh, state, output);
+    spec.global_batch_sequences = 6;
+    return spec;
+  };
+  const Ended whole = ended(six_sequences({}, Sharding::kNone, ""));
   const std::pair<Sharding, MeshShape> runs[] = {{Sharding::kWeights, {.data = 3}},
                                                  {Sharding::kGradients, {.data = 2, .tensor = 2}},
                                                  {Sharding::kWeights, {.data = 2, .context = 2}},
@@ -247,7 +255,7 @@ TEST(SharedWeights, CheckpointsGoFromStateToState) {
                                                  {Sharding::kWeights, {.data = 2, .tensor = 3}}};
   for (size_t i = 0; i + 1 < std::size(runs); ++i) {
     const std::string output = fmt::format("run_{}", i);
-    RunSpec first = shared_run(folder, runs[i].second, runs[i].first, output);
+    const RunSpec first = six_sequences(runs[i].second, runs[i].first, output);
     std::vector<double> losses;
     run_in_process(first.mesh.num_ranks(), [&](Communicator& world) {
       Collect collect;
@@ -255,7 +263,7 @@ TEST(SharedWeights, CheckpointsGoFromStateToState) {
       if (world.rank() == 0) losses = collect.losses;
     });
     ASSERT_EQ(losses.size(), 2u);
-    const Ended rest = ended(shared_run(folder, runs[i + 1].second, runs[i + 1].first, output));
+    const Ended rest = ended(six_sequences(runs[i + 1].second, runs[i + 1].first, output));
     losses.insert(losses.end(), rest.losses.begin(), rest.losses.end());
     expect_near(losses, whole.losses, fmt::format("from {}", runs[i].second.to_string()));
     for (const auto& [name, values] : whole.weights) expect_near(rest.weights.at(name), values, name, 0.1);
