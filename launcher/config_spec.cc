@@ -193,7 +193,7 @@ RunSpec make_run_spec(const config::RunConfig& c) {
   }
   spec.layout = static_cast<LayoutType>(c.context().layout());
   spec.pipeline = pipeline_spec(c.pipeline());
-  if (c.sharding().state() == config::Sharding::OPTIMIZER) spec.sharding = RunSpec::Sharding::kOptimizer;
+  spec.sharding = static_cast<RunSpec::Sharding>(c.sharding().state());
   spec.optimizer = optimizer_spec(c.optimizer());
   spec.num_steps = c.training().steps();
   spec.global_batch_sequences = c.training().global_batch_sequences();

@@ -11,13 +11,6 @@ namespace {
 
 using namespace config;
 
-void check_mesh_support(const RunConfig& c, ConfigProblems& problems) {
-  if (c.sharding().state() > Sharding::OPTIMIZER) {
-    problems.add("sharding.state", "{} does not exist yet; this program has NONE and OPTIMIZER",
-                 Sharding::State_Name(c.sharding().state()));
-  }
-}
-
 void check_memory_support(const RunConfig& c, ConfigProblems& problems) {
   if (c.memory().recompute() != Recompute::NONE) {
     problems.add("memory.recompute", "{} does not exist yet; this program has NONE",
@@ -168,7 +161,6 @@ void check_support(const RunConfig& c, ConfigProblems& problems) {
       problems.add("checkpoint.resume", "is {}; allowed are LATEST, NONE or the number of a step, from 1", resume);
     }
   }
-  check_mesh_support(c, problems);
   check_memory_support(c, problems);
 }
 

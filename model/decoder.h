@@ -49,6 +49,7 @@ class Decoder {
 
   const ModelSpec& spec() const { return spec_; }
   ParameterSet& parameters() { return parameters_; }
+  const ParameterSet& parameters() const { return parameters_; }
   // Blocks read the microbatches by number.
   std::vector<Microbatch>& microbatches() { return microbatches_; }
   Stage& stage() { return stage_; }

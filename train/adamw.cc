@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "core/kernels/optimizer.h"
 #include "parallel/tensor/shared_gradients.h"
@@ -11,13 +12,13 @@ namespace longspan {
 double gradient_norm(const Context& context, const ParameterSet& parameters, Communicator& replicas,
                      Communicator& parts) {
   const auto& kernel = context.kernels<OptimizerKernels>();
-  std::vector<TensorPiece> counted = {{0, parameters.gradients().num_elements()}};
+  std::vector<TensorPiece> counted = {{0, std::numeric_limits<int64_t>::max()}};
   if (parts.size() > 1) counted = counted_ranges(parameters);
   double own = 0;
   for (const FlatRange& range : parameters.own_ranges()) {
     for (const TensorPiece& piece : counted) {
       const int64_t begin = std::max(piece.begin, range.begin), end = std::min(piece.end, range.end);
-      if (begin < end) own += kernel.sum_of_squares(context, parameters.gradients().slice(0, begin, end));
+      if (begin < end) own += kernel.sum_of_squares(context, parameters.own_gradients({begin, end}));
     }
   }
   const Context& host = context.host();

@@ -69,15 +69,19 @@ EvaluationResult Evaluator::run(Context& context, PipelineStage& stage, Decoder&
   int64_t num_sequences = data_.num_sequences_per_epoch();
   if (spec_.evaluation.max_sequences > 0) num_sequences = std::min(num_sequences, spec_.evaluation.max_sequences);
   Sums sums(context, data_.num_documents());
-  for (int64_t n = mesh_.coordinate(Axis::kData); n < num_sequences; n += mesh_.shape().data) {
+  // Ranks that share weights gather them together: who has no sequence left helps with one that does not count.
+  const int64_t data = mesh_.shape().data, rounds = (num_sequences + data - 1) / data;
+  const int64_t end = decoder.parameters().share().of_weights() ? rounds * data : num_sequences;
+  for (int64_t n = mesh_.coordinate(Axis::kData); n < end; n += data) {
     std::vector<TokenSequence> sequences;
-    sequences.push_back(data_.sequence(n));
+    sequences.push_back(data_.sequence(std::min(n, num_sequences - 1)));
     const CountedBytes counted = count_tokens(context, sequences);
     Microbatch batch = make_microbatch(context, spec_.model, share, sequences);
     const Tensor targets = context.to_host(batch.targets);
     const Tensor losses = stage.losses(context, decoder, std::move(batch));
     if (!decoder.has_head()) continue;
     const SequenceLayout layout(share.layout, share.num_ranks, static_cast<int64_t>(sequences[0].tokens.size()), 1);
+    if (n >= num_sequences) continue;
     sums.add(sequences[0], layout.ranges(share.rank), targets, context.to_host(losses));
   }
   mesh_.replicas().all_reduce(context.host().stream(), sums.tensor(), ReduceOp::kSum);

@@ -235,12 +235,14 @@ TrainingNeed need_of(const Stage& stage, const RunSpec& spec, const Processor& p
   const double tokens = length * as_double(spec.micro_batch_sequences) / (ranks * chunks);
   const double all_tokens = length * as_double(spec.global_batch_sequences) / spec.mesh.data;
   TrainingNeed need;
-  // Gradient and two moments are sums, and the master, which is the value where the dtypes agree; ranks may share moments and
-  // masters of their own.
-  const double sharers = spec.sharding == RunSpec::Sharding::kNone ? 1 : static_cast<double>(spec.mesh.data) * ranks;
+  // Gradient and two moments are sums, and the master, which is the value where the dtypes agree. What ranks share is divided; weights
+  // that are gathered for a layer, and gradients on their way into sums, come on top.
+  using Sharding = RunSpec::Sharding;
+  const auto share = [&](Sharding state) { return spec.sharding < state ? 1 : static_cast<double>(spec.mesh.data) * ranks; };
   const bool own_masters = b.sum != b.compute;
-  need.weights = parameters_of(spec.model, stage) * (b.sum + b.compute + ((own_masters ? 3 : 2) * b.sum) / sharers);
-  if (packs(spec, processor)) need.weights += 2 * b.compute * matrices_of(spec.model, stage);
+  need.weights = parameters_of(spec.model, stage) * (b.sum / share(Sharding::kGradients) + b.compute / share(Sharding::kWeights) +
+                                                     (own_masters ? 3 : 2) * b.sum / share(Sharding::kOptimizer));
+  if (packs(spec, processor) && share(Sharding::kWeights) == 1) need.weights += 2 * b.compute * matrices_of(spec.model, stage);
   const SchemeBytes scheme = scheme_bytes(spec, b);
   // Once a last chunk has gone back, its stash is gone, and there are sums of gradients by the keys and values of those before.
   const double stash = stash_of_block(spec.model, b) + scheme.kept, stashes = as_double(stage.peak_stashes);
@@ -278,9 +280,13 @@ TrainingNeed training_need(const RunSpec& spec, const Processor& processor) {
 }
 
 int64_t training_bytes_per_parameter(const RunSpec& spec) {
-  constexpr int64_t kKept = 8, kShared = 8;
-  const int64_t sharers = spec.sharding == RunSpec::Sharding::kNone ? 1 : int64_t{spec.mesh.data} * spec.mesh.context;
-  return kKept + kShared / sharers;
+  using Sharding = RunSpec::Sharding;
+  int64_t shared = 0;
+  for (const auto& [state, bytes] : {std::pair{Sharding::kOptimizer, 8}, {Sharding::kGradients, 4}, {Sharding::kWeights, 4}}) {
+    if (spec.sharding >= state) shared += bytes;
+  }
+  constexpr int64_t kAll = 16;
+  return kAll - shared + shared / (int64_t{spec.mesh.data} * spec.mesh.context);
 }
 
 void expect_room_for_parameters(int64_t num_parameters, int64_t bytes_per_parameter, int64_t available_bytes) {

@@ -13,7 +13,7 @@
 
 namespace longspan {
 
-// Bytes for each parameter in training, at least: its value, its gradient and two moments, which ranks may share.
+// Bytes for each parameter in training, at least: its value, its gradient and two moments, all of which ranks may share.
 int64_t training_bytes_per_parameter(const RunSpec& spec);
 
 // What a training step holds at its peak on one rank, of a pipeline on that which holds most, in bytes; doubles, since sizes come from a user and may multiply

@@ -120,6 +120,8 @@ StateShare state_share(const RunSpec& spec, const ProcessMesh& mesh) {
   if (spec.sharding == RunSpec::Sharding::kNone) return share;
   share.rank = mesh.replicas().rank();
   share.num_ranks = mesh.replicas().size();
+  if (spec.sharding == RunSpec::Sharding::kGradients) share.what = StateShare::What::kGradients;
+  if (spec.sharding == RunSpec::Sharding::kWeights) share.what = StateShare::What::kWeights;
   return share;
 }
 

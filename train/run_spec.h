@@ -79,7 +79,7 @@ struct RunSpec {
   LayoutType layout = LayoutType::kZigzag;
   PipelineSpec pipeline;
   // Which state the ranks with the same parameters (data x context) share among themselves instead of each keeping all of it.
-  enum class Sharding { kNone, kOptimizer } sharding = Sharding::kNone;
+  enum class Sharding { kNone, kOptimizer, kGradients, kWeights } sharding = Sharding::kNone;
   int64_t bucket_elements = StateShare{}.bucket_elements;  // of a rank's parameters; not in the configuration
   OptimizerSpec optimizer;
   int64_t num_steps = 100;

@@ -8,9 +8,14 @@
 namespace longspan {
 
 StepProgram::StepProgram(const RunSpec& spec, const ProcessMesh& mesh, PipelineStage& stage, Decoder& decoder)
-    : mesh_(mesh), stage_(stage), decoder_(decoder), tied_table_(mesh, decoder) {
+    : mesh_(mesh),
+      stage_(stage),
+      decoder_(decoder),
+      tied_table_(mesh, decoder),
+      shared_(mesh, stage.blocks(), decoder, state_share(spec, mesh)) {
+  const StateShare share = state_share(spec, mesh);
   PipelineProgram programs = plan_pipeline(spec);
-  programs.shape.reductions = reduction_plan(mesh, decoder, decoder.parameters().layout(state_share(spec, mesh)));
+  programs.shape.reductions = reduction_plan(mesh, decoder, share);
   Program& own = programs.ranks.at(static_cast<size_t>(mesh.coordinate(Axis::kPipeline)));
   own = with_reductions(own, programs.shape);
   verify_pipeline(programs);
@@ -23,7 +28,9 @@ void StepProgram::run(Context& context) {
     decoder_.parameters().zero_gradients(context);
   }
   StepSums sums(context, mesh_, tied_table_, decoder_.parameters());
+  shared_.begin(program_);
   stage_.run(context, program_, decoder_, sums);
+  shared_.end();
 }
 
 }  // namespace longspan

@@ -3,13 +3,15 @@
 
 #include "model/tied_table.h"
 #include "train/pipeline_stage.h"
+#include "train/shared_stage.h"
 
 namespace longspan {
 
 class StepProgram {
  public:
-  // Makes the programs of all ranks of the pipeline and proves them sound together. Collective over the mesh. What it is given must
-  // outlive it. Raises Error(kConfiguration) where the schedule cannot do with the run's microbatches.
+  // Makes the programs of all ranks of the pipeline and proves them sound together; wraps the decoder's blocks where ranks share what
+  // they read or add to. Collective over the mesh. What it is given must outlive it. Raises Error(kConfiguration) where the schedule
+  // cannot do with the run's microbatches.
   StepProgram(const RunSpec& spec, const ProcessMesh& mesh, PipelineStage& stage, Decoder& decoder);
   size_t num_actions() const { return program_.size(); }
 
@@ -22,6 +24,7 @@ class StepProgram {
   PipelineStage& stage_;
   Decoder& decoder_;
   TiedTable tied_table_;
+  SharedStage shared_;
   Program program_;
 };
 

@@ -6,14 +6,15 @@
 
 namespace longspan {
 
-ReductionPlan reduction_plan(const ProcessMesh& mesh, const Decoder& decoder, const FlatLayout& layout) {
+ReductionPlan reduction_plan(const ProcessMesh& mesh, const Decoder& decoder, const StateShare& share) {
   ReductionPlan plan;
   if (mesh.replicas().size() == 1) return plan;
   const Parameter* half = decoder.half_of_tied_table();
-  for (const Bucket& bucket : layout.buckets) {
+  for (const Bucket& bucket : decoder.parameters().layout(share).buckets) {
     const bool waits = half && half->first_block >= bucket.first_block && half->first_block < bucket.end_block;
     if (!waits) plan.buckets.push_back({bucket.first_block, bucket.end_block});
   }
+  if (share.of_gradients()) plan.when = ReductionPlan::When::kEachMicrobatch;
   return plan;
 }
 
@@ -22,7 +23,8 @@ StepSums::StepSums(Context& context, const ProcessMesh& mesh, const TiedTable& t
       mesh_(mesh),
       tied_table_(tied_table),
       parameters_(parameters),
-      sums_(context, mesh.replicas(), parameters) {}
+      sums_(context, mesh.replicas(), parameters),
+      started_(parameters.buckets().size(), false) {}
 
 void StepSums::start(const Action& action) {
   const auto& buckets = parameters_.buckets();
@@ -34,14 +36,15 @@ void StepSums::start(const Action& action) {
 
 void StepSums::start(const Bucket& bucket) {
   SharedGradients(mesh_.axis(Axis::kTensor), parameters_, bucket).reduce(context_);
-  if (mesh_.replicas().size() > 1) sums_.start(bucket);
-  started_.insert(&bucket);
+  sums_.start(bucket);
+  started_.at(static_cast<size_t>(&bucket - parameters_.buckets().data())) = true;
 }
 
 void StepSums::finish() {
   tied_table_.sum(context_);
-  for (const Bucket& bucket : parameters_.buckets()) {
-    if (!started_.contains(&bucket)) start(bucket);
+  if (mesh_.replicas().size() == 1) return SharedGradients(mesh_.axis(Axis::kTensor), parameters_).reduce(context_);
+  for (size_t i = started_.size(); i-- > 0;) {
+    if (!started_[i]) start(parameters_.buckets()[i]);
   }
   sums_.finish();
 }

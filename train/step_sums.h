@@ -4,7 +4,7 @@
 // group of their own until finish().
 #pragma once
 
-#include <set>
+#include <vector>
 
 #include "model/tied_table.h"
 #include "parallel/comm/process_mesh.h"
@@ -14,15 +14,16 @@
 
 namespace longspan {
 
-// The sums that this rank's program begins before its end; none where nobody else holds the same parameters.
-ReductionPlan reduction_plan(const ProcessMesh& mesh, const Decoder& decoder, const FlatLayout& layout);
+// The sums that this rank's program begins before its end; none where nobody else holds the same parameters. Where ranks share
+// gradients, those of each microbatch are summed, so that nobody keeps all of them.
+ReductionPlan reduction_plan(const ProcessMesh& mesh, const Decoder& decoder, const StateShare& share);
 
 class StepSums final : public GradientSums {
  public:
   // From the first backward to finish(). Collective, as its functions are.
   StepSums(Context& context, const ProcessMesh& mesh, const TiedTable& tied_table, ParameterSet& parameters);
   void start(const Action& action) override;
-  void finish() override;
+  void finish() override;  // what was not started, too
   void after_compute() override { sums_.after_compute(); }
 
  private:
@@ -33,7 +34,7 @@ class StepSums final : public GradientSums {
   const TiedTable& tied_table_;
   ParameterSet& parameters_;
   BucketSums sums_;
-  std::set<const Bucket*> started_;
+  std::vector<bool> started_;  // by bucket
 };
 
 }  // namespace longspan

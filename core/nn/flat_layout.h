@@ -21,6 +21,9 @@ struct FlatRange {
 // of `num_ranks` equal ones. One rank keeps all.
 struct StateShare {
   int rank = 0, num_ranks = 1;
+  enum class What { kOptimizer, kGradients, kWeights } what = What::kOptimizer;  // each with those before it
+  bool of_gradients() const { return num_ranks > 1 && what >= What::kGradients; }
+  bool of_weights() const { return num_ranks > 1 && what >= What::kWeights; }
   // A bucket that has as many elements takes no further block: 16 MiB in fp32, so that its pieces are worth a message each. Counted
   // are those of the whole parameters, so that ranks with other parts of them have the same blocks in a bucket.
   int64_t bucket_elements = int64_t{1} << 22;

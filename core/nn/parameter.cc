@@ -64,35 +64,68 @@ int64_t ParameterSet::num_elements_of_whole() const {
 void ParameterSet::materialize(const Context& context, Purpose purpose, const StateShare& share) {
   share_ = share;
   layout_ = layout(share);
-  const int64_t total = layout_.num_elements;
+  const int64_t total = layout_.num_elements, own = total / share.num_ranks;
   const DType accumulator = context.accumulator_dtype();
-  values_ = context.zeros({total}, context.compute_dtype(), MemoryTag::kWeights);
-  masters_ = context.compute_dtype() == accumulator
-                 ? values_
-                 : context.zeros({total / share.num_ranks}, accumulator, MemoryTag::kWeights);
-  if (purpose == Purpose::kTraining) gradients_ = context.zeros({total}, accumulator, MemoryTag::kGradients);
-  for (size_t i = 0; i < parameters_.size(); ++i) {
-    Parameter& p = *parameters_[i];
-    p.place = layout_.begins[i];
-    const int64_t end = p.place + p.shape.num_elements();
-    p.value = values_.slice(0, p.place, end).reshape(p.shape);
-    if (masters_.num_elements() == total) p.master = masters_.slice(0, p.place, end).reshape(p.shape);
-    if (gradients_.defined()) p.gradient = gradients_.slice(0, p.place, end).reshape(p.shape);
+  values_ = context.zeros({share.of_weights() ? own : total}, context.compute_dtype(), MemoryTag::kWeights);
+  masters_ = context.compute_dtype() == accumulator ? values_ : context.zeros({own}, accumulator, MemoryTag::kWeights);
+  if (purpose == Purpose::kTraining) {
+    gradients_ = context.zeros({share.of_gradients() ? own : total}, accumulator, MemoryTag::kGradients);
   }
+  open_gradients_.resize(layout_.buckets.size());
+  for (size_t i = 0; i < parameters_.size(); ++i) parameters_[i]->place = layout_.begins[i];
+  const auto all_of = [&](const Tensor& buffer, Tensor Parameter::*which) {
+    if (!buffer.defined() || buffer.num_elements() != total) return;
+    for (const Bucket& b : layout_.buckets) set_tensors(b, which, buffer.slice(0, b.range.begin, b.range.end));
+  };
+  all_of(values_, &Parameter::value);
+  all_of(masters_, &Parameter::master);
+  all_of(gradients_, &Parameter::gradient);
   make_parts();
 }
 
+// `flat`: the bucket's; undefined: none.
+void ParameterSet::set_tensors(const Bucket& bucket, Tensor Parameter::*which, const Tensor& flat) {
+  for (const auto& p : parameters_) {
+    if (p->first_block < bucket.first_block || p->first_block >= bucket.end_block) continue;
+    const int64_t begin = p->place - bucket.range.begin;
+    p.get()->*which = flat.defined() ? flat.slice(0, begin, begin + p->shape.num_elements()).reshape(p->shape) : Tensor();
+  }
+}
+
 // Pieces lie one after the other there. Those of the buckets before take an equal part of them.
-Tensor ParameterSet::masters_of(const FlatRange& own) const {
-  if (masters_.num_elements() == layout_.num_elements) return masters_.slice(0, own.begin, own.end);
+Tensor ParameterSet::own_of(const Tensor& buffer, const FlatRange& own) const {
+  if (buffer.num_elements() == layout_.num_elements) return buffer.slice(0, own.begin, own.end);
   for (const Bucket& bucket : layout_.buckets) {
     if (own.begin < bucket.own.begin || own.end > bucket.own.end) continue;
     const int64_t begin = bucket.range.begin / share_.num_ranks + own.begin - bucket.own.begin;
-    return masters_.slice(0, begin, begin + own.size());
+    return buffer.slice(0, begin, begin + own.size());
   }
-  raise(ErrorKind::kInternal, "rank {} of {} keeps no masters of elements {} to {}", share_.rank, share_.num_ranks, own.begin,
-        own.end);
+  raise(ErrorKind::kInternal, "rank {} of {} does not keep elements {} to {}", share_.rank, share_.num_ranks, own.begin, own.end);
 }
+
+void ParameterSet::open_gradients(const Context& context, const Bucket& bucket) {
+  if (!share_.of_gradients()) return;
+  Tensor& open = open_gradients_.at(static_cast<size_t>(&bucket - layout_.buckets.data()));
+  if (open.defined()) return;
+  open = context.zeros({bucket.range.size()}, gradients_.dtype(), MemoryTag::kGradients);
+  set_tensors(bucket, &Parameter::gradient, open);
+}
+
+Tensor ParameterSet::take_gradients(const Bucket& bucket) {
+  if (!share_.of_gradients()) return gradients_.slice(0, bucket.range.begin, bucket.range.end);
+  set_tensors(bucket, &Parameter::gradient, {});
+  return std::exchange(open_gradients_.at(static_cast<size_t>(&bucket - layout_.buckets.data())), {});
+}
+
+Tensor ParameterSet::open_values(const Context& context, const Bucket& bucket) {
+  const Tensor flat = context.empty({bucket.range.size()}, values_.dtype(), MemoryTag::kWeights);
+  const int64_t begin = bucket.own.begin - bucket.range.begin;
+  context.copy(own_of(values_, bucket.own), flat.slice(0, begin, begin + bucket.own.size()));
+  set_tensors(bucket, &Parameter::value, flat);
+  return flat;
+}
+
+void ParameterSet::close_values(const Bucket& bucket) { set_tensors(bucket, &Parameter::value, {}); }
 
 void ParameterSet::make_parts() {
   auto bucket = layout_.buckets.begin();
@@ -105,9 +138,9 @@ void ParameterSet::make_parts() {
     part.parameter = p.get();
     part.begin = own.begin - p->place;
     part.end = own.end - p->place;
-    part.value = values_.slice(0, own.begin, own.end);
-    part.master = masters_of(own);
-    if (gradients_.defined()) part.gradient = gradients_.slice(0, own.begin, own.end);
+    part.value = own_of(values_, own);
+    part.master = own_of(masters_, own);
+    if (gradients_.defined()) part.gradient = own_of(gradients_, own);
   }
 }
 
@@ -134,7 +167,7 @@ void ParameterSet::initialize(const Context& context, uint64_t seed, double stan
 void ParameterSet::convert_masters(const Context& context) {
   if (values_.dtype() == masters_.dtype()) return;
   for (const FlatRange& own : own_ranges()) {
-    context.kernels<Elementwise>().convert(context, masters_of(own), values_.slice(0, own.begin, own.end));
+    context.kernels<Elementwise>().convert(context, own_of(masters_, own), own_of(values_, own));
   }
 }
 
@@ -145,6 +178,7 @@ void ParameterSet::refresh_values(const Context& context) {
 }
 
 void ParameterSet::pack_values(const Context& context) {
+  if (share_.of_weights()) return;  // they come and go; products do without
   for (const auto& p : parameters_) {
     if (!p->multiplies) continue;
     const auto& algebra = context.kernels<LinearAlgebra>();

@@ -30,10 +30,11 @@ struct Parameter {
   int first_block = 0, last_block = 0;
   int64_t place = 0;  // of its first element in the flat buffers
 
-  Tensor value;     // compute dtype: what products read
+  Tensor value;     // compute dtype: what products read; absent where ranks share the weights and the bucket is not open
   Tensor master;    // accumulator dtype: what the optimizer updates; the same storage where the dtypes agree; absent where ranks
                     // share the masters among themselves
-  Tensor gradient;  // accumulator dtype; backward accumulates into it; absent when nothing is learned
+  Tensor gradient;  // accumulator dtype; backward accumulates into it; absent when nothing is learned, and where ranks share the
+                    // gradients and the bucket is not open
   // Of one that multiplies: `value`, and its transpose, as GemmOptions::packed_b; absent where the backend does without.
   // Only a backward reads the first.
   Tensor packed, packed_transposed;
@@ -77,24 +78,36 @@ class ParameterSet {
   const std::vector<std::unique_ptr<Parameter>>& all() const { return parameters_; }
   int64_t num_elements() const;           // that this rank holds
   int64_t num_elements_of_whole() const;  // of the model's parameters of which it holds something
-  // Flat; gaps between parameters are zero.
+  // Flat; gaps between parameters are zero. Of all of them; without use where ranks share them.
   const Tensor& gradients() const { return gradients_; }
   const Tensor& values() const { return values_; }
   const std::vector<Bucket>& buckets() const { return layout_.buckets; }
   // This rank's of them, all where state is not shared: ranges of the flat buffers, as few as they are.
   const StateShare& share() const { return share_; }
   std::vector<FlatRange> own_ranges() const;
+  Tensor own_gradients(const FlatRange& own) const { return own_of(gradients_, own); }  // of one of these, or some of it
+
+  // Where gradients are shared, a bucket has them, as zeros, from the first open_gradients to take_gradients, which gives what was
+  // added since, flat. Nothing happens elsewhere: all gradients are there, and take_gradients gives the bucket's.
+  void open_gradients(const Context& context, const Bucket& bucket);
+  Tensor take_gradients(const Bucket& bucket);
+  // The same of values, where weights are shared. open_values gives them flat, with this rank's piece alone, for the caller to fill
+  // before anybody reads the parameters.
+  Tensor open_values(const Context& context, const Bucket& bucket);
+  void close_values(const Bucket& bucket);
   const std::vector<Part>& parts() const { return parts_; }  // in the order of all()
 
  private:
   void make_parts();
-  Tensor masters_of(const FlatRange& own) const;
+  Tensor own_of(const Tensor& buffer, const FlatRange& own) const;
+  void set_tensors(const Bucket& bucket, Tensor Parameter::*which, const Tensor& flat);
 
   std::vector<std::unique_ptr<Parameter>> parameters_;
   int block_ = 0;
   StateShare share_;
   FlatLayout layout_;
-  Tensor values_, masters_, gradients_;  // masters: of the own ranges one after the other, unless they are the values
+  Tensor values_, masters_, gradients_;  // flat: of all, or of the own ranges one after the other
+  std::vector<Tensor> open_gradients_;   // by bucket
   std::vector<Part> parts_;
 };
 

@@ -12,21 +12,33 @@ Piece piece_of(int64_t n, int rank, int num_ranks) {
 RingReduction::RingReduction(Context& context, Communicator& group, Result result)
     : context_(context), group_(group), result_(result), progress_(context, [this] { look(); }) {}
 
-int RingReduction::num_hops() const { return (result_ == Result::kAll ? 2 : 1) * (group_.size() - 1); }
-
 Tensor RingReduction::piece(int owner) const {
-  const Tensor& data = waiting_.front();
+  const Tensor& data = waiting_.front().data;
   const Piece p = piece_of(data.num_elements(), (owner % group_.size() + group_.size()) % group_.size(), group_.size());
   return data.slice(0, p.begin, p.end);
 }
 
-void RingReduction::start(Tensor data) {
-  check(data.rank() == 1 && data.layout().is_contiguous() && data.dtype() == context_.accumulator_dtype(),
+void RingReduction::start(Tensor data) { add({.data = std::move(data), .into = {}}); }
+
+void RingReduction::start_into(Tensor data, Tensor into) {
+  check(result_ == Result::kOwnPiece, "sums of {} elements have no one place to go", data.num_elements());
+  add({.data = std::move(data), .into = std::move(into)});
+  busy_ = true;
+  if (failure_) std::rethrow_exception(failure_);
+  advance(kMostTaken);
+  busy_ = false;
+}
+
+void RingReduction::add(Sum sum) {
+  const Tensor& data = sum.data;
+  const bool summed = result_ != Result::kGathered;
+  check(data.rank() == 1 && data.layout().is_contiguous() && (!summed || data.dtype() == context_.accumulator_dtype()),
         "a reduction takes flat tensors of the accumulator, not {} {}", name(data.dtype()), data.shape().to_string());
   if (group_.size() == 1) return;
-  waiting_.push_back(std::move(data));
+  waiting_.push_back(std::move(sum));
   if (waiting_.size() > 1 || failure_) return;
   busy_ = true;
+  hop_ = first_hop();
   post();
   busy_ = false;
 }
@@ -38,7 +50,8 @@ void RingReduction::post() {
   const int leaving = hop_ < sums ? rank - hop_ - 1 : rank - (hop_ - sums);
   const Tensor into = piece(leaving - 1);
   arriving_ = hop_ < sums ? context_.empty(into.shape(), into.dtype(), MemoryTag::kCommunication) : into;
-  const TraceRange range(context_.tracer(), TimeCategory::kCommunication, kReductionTransfer, {.hop = hop_});
+  const char* transfer = result_ == Result::kGathered ? kGatherTransfer : kReductionTransfer;
+  const TraceRange range(context_.tracer(), TimeCategory::kCommunication, transfer, {.hop = hop_ - first_hop()});
   work_ = group_.send_recv(context_.stream(), {.send = piece(leaving),
                                                .to = (rank + 1) % group_.size(),
                                                .receive = arriving_,
@@ -50,21 +63,24 @@ void RingReduction::take_arrived() {
   if (hop_ < sums) context_.kernels<Elementwise>().accumulate(context_, arriving_, piece(group_.rank() - hop_ - 2));
   arriving_ = {};
   work_.reset();
-  if (++hop_ < num_hops()) return post();
-  hop_ = 0;
+  if (++hop_ < end_hop()) return post();
+  if (const Tensor& into = waiting_.front().into; into.defined()) {
+    context_.kernels<Elementwise>().accumulate(context_, piece(group_.rank()), into);
+  }
   waiting_.pop_front();
+  hop_ = first_hop();
   if (!waiting_.empty()) post();
 }
 
-void RingReduction::advance(bool waits) {
-  while (!waiting_.empty()) {
-    if (waits) {
-      work_->wait();
-    } else if (!work_->test()) {
-      return;
-    }
+void RingReduction::advance(size_t left) {
+  while (waiting_.size() > left) {
+    work_->wait();
     take_arrived();
   }
+}
+
+void RingReduction::advance_arrived() {
+  while (!waiting_.empty() && work_->test()) take_arrived();
 }
 
 void RingReduction::look() noexcept {
@@ -72,7 +88,7 @@ void RingReduction::look() noexcept {
   busy_ = true;
   group_.progress();
   try {
-    advance(false);
+    advance_arrived();
   } catch (...) {
     failure_ = std::current_exception();
   }
@@ -88,7 +104,7 @@ void RingReduction::after_compute() {
 void RingReduction::finish() {
   busy_ = true;
   if (failure_) std::rethrow_exception(failure_);
-  advance(true);
+  advance(0);
   busy_ = false;
 }
 

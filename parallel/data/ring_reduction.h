@@ -6,6 +6,8 @@
 // (R - 1) / R of the tensor for its own piece, twice that for all of it. A piece is summed in the order r + 1, r + 2, ... r, on one
 // rank, so all ranks end with the same bits, and the same sums repeat to the bit.
 //
+// Gathering is the second half alone: each rank has its piece, and all get all.
+//
 // Hops follow each other in the context's progress hook, which kernels call, in after_compute() and in finish(). Raises CommError from finish() when a
 // peer fails.
 #pragma once
@@ -19,7 +21,9 @@
 
 namespace longspan {
 
-inline constexpr const char* kReductionTransfer = "gradient reduction";  // in a trace
+// In a trace.
+inline constexpr const char* kReductionTransfer = "gradient reduction";
+inline constexpr const char* kGatherTransfer = "weight gather";
 
 struct Piece {
   int64_t begin = 0, end = 0;
@@ -32,12 +36,17 @@ class RingReduction {
   enum class Result {
     kAll,       // every rank gets all sums
     kOwnPiece,  // rank r gets those of piece r; what is in the others is void
+    kGathered,  // nothing is summed: every rank gets piece r of rank r
   };
   RingReduction(Context& context, Communicator& group, Result result);
 
   // Sums `data` [n], of the accumulator, in place: it belongs to the reduction until finish(). Every rank starts the same tensors
   // in the same order. The group carries nothing else meanwhile.
   void start(Tensor data);
+  // With kOwnPiece: adds the sums of this rank's piece to `into`, and lets go of `data` then. Returns when at most kMostTaken such
+  // tensors are left, so that memory is bounded; all ranks wait here for the same ones.
+  void start_into(Tensor data, Tensor into);
+  static constexpr size_t kMostTaken = 2;
   // Between two pieces of the caller's compute, of which each hides a hop. On a device the host waits for the compute: else it would
   // run ahead of everything that arrives, and the next hop would wait for the end of all compute.
   void after_compute();
@@ -45,17 +54,23 @@ class RingReduction {
   void finish();
 
  private:
-  int num_hops() const;
+  struct Sum {
+    Tensor data, into;
+  };
+  void add(Sum sum);
+  int first_hop() const { return result_ == Result::kGathered ? group_.size() - 1 : 0; }
+  int end_hop() const { return (result_ == Result::kOwnPiece ? 1 : 2) * (group_.size() - 1); }
   Tensor piece(int owner) const;
   void post();          // the next hop of the first tensor
   void take_arrived();  // what it has brought
-  void advance(bool waits);
+  void advance(size_t left);     // waits until no more tensors are
+  void advance_arrived();
   void look() noexcept;
 
   Context& context_;
   Communicator& group_;
   Result result_;
-  std::deque<Tensor> waiting_;  // the first is under way
+  std::deque<Sum> waiting_;  // the first is under way
   int hop_ = 0;
   Tensor arriving_;
   std::optional<Work> work_;

@@ -23,7 +23,7 @@ void gather_pieces(const Context& context, Communicator& group, const Tensor& fl
 }
 
 void share_values(const Context& context, Communicator& replicas, ParameterSet& parameters) {
-  if (parameters.share().num_ranks == 1) return;
+  if (parameters.share().num_ranks == 1 || parameters.share().of_weights()) return;
   for (const Bucket& bucket : parameters.buckets()) {
     gather_pieces(context, replicas, parameters.values().slice(0, bucket.range.begin, bucket.range.end));
   }
@@ -39,7 +39,9 @@ BucketSums::BucketSums(Context& context, Communicator& replicas, ParameterSet& p
 }
 
 void BucketSums::start(const Bucket& bucket) {
-  reduction_.start(parameters_.gradients().slice(0, bucket.range.begin, bucket.range.end));
+  Tensor data = parameters_.take_gradients(bucket);
+  if (!parameters_.share().of_gradients()) return reduction_.start(std::move(data));
+  if (data.defined()) reduction_.start_into(std::move(data), parameters_.own_gradients(bucket.own));
 }
 
 void reduce_gradients(Context& context, Communicator& replicas, ParameterSet& parameters) {

@@ -12,14 +12,15 @@ namespace longspan {
 void gather_pieces(const Context& context, Communicator& group, const Tensor& flat);
 
 // After convert_masters, or the optimizer's step: values of the other ranks' parts; all are packed. Collective over the ranks that
-// share; nothing where none do.
+// share; nothing where none do, or where they share the weights, too.
 void share_values(const Context& context, Communicator& replicas, ParameterSet& parameters);
 
 // Sums over the replicas, bucket by bucket: everywhere, or, where ranks share state, each rank's own piece; the rest is void then.
 class BucketSums {
  public:
   BucketSums(Context& context, Communicator& replicas, ParameterSet& parameters);
-  // The bucket's gradients are the sums' until finish(). All replicas start the same buckets in the same order.
+  // The bucket's gradients are the sums' until finish(); where ranks share gradients they are taken, and what the own piece comes to
+  // is added to this rank's. All replicas start the same buckets in the same order.
   void start(const Bucket& bucket);
   void after_compute() { reduction_.after_compute(); }
   void finish() { reduction_.finish(); }

@@ -133,9 +133,6 @@ TEST(ConfigLimits, RefuseUnknownEnumNumbers) {
 }
 
 TEST(ConfigSupport, RefusesByName) {
-  for (const char* state : {"GRADIENTS", "WEIGHTS"}) {
-    expect_refusal({fmt::format("sharding.state={}", state)}, fmt::format("sharding.state: {} does not exist", state));
-  }
   expect_refusal({"memory.recompute=BLOCK"}, "memory.recompute: BLOCK does not exist yet");
   expect_refusal({"memory.recompute=KEEP_ATTENTION"}, "KEEP_ATTENTION does not exist yet");
   expect_refusal({"memory.offload=STASH"}, "memory.offload: STASH does not exist yet");

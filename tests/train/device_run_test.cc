@@ -179,6 +179,32 @@ TEST(DeviceRun, FourRanksAgreeWithOneByEveryScheme) {
   }
 }
 
+TEST(DeviceRun, RanksThatShareTheirStateAgreeWithOne) {
+  const Folder folder;
+  for (const auto state : {RunSpec::Sharding::kOptimizer, RunSpec::Sharding::kGradients, RunSpec::Sharding::kWeights}) {
+    RunSpec spec = tiny_run(folder, "");
+    spec.output_directory = "";
+    spec.num_steps = 2;
+    spec.mesh.data = 2;
+    spec.sharding = state;
+    spec.bucket_elements = 1;
+    Collect one, two;
+    {
+      RunSpec alone = spec;
+      alone.mesh = {};
+      alone.sharding = RunSpec::Sharding::kNone;
+      one = run(alone, device_resources());
+    }
+    run_in_process(2, [&](Communicator& threads) {
+      const auto staging = make_staging_communicator(threads);
+      Collect collect;
+      train(spec, *staging, device_resources(), collect, [] { return false; });
+      if (threads.rank() == 0) two = collect;
+    });
+    expect_near(two.losses, one.losses);
+  }
+}
+
 TEST(DeviceRun, IsRefusedInABuildWithoutCuda) {
   if (has_cuda()) GTEST_SKIP() << "this build has it";
   const Folder folder;

@@ -23,6 +23,10 @@ TEST(MemoryNeed, ParametersThatFitPass) {
   spec.sharding = RunSpec::Sharding::kOptimizer;
   spec.mesh.data = spec.mesh.context = 2;
   EXPECT_EQ(training_bytes_per_parameter(spec), 10) << "four ranks share the moments";
+  spec.sharding = RunSpec::Sharding::kGradients;
+  EXPECT_EQ(training_bytes_per_parameter(spec), 7);
+  spec.sharding = RunSpec::Sharding::kWeights;
+  EXPECT_EQ(training_bytes_per_parameter(spec), 4);
   EXPECT_NO_THROW(expect_room_for_parameters(1000, bytes_per_parameter, 16000));
   EXPECT_NO_THROW(expect_room_for_parameters(int64_t{1} << 60, bytes_per_parameter, 0)) << "nothing is known";
   expect_error(ErrorKind::kResource, {"1001 parameters", "model.hidden_size"},
