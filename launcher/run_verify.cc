@@ -85,6 +85,7 @@ int run_verify(const config::RunConfig& config, World& world, Communicator& rank
   const bool speaks = world.rank() == 0;
   const RunSpec run = make_run_spec(config);
   RunSpec small = shrunk(run);
+  small.bucket_elements = 4096;  // so that also so small a model has several
   const SyntheticDocuments documents(small, std::filesystem::temp_directory_path());
   const RemovedBySignals removed(documents);
   small.data.sources = {{.files = {documents.folder()}}};

@@ -7,6 +7,7 @@
 #include "attention/kernels/block_attention.h"
 #include "core/base/error.h"
 #include "core/kernels/backends.h"
+#include "parallel/tensor/head_split.h"
 #include "train/pipeline_plan.h"
 
 namespace longspan {
@@ -22,15 +23,33 @@ bool packs(const RunSpec& spec, const Processor& processor) {
   return processor.on_cpu() && cpu_packs(spec.compute_dtype, processor.level);
 }
 
+// A model of which the even part of each rank of the tensor axis is as large as what the fullest rank has of this one: heads do not
+// always divide, and key heads of which there are fewer than ranks are held, or seen by attention, by several.
+enum class KeyHeads { kHeld, kSeen };
+ModelSpec evened(const RunSpec& spec, KeyHeads keys) {
+  const int tensor = spec.mesh.tensor;
+  ModelSpec model = spec.model;
+  if (tensor == 1) return model;
+  int64_t q = 0, kv = 0;
+  for (int rank = 0; rank < tensor; ++rank) {
+    const HeadSplit split = split_heads(spec.model.num_heads, spec.model.num_kv_heads, tensor, rank);
+    const int64_t own = keys == KeyHeads::kHeld ? split.kv.size() : static_cast<int64_t>(split.kv_of.size());
+    if (split.q.size() + 2 * own > q + 2 * kv) q = split.q.size(), kv = own;
+  }
+  model.num_heads = q * tensor;
+  model.num_kv_heads = kv * tensor;
+  return model;
+}
+
 // Bytes of one token in each part of a decoder, in the compute dtype, and of one number in the dtype of sums.
 struct TokenBytes {
-  explicit TokenBytes(const RunSpec& spec)
+  TokenBytes(const RunSpec& spec, const ModelSpec& model)
       : compute(as_double(static_cast<int64_t>(size_bytes(spec.compute_dtype)))),
         sum(as_double(static_cast<int64_t>(size_bytes(accumulator(spec.compute_dtype))))),
-        hidden(compute * as_double(spec.model.hidden_size)),
-        q(compute * as_double(spec.model.num_heads) * as_double(spec.model.head_dim)),
-        kv(2 * compute * as_double(spec.model.num_kv_heads) * as_double(spec.model.head_dim)),
-        mlp(compute * as_double(spec.model.mlp_size)) {}
+        hidden(compute * as_double(model.hidden_size)),
+        q(compute * as_double(model.num_heads) * as_double(model.head_dim)),
+        kv(2 * compute * as_double(model.num_kv_heads) * as_double(model.head_dim)),
+        mlp(compute * as_double(model.mlp_size)) {}
   double in_sums(double bytes) const { return bytes / compute * sum; }
   double compute, sum, hidden, q, kv, mlp;  // kv: keys and values together
 };
@@ -62,15 +81,15 @@ double at_work_in_attention(const ModelSpec& model, const TokenBytes& b, double 
 }
 
 // What attention packs of this rank's queries and of a shard of keys, all of which the rank with the first queries sees.
-double packed_in_attention(const RunSpec& spec, const Processor& processor, double tokens) {
+double packed_in_attention(const RunSpec& spec, const ModelSpec& seen, const Processor& processor, double tokens) {
   if (!processor.on_cpu()) return 0;
   constexpr double kBeyondEveryWindow = 1 << 20;
   const auto queries = static_cast<int64_t>(std::clamp(tokens, 1.0, kBeyondEveryWindow));
   return as_double(cpu_attention_workspace_bytes(spec.compute_dtype, processor.level,
                                                  {.num_queries = queries,
                                                   .num_keys = queries,
-                                                  .num_heads = spec.model.num_heads,
-                                                  .num_kv_heads = spec.model.num_kv_heads,
+                                                  .num_heads = seen.num_heads,
+                                                  .num_kv_heads = seen.num_kv_heads,
                                                   .head_dim = spec.model.head_dim}));
 }
 
@@ -195,7 +214,7 @@ double parameters_of(const ModelSpec& model, const Stage& stage) {
 
 [[noreturn]] void refuse_parameters(double num_parameters, double bytes, int64_t available_bytes) {
   raise(ErrorKind::kResource,
-        "the {:.0f} parameters of the model need at least {:.1f} GB of memory on each rank, which has {:.1f} GB: lower "
+        "the {:.0f} parameters that a rank holds of the model need at least {:.1f} GB of memory on each rank, which has {:.1f} GB: lower "
         "model.num_layers, model.hidden_size, model.mlp_size or model.vocabulary_size, or start fewer ranks on each "
         "host",
         num_parameters, gigabytes(bytes), gigabytes(as_double(available_bytes)));
@@ -228,7 +247,8 @@ std::string what_would_fit(const RunSpec& spec, int64_t available_bytes, const P
 }
 
 TrainingNeed need_of(const Stage& stage, const RunSpec& spec, const Processor& processor) {
-  const TokenBytes b(spec);
+  const ModelSpec held = evened(spec, KeyHeads::kHeld), seen = evened(spec, KeyHeads::kSeen);
+  const TokenBytes b(spec, seen);
   const double length = as_double(spec.data.sequence_length), ranks = spec.mesh.context;
   // Of a microbatch, or of a chunk of its sequences, on one rank; of a step, on a whole ring.
   const double chunks = spec.pipeline.sequence_chunks;
@@ -240,26 +260,26 @@ TrainingNeed need_of(const Stage& stage, const RunSpec& spec, const Processor& p
   using Sharding = RunSpec::Sharding;
   const auto share = [&](Sharding state) { return spec.sharding < state ? 1 : static_cast<double>(spec.mesh.data) * ranks; };
   const bool own_masters = b.sum != b.compute;
-  need.weights = parameters_of(spec.model, stage) * (b.sum / share(Sharding::kGradients) + b.compute / share(Sharding::kWeights) +
+  need.weights = parameters_of(held, stage) * (b.sum / share(Sharding::kGradients) + b.compute / share(Sharding::kWeights) +
                                                      (own_masters ? 3 : 2) * b.sum / share(Sharding::kOptimizer));
-  if (packs(spec, processor) && share(Sharding::kWeights) == 1) need.weights += 2 * b.compute * matrices_of(spec.model, stage);
+  if (packs(spec, processor) && share(Sharding::kWeights) == 1) need.weights += 2 * b.compute * matrices_of(held, stage);
   const SchemeBytes scheme = scheme_bytes(spec, b);
   // Once a last chunk has gone back, its stash is gone, and there are sums of gradients by the keys and values of those before.
-  const double stash = stash_of_block(spec.model, b) + scheme.kept, stashes = as_double(stage.peak_stashes);
+  const double stash = stash_of_block(seen, b) + scheme.kept, stashes = as_double(stage.peak_stashes);
   const double layers = as_double(stage.num_layers);
   need.kept = tokens * std::max(stashes * stash, (stashes - layers) * stash + layers * (chunks - 1) * b.in_sums(b.kv));
   const bool has_layers = stage.num_layers > 0;
   const double loss = stage.has_head ? at_work_in_loss(spec, b, processor, tokens) : 0;
   const double mlp = has_layers ? at_work_in_mlp(b, tokens) : 0;
   const double attention =
-      has_layers ? at_work_in_attention(spec.model, b, tokens) + packed_in_attention(spec, processor, tokens) : 0;
+      has_layers ? at_work_in_attention(seen, b, tokens) + packed_in_attention(spec, seen, processor, tokens) : 0;
   const double context = has_layers ? tokens * scheme.in_pass : 0;
   need.at_work = std::max({loss, mlp, attention});
   if (attention + context >= need.at_work) {
     need.at_work = attention;
     need.context = context;
   }
-  // A tensor axis shares the weights, and what blocks keep and work on; of heads and pieces that do not divide some ranks have more.
+  // A tensor axis shares the weights, and what blocks keep and work on.
   for (double* shared : {&need.weights, &need.kept, &need.at_work, &need.context}) *shared /= spec.mesh.tensor;
   // Id, target, rotary angles and loss; of each query, for every rank of the ring or chunk, the interval of keys that it sees: on the
   // host. A GPU has copies of some of them, which are not counted.
@@ -295,12 +315,13 @@ void expect_room_for_parameters(int64_t num_parameters, int64_t bytes_per_parame
 }
 
 double inference_weight_bytes(const RunSpec& spec, const Processor& processor) {
-  const TokenBytes b(spec);
+  const ModelSpec held = evened(spec, KeyHeads::kHeld);
+  const TokenBytes b(spec, held);
   const double value = b.sum == b.compute ? 0 : b.compute;  // else it is the master
   double most = 0;
   for (const Stage& stage : stages_of(spec, Step::kNone)) {
-    const double packed = packs(spec, processor) ? b.compute * matrices_of(spec.model, stage) : 0;
-    most = std::max(most, parameters_of(spec.model, stage) * (b.sum + value) + packed);
+    const double packed = packs(spec, processor) ? b.compute * matrices_of(held, stage) : 0;
+    most = std::max(most, parameters_of(held, stage) * (b.sum + value) + packed);
   }
   return most / spec.mesh.tensor;
 }
@@ -308,7 +329,8 @@ double inference_weight_bytes(const RunSpec& spec, const Processor& processor) {
 void expect_room_for_inference(const RunSpec& spec, int64_t available_bytes, const Processor& processor) {
   const double bytes = inference_weight_bytes(spec, processor);
   if (!fits(bytes, available_bytes)) {
-    refuse_parameters(parameters_of(spec.model, whole_model(spec.model)), bytes, available_bytes);
+    const double mine = parameters_of(evened(spec, KeyHeads::kHeld), whole_model(spec.model)) / (spec.mesh.tensor * spec.mesh.pipeline);
+    refuse_parameters(mine, bytes, available_bytes);
   }
 }
 

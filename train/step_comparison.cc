@@ -34,6 +34,14 @@ std::vector<double> elements_of(const TensorRecord& whole, std::span<const int64
   return elements;
 }
 
+int64_t column_of_whole(const TensorRecord& tensor, int64_t column) {
+  for (const TensorPiece& piece : tensor.columns) {
+    if (column < piece.size()) return piece.begin + column;
+    column -= piece.size();
+  }
+  return column;
+}
+
 // Adds the part to the parameter that it is of.
 void add_to(std::vector<double>& whole, const ParameterPart& part) {
   for_each_run(part.box, [&](int64_t in_box, int64_t in_whole, int64_t count) {
@@ -125,13 +133,16 @@ int StepComparison::first_microbatch() const {
 }
 
 void StepComparison::compare_rows(const TensorRecord& tensor, const TensorRecord& whole) {
-  const bool tokens = tensor.rows == Rows::kTokens;
+  const bool tokens = tensor.rows != Rows::kNone;
   const bool chunks = num_chunks_ > 1;
   const int ring = layout_.num_ranks(), place = chunks ? tensor.microbatch % num_chunks_ : mesh_.coordinate(Axis::kContext);
   const int owner = (place - tensor.hop + ring) % ring;
   const std::vector<int64_t> indices = longspan::indices(layout_.ranges(owner));
-  const auto own = std::span(indices).subspan(static_cast<size_t>(tensor.first_row));
-  const auto rows = own.first(std::min(own.size(), tensor.values.size() / static_cast<size_t>(tensor.width)));
+  const auto num_tokens = static_cast<int64_t>(indices.size());
+  const bool piece = tensor.rows == Rows::kPieces;
+  const TensorPiece own =
+      piece ? tensor_piece_of(num_tokens, run_.mesh.tensor, mesh_.coordinate(Axis::kTensor)) : TensorPiece{0, num_tokens};
+  const auto rows = std::span(indices).subspan(static_cast<size_t>(own.begin), static_cast<size_t>(own.size()));
   const std::vector<double> expected = tokens ? elements_of(whole, rows, tensor.columns) : whole.values;
   const auto difference = compare_elements(tensor.values, expected, largest_magnitude(whole.values), tolerance_);
   const int from = chunks ? owner : mesh_.map().rank_along(mesh_.world().rank(), Axis::kContext, owner);
@@ -141,7 +152,7 @@ void StepComparison::compare_rows(const TensorRecord& tensor, const TensorRecord
   std::string where = fmt::format("microbatch {}", tensor.microbatch / num_chunks_);
   if (tokens) {
     where += fmt::format(", token {}", rows[static_cast<size_t>(difference.first / tensor.width)]);
-    if (tensor.width > 1) where += fmt::format(", element {}", difference.first % tensor.width);
+    if (tensor.width > 1) where += fmt::format(", element {}", column_of_whole(tensor, difference.first % tensor.width));
   }
   findings_.add({whole.order_at(tensor.hop), name, where, difference, tensor.values.size()});
 }

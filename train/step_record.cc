@@ -242,9 +242,7 @@ TensorRecord& StepRecorder::add_rows(const Context& context, std::string name, i
 }
 
 void StepRecorder::add_piece(const Context& context, std::string name, int microbatch, const Tensor& tensor) {
-  const Communicator& axis = mesh_.axis(Axis::kTensor);
-  TensorRecord& record = add_rows(context, std::move(name), microbatch, tensor);
-  record.first_row = tensor_piece_of(batch(microbatch).tokens.size(0), axis.size(), axis.rank()).begin;
+  add_rows(context, std::move(name), microbatch, tensor).rows = Rows::kPieces;
 }
 
 void StepRecorder::add_inputs(const Context& context, int microbatch) {

@@ -28,7 +28,8 @@ struct ParameterPart {
 
 struct TensorRecord {
   enum class Rows {
-    kTokens,      // a row for each token of the rank's share, or of its piece of that; `width` elements each
+    kTokens,      // a row for each token of the rank's share, `width` elements each
+    kPieces,      // the same of its piece of the share (parallel/tensor/pieces.h)
     kParameters,  // `parts`: to be summed over the ranks that share the sequence, and those that share the weights
     kNone,        // one number, the same on every rank
   };
@@ -37,7 +38,6 @@ struct TensorRecord {
   int microbatch = 0;
   int64_t order = 0;  // when it was computed
   int hop = 0;        // of keys and values: whose they are, so many places before in the ring
-  int64_t first_row = 0;  // of the share
   int64_t width = 1;
   std::vector<TensorPiece> columns = {};  // of the rows that one rank has; none: all
   std::vector<double> values = {};

@@ -11,6 +11,7 @@
 #include <cmath>
 #include <cstring>
 #include <fstream>
+#include <numeric>
 
 #include "core/base/error.h"
 #include "core/base/random.h"
@@ -19,9 +20,11 @@ namespace longspan {
 
 namespace {
 
-// Near `target`, with the remainder by 16: a kernel's last, partial vector stays as long as it was.
-int64_t shrunk_width(int64_t width, int64_t target) {
-  return width <= target ? width : target + width % 16;
+// Near `target`, with the remainder by 16, so that a kernel's last, partial vector stays as long as it was, and by the ranks that
+// share it.
+int64_t shrunk_width(int64_t width, int64_t target, int64_t num_ranks = 1) {
+  const int64_t unit = std::lcm<int64_t>(16, num_ranks), least = (target + unit - 1) / unit * unit;
+  return width <= least ? width : least + width % unit;
 }
 
 // Two key heads, where there are two: with a single one, a query head that took the wrong one could not be seen. More where ranks
@@ -74,8 +77,8 @@ RunSpec shrunk(const RunSpec& run) {
   shrink_heads(run, model);
   model.num_layers = std::min<int64_t>(model.num_layers, std::max(3, run.mesh.pipeline * run.pipeline.chunks_per_stage));
   model.hidden_size = shrunk_width(model.hidden_size, 64);
-  model.mlp_size = shrunk_width(model.mlp_size, std::max(96, run.mesh.tensor));
-  model.vocabulary_size = shrunk_width(model.vocabulary_size, std::max(128, run.mesh.tensor));
+  model.mlp_size = shrunk_width(model.mlp_size, 96, run.mesh.tensor);
+  model.vocabulary_size = shrunk_width(model.vocabulary_size, 128, run.mesh.tensor);
   // Weights as large as keep a product's output as large as its input: smaller ones make attention all but uniform, and
   // an error in it all but invisible.
   model.initializer_range = 1 / std::sqrt(static_cast<double>(model.hidden_size));
@@ -83,6 +86,7 @@ RunSpec shrunk(const RunSpec& run) {
   small.context = {.scheme = run.context.scheme, .group_ranks = group_ranks(run)};
   small.layout = run.layout;
   small.sharding = run.sharding;
+  small.bucket_elements = run.bucket_elements;
   small.pipeline = run.pipeline;
   small.data.format = DataFormat::kTokensU32;
   small.data.packing = run.data.packing;

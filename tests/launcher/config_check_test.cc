@@ -154,7 +154,7 @@ TEST(ConfigSupport, PlansThePipeline) {
   EXPECT_EQ(schedule({"mesh={pipeline: 2}", "pipeline.schedule=ZERO_BUBBLE"}), config::Pipeline::ZERO_BUBBLE);
   EXPECT_EQ(schedule({"mesh={pipeline: 2}", "pipeline.sequence_chunks=4"}), config::Pipeline::SEQUENCE_CHUNKED);
   const ConfigTarget eight = target(Command::kTrain, 8), two = target(Command::kTrain, 2);
-  expect_refusal({"mesh={pipeline: 8}"}, "mesh.pipeline: is 8, more than the 6 blocks of this model (embedding, 4 layers, head); use 6",
+  expect_refusal({"mesh={pipeline: 8}"}, "mesh.pipeline: is 8, more than the 6 blocks of this model (4 layers, the embedding and the head); the nearest that works is 6",
                  eight);
   expect_refusal({"mesh={pipeline: 2}", "pipeline.chunks_per_stage=4"},
                  "pipeline.chunks_per_stage: 4 chunks on each of 2 stages are more than the 6 blocks", two);

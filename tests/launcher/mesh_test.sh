@@ -33,6 +33,7 @@ verified() {
 for mesh in 'data: 8' 'context: 8' 'tensor: 8' 'data: 2 context: 2 tensor: 2'; do verified "mesh={$mesh}"; done
 for scheme in ALL_TO_ALL ALL_GATHER; do verified 'mesh={context: 4 tensor: 2}' "context.scheme=$scheme"; done
 verified 'mesh={data: 2 context: 4}' sharding.state=OPTIMIZER
+verified 'mesh={data: 2 context: 2 tensor: 2}' sharding.state=WEIGHTS
 verified 'mesh={pipeline: 8}'
 verified 'mesh={pipeline: 2 data: 2 tensor: 2}' pipeline.schedule=ZERO_BUBBLE
 verified 'mesh={pipeline: 2 context: 4}' 'pipeline={schedule: INTERLEAVED chunks_per_stage: 2}'

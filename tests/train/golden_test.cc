@@ -66,12 +66,14 @@ TEST_P(GoldenTest, PipelineRanks) {
 }
 
 TEST_P(GoldenTest, SharedState) {
-  expect_golden(GetParam(), {.data = 2,
-                             .context = 2,
-                             .layout = LayoutType::kZigzag,
-                             .form = Form::kBatchOfTwo,
-                             .tensor = 2,
-                             .sharding = RunSpec::Sharding::kOptimizer});
+  using Sharding = RunSpec::Sharding;
+  for (const auto sharding : {Sharding::kOptimizer, Sharding::kGradients, Sharding::kWeights}) {
+    GoldenMesh mesh = {.data = 2, .context = 2, .layout = LayoutType::kZigzag, .form = Form::kBatchOfTwo, .tensor = 2};
+    mesh.sharding = sharding;
+    expect_golden(GetParam(), mesh);
+    mesh.pipeline = 2;
+    expect_golden(GetParam(), mesh);
+  }
 }
 
 TEST_P(GoldenTest, EveryLevel) {

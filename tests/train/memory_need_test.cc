@@ -93,6 +93,18 @@ TEST(MemoryNeed, IsALowerBoundCloseToWhatAStepTakes) {
   }
 }
 
+TEST(MemoryNeed, KnowsWhatRanksOfATensorAxisHoldAlike) {
+  for (const int tensor : {2, 4}) {
+    for (const int64_t kv_heads : {1, 2, 4}) {
+      RunSpec spec = small_run(4096, 2);
+      spec.mesh.tensor = tensor;
+      spec.model.num_kv_heads = kv_heads;
+      spec.model.head_dim = 32;
+      expect_close_to_measured(spec, fmt::format("tensor_{}_kv_{}", tensor, kv_heads).c_str());
+    }
+  }
+}
+
 TEST(MemoryNeed, KnowsWhatEverySchemeHolds) {
   for (const auto scheme : {ContextScheme::kAllToAll, ContextScheme::kAllGather, ContextScheme::kHybrid,
                             ContextScheme::kDoubleRing}) {
@@ -168,7 +180,7 @@ TEST(MemoryNeed, OfInferenceIsWhatWeightsTake) {
       expect_close("generate", [&](const RankResources& resources) { generate(spec, resources, [](int32_t) {}); });
       const auto least = static_cast<int64_t>(bound);
       EXPECT_NO_THROW(expect_room_for_inference(spec, least + 1));
-      expect_error(ErrorKind::kResource, {"parameters of the model need at least"},
+      expect_error(ErrorKind::kResource, {"parameters that a rank holds of the model need at least"},
                    [&] { expect_room_for_inference(spec, least - 1); });
     }
   }

@@ -343,7 +343,7 @@ TEST(PipelineRun, RefusesWhatCannotWork) {
   const Folder folder;
   RunSpec spec = double_run(folder, "", {.pipeline = 8});
   const auto expect_refusal = [&](const char* text) { EXPECT_NE(refusal(spec).find(text), std::string::npos) << refusal(spec); };
-  expect_refusal("mesh.pipeline: is 8, more than the 7 blocks of this model (embedding, 5 layers, head); use 7 or fewer");
+  expect_refusal("mesh.pipeline: is 8, more than the 7 blocks of this model (5 layers, the embedding and the head); the nearest that works is 7");
   spec.mesh.pipeline = 2;
   spec.pipeline = {.schedule = PipelineSchedule::kInterleaved, .chunks_per_stage = 4};
   expect_refusal("pipeline.chunks_per_stage: 4 chunks on each of 2 stages are more than the 7 blocks");

@@ -87,11 +87,22 @@ TEST(Verify, AgreesOnATensorAxis) {
 
 // Each rank looks at the elements that it keeps.
 TEST(Verify, AgreesWhereRanksShareState) {
-  RunSpec run = small_run(2, 2);
-  run.sharding = RunSpec::Sharding::kOptimizer;
-  expect_agreement(run);
-  run.mesh.tensor = 2;
-  expect_agreement(run);
+  using Sharding = RunSpec::Sharding;
+  for (const auto sharding : {Sharding::kOptimizer, Sharding::kGradients, Sharding::kWeights}) {
+    SCOPED_TRACE(static_cast<int>(sharding));
+    RunSpec run = small_run(2, 2);
+    run.sharding = sharding;
+    run.global_batch_sequences = 4;
+    run.bucket_elements = 1000;
+    expect_agreement(run);
+    run.mesh.tensor = 2;
+    expect_agreement(run);
+    run.mesh = {.pipeline = 2, .data = 2, .context = 2, .tensor = 2};
+    run.model.tie_embeddings = ModelSpec::Tie::kYes;
+    expect_agreement(run);
+    run.pipeline = {.schedule = PipelineSchedule::kInterleaved, .chunks_per_stage = 2};
+    expect_agreement(run);
+  }
 }
 
 // Scores that all but ignore positions: the gradient of a key's bias is then nothing but rounding.

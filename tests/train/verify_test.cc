@@ -64,6 +64,12 @@ TEST(VerifyShape, KeepsWhatAMeshCouldGetWrong) {
   EXPECT_EQ(lines.front(), "model.num_layers 32 -> 3");
   EXPECT_NE(std::find(lines.begin(), lines.end(), "training.micro_batch_sequences 4 -> 2"), lines.end());
 
+  run.mesh.tensor = 3;
+  run.model.mlp_size = 688;
+  EXPECT_EQ(shrunk(run).model.mlp_size % 3, 688 % 3);
+  EXPECT_EQ(shrunk(run).model.vocabulary_size % 3, run.model.vocabulary_size % 3);
+  run.mesh.tensor = 1;
+
   run.model.num_heads = 64;
   run.model.num_kv_heads = 4;
   EXPECT_EQ(shrunk(run).model.num_heads, 32);
