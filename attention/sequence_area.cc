@@ -131,4 +131,9 @@ SequenceLayout layout_by_area(const AreaOptions& options, int64_t total_tokens,
   return SequenceLayout(std::move(ranges));
 }
 
+SequenceLayout lay_out(LayoutType type, int num_ranks, const BatchShape& batch, const std::vector<int64_t>& document_begins) {
+  if (type != LayoutType::kArea) return SequenceLayout(type, num_ranks, batch.sequence_length, batch.num_sequences);
+  return layout_by_area({.num_ranks = num_ranks}, batch.sequence_length * batch.num_sequences, document_begins);
+}
+
 }  // namespace longspan

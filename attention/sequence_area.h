@@ -25,4 +25,10 @@ struct AreaOptions {
 // to the rank with the least area that has room, and then pairs of chunks change ranks while that lowers the largest area.
 SequenceLayout layout_by_area(const AreaOptions& options, int64_t total_tokens, const std::vector<int64_t>& document_begins);
 
+// Of a batch of causal sequences of one length: as the type says, or by the areas of all its documents.
+struct BatchShape {
+  int64_t sequence_length = 0, num_sequences = 1;
+};
+SequenceLayout lay_out(LayoutType type, int num_ranks, const BatchShape& batch, const std::vector<int64_t>& document_begins);
+
 }  // namespace longspan

@@ -33,12 +33,15 @@ std::string_view name(LayoutType type) {
       return "ZIGZAG";
     case LayoutType::kStriped:
       return "STRIPED";
+    case LayoutType::kArea:
+      return "AREA";
   }
   return "?";
 }
 
 SequenceLayout::SequenceLayout(LayoutType type, int num_ranks, int64_t sequence_length, int64_t num_sequences)
     : type_(type), num_ranks_(num_ranks), sequence_length_(sequence_length), num_sequences_(num_sequences) {
+  check(type != LayoutType::kArea, "a layout by area without documents");
   check(num_ranks >= 1, "a layout needs at least one rank, not {}", num_ranks);
   check(sequence_length >= 0 && num_sequences >= 0, "a layout of {} sequences of {} tokens", num_sequences,
         sequence_length);
@@ -70,6 +73,8 @@ IndexRanges SequenceLayout::ranges(int rank) const {
           ranges.push_back({.start = base + rank, .stride = num_ranks_, .length = length});
         }
         break;
+      case LayoutType::kArea:
+        break;  // refused above
     }
   }
   return ranges;

@@ -25,7 +25,7 @@ constexpr const char* kFooter =
     "7 numerical, or verify found a difference; 85 checkpointed on a signal, start again to continue;\n"
     "130 another command was stopped by a signal.";
 
-// What was compiled; no command uses it yet.
+// What was compiled.
 #if defined(LONGSPAN_CUDA_VERSION)
 constexpr const char* kCudaBuilt = "CUDA " LONGSPAN_CUDA_VERSION " kernels (device: CUDA), never run on a GPU";
 #else

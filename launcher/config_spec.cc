@@ -26,6 +26,7 @@ static_assert(static_cast<int>(RopeScalingType::kLlama3) == config::RopeScaling:
 static_assert(static_cast<int>(RopeScalingType::kYarn) == config::RopeScaling::YARN);
 static_assert(static_cast<int>(DataFormat::kMegatron) == config::Data::MEGATRON);
 static_assert(static_cast<int>(ContextScheme::kDoubleRing) + config::Context::RING == config::Context::DOUBLE_RING);
+static_assert(static_cast<int>(LayoutType::kArea) == config::Context::AREA);
 static_assert(static_cast<int>(LayoutType::kStriped) == config::Context::STRIPED);
 static_assert(static_cast<int>(LayoutType::kZigzag) == config::Context::ZIGZAG);
 static_assert(static_cast<int>(ScheduleType::kConstant) == config::Optimizer::CONSTANT);
@@ -146,7 +147,7 @@ void check_spread(const config::RunConfig& config, Command command, ConfigProble
   const RunSpec spec = make_run_spec(config);
   const MeshUse use = command == Command::kEvaluate ? MeshUse::kInference : MeshUse::kTraining;
   for (const FieldProblem& problem : mesh_problems(spec, spec.mesh.product(), use)) problems.add(problem.field, "{}", problem.what);
-  if (problems.empty()) check_pipeline(spec, problems);
+  if (problems.empty() && use == MeshUse::kTraining) check_pipeline(spec, problems);
 }
 
 }  // namespace

@@ -13,6 +13,10 @@ namespace {
 
 constexpr int64_t kNone = -1, kGroups = int64_t{1} << 32;  // a scheme and its groups as one number
 
+ContextScheme scheme_of(const config::Context& context) {
+  return static_cast<ContextScheme>(static_cast<int>(context.scheme()) - config::Context::RING);
+}
+
 void set_scheme(config::Context& context, ContextScheme scheme, int64_t group_ranks) {
   context.set_scheme(static_cast<config::Context::Scheme>(static_cast<int>(scheme) + config::Context::RING));
   context.clear_group_ranks();
@@ -22,10 +26,18 @@ void set_scheme(config::Context& context, ContextScheme scheme, int64_t group_ra
 }  // namespace
 
 std::optional<config::Context> continued_context(const config::RunConfig& config, Command command) {
-  if (config.context().scheme() != config::Context::AUTO) return {};
+  const config::Context& context = config.context();
+  const bool asks = context.scheme() == config::Context::AUTO;
+  if (!asks && (!is_grouped(scheme_of(context)) || context.group_ranks() > 0)) return {};
   const auto stored = continued_configuration(config, command);
   if (!stored || stored->context().scheme() == config::Context::AUTO) return {};
+  if (!asks && stored->context().scheme() != context.scheme()) return {};
   if (stored->mesh().context() != config.mesh().context()) return {};
+  const int64_t heads = config.model().num_heads() / std::max<int64_t>(config.mesh().tensor(), 1);
+  const int group = is_grouped(scheme_of(stored->context())) ? static_cast<int>(stored->context().group_ranks()) : 1;
+  const bool works =
+      scheme_problem(scheme_of(stored->context()), group, static_cast<int>(config.mesh().context()), heads).empty();
+  if (!works) return {};
   return stored->context();
 }
 
@@ -54,7 +66,9 @@ std::string settle_context(config::RunConfig& config, int ranks_per_host, const 
   if (context.scheme() == config::Context::AUTO || context.group_ranks() > 0) return note;
   const auto scheme = static_cast<ContextScheme>(context.scheme() - config::Context::RING);
   const int64_t heads = config.model().num_heads() / std::max<int64_t>(config.mesh().tensor(), 1);
-  if (is_grouped(scheme)) {
+  if (is_grouped(scheme) && found != kNone && found / kGroups == context.scheme()) {
+    set_scheme(context, scheme, found % kGroups);
+  } else if (is_grouped(scheme)) {
     set_scheme(context, scheme, group_of_host(scheme, static_cast<int>(config.mesh().context()), ranks_per_host, heads));
   }
   return note;

@@ -27,6 +27,7 @@ struct Microbatch {
   Tensor targets;  // int32 [tokens]; kNoTarget where nothing is predicted
   int64_t num_predicted = 0;
   int64_t num_pairs = 0;   // of its queries and the keys that they see
+  std::shared_ptr<const SequenceLayout> layout = {};  // which tokens are whose; not needed by the decoder
   SequenceShard shard;
   double gradient_scale = 0;  // 1 / predicted tokens of the global batch
   Tensor losses;   // [tokens], accumulator; written by forward of the head

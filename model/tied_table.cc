@@ -8,7 +8,7 @@ TiedTable::TiedTable(const ProcessMesh& mesh, const Decoder& decoder) : mesh_(me
   Communicator& world = mesh.world();
   // By part of the table; ranks that hold none make groups of themselves, and drop them.
   const int color = holds ? mesh.coordinate(Axis::kTensor) : mesh.shape().tensor + world.rank();
-  copies_ = world.split(color, world.rank(), "tied table");
+  copies_ = world.split(color, mesh.map().place_of(world.rank()), "tied table");
   if (!holds) copies_.reset();
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "attention/sequence_area.h"
 #include "core/kernels/loss.h"
 #include "train/pipeline_plan.h"
 
@@ -70,10 +71,12 @@ Microbatch make_microbatch(const Context& context, const ModelSpec& model, const
                            const std::vector<TokenSequence>& sequences) {
   check(!sequences.empty(), "a microbatch needs a sequence");
   const auto length = static_cast<int64_t>(sequences.front().tokens.size());
-  const SequenceLayout layout(share.layout, share.num_ranks, length, static_cast<int64_t>(sequences.size()));
-  check(layout.total_tokens() == static_cast<int64_t>(total_tokens(sequences)),
+  const BatchShape shape = {.sequence_length = length, .num_sequences = static_cast<int64_t>(sequences.size())};
+  check(shape.sequence_length * shape.num_sequences == static_cast<int64_t>(total_tokens(sequences)),
         "the sequences of a microbatch differ in length");
   const std::vector<int64_t> begins = document_begins(sequences);
+  const auto shared = std::make_shared<const SequenceLayout>(lay_out(share.layout, share.num_ranks, shape, begins));
+  const SequenceLayout& layout = *shared;
   OwnTokens own(context.host(), layout.num_tokens(share.rank));
   for (const IndexRange& range : layout.ranges(share.rank)) {
     for (int64_t i = 0; i < range.length; ++i) {
@@ -84,6 +87,7 @@ Microbatch make_microbatch(const Context& context, const ModelSpec& model, const
           .targets = context.to_device(own.targets),
           .num_predicted = own.num_predicted,
           .num_pairs = own.num_pairs,
+          .layout = shared,
           .shard = {.rotary = make_rotary_table(context, model.rope, model.head_dim, own.positions),
                     .tiles = TileMap(Masking::kCausal, layout, share.rank, begins,
                                      context.host_vector<int32_t>().get_allocator())},

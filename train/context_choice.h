@@ -12,7 +12,7 @@ namespace longspan {
 AttentionShape attention_shape(const RunSpec& spec, int ranks_per_host);
 
 // Collective over `world`, all of whose ranks get the same choice. Measures, if the context axis has several ranks; whatever
-// spec.context says.
+// spec.context says. What would not fit the memory of the rank with least is not taken, where something fits.
 SchemeChoice choose_context_scheme(const RunSpec& spec, Communicator& world, const RankResources& resources, int ranks_per_host);
 
 }  // namespace longspan

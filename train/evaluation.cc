@@ -78,11 +78,11 @@ EvaluationResult Evaluator::run(Context& context, PipelineStage& stage, Decoder&
     const CountedBytes counted = count_tokens(context, sequences);
     Microbatch batch = make_microbatch(context, spec_.model, share, sequences);
     const Tensor targets = context.to_host(batch.targets);
+    const IndexRanges own = batch.layout->ranges(share.rank);
     const Tensor losses = stage.losses(context, decoder, std::move(batch));
     if (!decoder.has_head()) continue;
-    const SequenceLayout layout(share.layout, share.num_ranks, static_cast<int64_t>(sequences[0].tokens.size()), 1);
     if (n >= num_sequences) continue;
-    sums.add(sequences[0], layout.ranges(share.rank), targets, context.to_host(losses));
+    sums.add(sequences[0], own, targets, context.to_host(losses));
   }
   mesh_.replicas().all_reduce(context.host().stream(), sums.tensor(), ReduceOp::kSum);
   mesh_.axis(Axis::kPipeline).all_reduce(context.host().stream(), sums.tensor(), ReduceOp::kSum);  // where the head is not: 0

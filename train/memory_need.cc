@@ -226,22 +226,26 @@ std::string what_would_fit(const RunSpec& spec, int64_t available_bytes, const P
   const auto fits_with = [&](int64_t length, int64_t context) {
     RunSpec other = spec;
     other.data.sequence_length = length;
+    if (context != spec.mesh.context) other.context = {};  // a ring, which works over any number of ranks
     other.mesh.context = static_cast<int>(context);
     return fits(training_need(other, processor).total(), available_bytes);
   };
+  const int chunks = spec.pipeline.sequence_chunks;  // each has a token; with several, ranks cannot share a sequence
   const int64_t length = spec.data.sequence_length, context = spec.mesh.context, most_ranks = context + (1 << 16);
-  const int64_t too_long = *std::ranges::partition_point(std::views::iota(int64_t{1}, length),
+  const int64_t too_long = *std::ranges::partition_point(std::views::iota(int64_t{chunks}, std::max<int64_t>(length, chunks)),
                                                          [&](int64_t tokens) { return fits_with(tokens, context); });
-  const int64_t enough = *std::ranges::partition_point(std::views::iota(context, most_ranks),
-                                                       [&](int64_t ranks) { return !fits_with(length, ranks); });
-  std::string text = too_long > 1 ? fmt::format("lower data.sequence_length to at most {}", too_long - 1)
+  const int64_t enough = chunks > 1 ? most_ranks
+                                    : *std::ranges::partition_point(std::views::iota(context, most_ranks),
+                                                                    [&](int64_t ranks) { return !fits_with(length, ranks); });
+  std::string text = too_long > chunks ? fmt::format("lower data.sequence_length to at most {}", too_long - 1)
                                   : std::string("lower model.num_layers or model.hidden_size, since no length fits");
   if (spec.global_batch_sequences > spec.mesh.data) {
     text += ", or lower training.micro_batch_sequences or global_batch_sequences";
   }
   if (enough < most_ranks) {
-    text += fmt::format(", or start at least {} ranks with as much memory each, as mesh.context {}",
-                        enough * (spec.mesh.num_ranks() / context), enough);
+    text += fmt::format(", or start at least {} ranks with as much memory each, as mesh.context {}{}",
+                        enough * (spec.mesh.num_ranks() / context), enough,
+                        spec.context.scheme == ContextScheme::kRing ? "" : " with context.scheme RING");
   }
   return text;
 }

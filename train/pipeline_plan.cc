@@ -80,7 +80,8 @@ PipelineProgram plan_pipeline(const RunSpec& spec) {
     return make_pipeline_program(spec.pipeline.schedule, shape, pipeline_costs(spec));
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::kConfiguration) throw;
-    raise(ErrorKind::kConfiguration, "pipeline.schedule: {}", error.what());
+    raise(ErrorKind::kConfiguration, "pipeline.schedule: {}; training.global_batch_sequences {} makes {}", error.what(),
+          spec.global_batch_sequences, shape.num_microbatches);
   }
 }
 

@@ -87,9 +87,7 @@ StepComparison::StepComparison(const RunSpec& run, double tolerance, const StepR
       tolerance_(tolerance),
       mesh_(world, run.mesh),
       findings_(mesh_),
-      num_chunks_(run.pipeline.sequence_chunks),
-      layout_(num_chunks_ > 1 ? LayoutType::kContiguous : run.layout, num_chunks_ > 1 ? num_chunks_ : run.mesh.context,
-              run.data.sequence_length, run.micro_batch_sequences) {
+      num_chunks_(run.pipeline.sequence_chunks) {
   const int stage = mesh_.coordinate(Axis::kPipeline);
   stage_ = world.split(stage, world.rank(), "stage");
   sharers_ = world.split(stage * run.mesh.data + mesh_.coordinate(Axis::kData), world.rank(), "sharers of a microbatch");
@@ -135,9 +133,10 @@ int StepComparison::first_microbatch() const {
 void StepComparison::compare_rows(const TensorRecord& tensor, const TensorRecord& whole) {
   const bool tokens = tensor.rows != Rows::kNone;
   const bool chunks = num_chunks_ > 1;
-  const int ring = layout_.num_ranks(), place = chunks ? tensor.microbatch % num_chunks_ : mesh_.coordinate(Axis::kContext);
+  const SequenceLayout& layout = *got_.layouts.at(tensor.microbatch);  // over the ranks of a ring, or the chunks
+  const int ring = layout.num_ranks(), place = chunks ? tensor.microbatch % num_chunks_ : mesh_.coordinate(Axis::kContext);
   const int owner = (place - tensor.hop + ring) % ring;
-  const std::vector<int64_t> indices = longspan::indices(layout_.ranges(owner));
+  const std::vector<int64_t> indices = longspan::indices(layout.ranges(owner));
   const auto num_tokens = static_cast<int64_t>(indices.size());
   const bool piece = tensor.rows == Rows::kPieces;
   const TensorPiece own =

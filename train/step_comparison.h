@@ -4,7 +4,6 @@
 #include <memory>
 #include <vector>
 
-#include "attention/sequence_layout.h"
 #include "train/step_record.h"
 #include "train/verify_findings.h"
 
@@ -49,8 +48,7 @@ class StepComparison {
   std::unique_ptr<Communicator> stage_;    // all that have this stage's weights
   std::unique_ptr<Communicator> sharers_;  // of them, those that have the same microbatches
   Findings findings_;
-  int num_chunks_;         // of a sequence, each a microbatch of its own
-  SequenceLayout layout_;  // of a microbatch of whole sequences, over the ranks of a ring or the chunks
+  int num_chunks_;  // of a sequence, each a microbatch of its own
 };
 
 }  // namespace longspan

@@ -247,6 +247,7 @@ void StepRecorder::add_piece(const Context& context, std::string name, int micro
 
 void StepRecorder::add_inputs(const Context& context, int microbatch) {
   const Microbatch& inputs = batch(microbatch);
+  record_.layouts[microbatch] = inputs.layout;
   add_rows(context, "tokens", microbatch, inputs.tokens);
   add_rows(context, "targets", microbatch, inputs.targets);
   add_rows(context, "rotary cosines", microbatch, inputs.shard.rotary.cosine);

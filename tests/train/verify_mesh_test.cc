@@ -10,7 +10,7 @@ using test::small_run;
 class VerifyMesh : public testing::TestWithParam<int> {};
 
 TEST_P(VerifyMesh, AgreesWithOneRank) {
-  for (const auto layout : {LayoutType::kContiguous, LayoutType::kZigzag, LayoutType::kStriped}) {
+  for (const auto layout : {LayoutType::kContiguous, LayoutType::kZigzag, LayoutType::kStriped, LayoutType::kArea}) {
     for (const auto packing : {Packing::kDocuments, Packing::kStream}) {
       RunSpec run = small_run(1, GetParam());
       run.layout = layout;
@@ -36,6 +36,9 @@ TEST_P(VerifyScheme, AgreesWithOneRank) {
     run.data.packing = Packing::kStream;
     run.mesh.data = run.micro_batch_sequences = 2;
     run.global_batch_sequences = 8;
+    expect_agreement(run);
+    run.layout = LayoutType::kArea;
+    run.data.packing = Packing::kDocuments;
     expect_agreement(run);
   }
 }
@@ -174,7 +177,7 @@ TEST_P(VerifyFactors, OfEightAgreeWithOneRank) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Layouts, VerifyFactors,
-                         testing::Values(LayoutType::kContiguous, LayoutType::kZigzag, LayoutType::kStriped),
+                         testing::Values(LayoutType::kContiguous, LayoutType::kZigzag, LayoutType::kStriped, LayoutType::kArea),
                          [](const auto& i) { return std::string(name(i.param)); });
 
 }  // namespace

@@ -16,17 +16,23 @@ namespace {
 double as_double(int64_t value) { return static_cast<double>(value); }
 
 // Pairs of a query and a key that it sees, of a sequence that is one document: of all ranks of the context axis, and of the one with
-// most.
+// most. Ranks that exchange heads for tokens all have the mean of their group.
 struct Pairs {
   double all = 0, most = 0;
   int idle_ranks = 0;  // which have none
 };
 
 Pairs pairs_of(const RunSpec& spec) {
-  const SequenceLayout layout(spec.layout, spec.mesh.context, spec.data.sequence_length, 1);
+  const SequenceLayout layout = lay_out(spec.layout, spec.mesh.context, {.sequence_length = spec.data.sequence_length}, {0});
   const std::vector<int64_t> own = areas(Masking::kCausal, layout, {0});
+  const auto together = static_cast<size_t>(exchanging_ranks(spec.context.scheme, group_ranks(spec), spec.mesh.context));
+  double most = 0;
+  for (size_t first = 0; first < own.size(); first += together) {
+    const auto begin = own.begin() + static_cast<std::ptrdiff_t>(first);
+    most = std::max(most, std::accumulate(begin, begin + static_cast<std::ptrdiff_t>(together), 0.0) / static_cast<double>(together));
+  }
   return {.all = std::accumulate(own.begin(), own.end(), 0.0, [](double sum, int64_t area) { return sum + as_double(area); }),
-          .most = as_double(*std::max_element(own.begin(), own.end())),
+          .most = most,
           .idle_ranks = static_cast<int>(std::count(own.begin(), own.end(), 0))};
 }
 
@@ -88,7 +94,8 @@ int64_t longest_that_fits(const RunSpec& spec, const PlanTarget& target) {
     other.data.sequence_length = length;
     return training_need(other, target.processor).total() <= as_double(target.memory_bytes);
   };
-  return *std::ranges::partition_point(std::views::iota(int64_t{1}, kMost), fits) - 1;
+  const int64_t chunks = spec.pipeline.sequence_chunks, beyond = *std::ranges::partition_point(std::views::iota(chunks, kMost), fits);
+  return beyond > chunks ? beyond - 1 : 0;
 }
 
 std::vector<Traffic> busiest_traffic(const RunSpec& spec, const StepPipeline& pipeline) {
