@@ -464,4 +464,36 @@ double tolerance(DType dtype) {
   return dtype == DType::kBFloat16 ? 0x1p-8 + 4e-6 : 1e-6;
 }
 
+void expect_progress_in_products(DType dtype, CpuLevel level, int num_threads) {
+  const Context plain = make_cpu_context(dtype, level, num_threads);
+  Context hooked = make_cpu_context(dtype, level, num_threads);
+  int calls = 0;
+  const Context::ProgressGuard hook(hooked, [&] { ++calls; });
+  const auto filled = [&](const Shape& shape, DType of) {
+    const Tensor t = plain.empty(shape, of);
+    for (int64_t i = 0; i < t.num_elements(); ++i) {
+      const float x = static_cast<float>(i * 7919 % 1009) / 1009 - 0.5f;
+      if (of == DType::kFloat32) t.data<float>()[i] = x;
+      else t.data<bfloat16>()[i] = bfloat16(x);
+    }
+    return t;
+  };
+  for (const auto& [m, n, k] : {std::tuple<int64_t, int64_t, int64_t>{2100, 48, 33}, {2500, 16, 700}, {48, 2500, 129}}) {
+    for (const Transpose ta : {Transpose::kNo, Transpose::kYes}) {
+      for (const bool packs : {false, true}) {
+        const Tensor a = filled(ta == Transpose::kYes ? Shape{k, m} : Shape{m, k}, dtype), b = filled({n, k}, dtype);
+        const auto& algebra = plain.kernels<LinearAlgebra>();
+        GemmOptions options = {.a = ta, .b = Transpose::kYes, .write = Write::kAccumulate};
+        if (packs) options.packed_b = algebra.pack(plain, Transpose::kYes, b);
+        const Tensor want = filled({m, n}, accumulator(dtype)), got = filled({m, n}, accumulator(dtype));
+        algebra.gemm(plain, options, a, b, want);
+        calls = 0;
+        hooked.kernels<LinearAlgebra>().gemm(hooked, options, a, b, got);
+        ASSERT_TRUE(bytes(got) == bytes(want)) << m << " x " << n << " x " << k;
+        EXPECT_GE(calls, m > n && ta == Transpose::kNo ? 2 : 1) << m << " x " << n << " x " << k;
+      }
+    }
+  }
+}
+
 }  // namespace longspan::test

@@ -10,6 +10,7 @@
 #include "parallel/tensor/repeated_heads.h"
 #include "parallel/tensor/vocabulary_embedding.h"
 #include "parallel/tensor/vocabulary_loss.h"
+#include "tests/parallel/comm_support.h"
 #include "tests/support/reference_context.h"
 #include "tests/support/tensors.h"
 
@@ -301,6 +302,83 @@ TEST(TensorLayers, MoveTheBytesOfTheFormula) {
       expect(gather, "weight gradient by rows");
     });
   }
+}
+
+// Marks each product in a log, and tells how often it called `progress` meanwhile.
+class MarkedProducts final : public LinearAlgebra {
+ public:
+  MarkedProducts(const LinearAlgebra& inner, CommLog& log, const int& progress) : inner_(inner), log_(log), progress_(progress) {}
+  mutable std::vector<int> progress_of_products;
+
+ private:
+  void do_gemm(const Context& context, const GemmOptions& options, const Tensor& a, const Tensor& b, const Tensor& c) const override {
+    const int before = progress_;
+    log_.mark("product");
+    inner_.gemm(context, options, a, b, c);
+    progress_of_products.push_back(progress_ - before);
+  }
+  const LinearAlgebra& inner_;
+  CommLog& log_;
+  const int& progress_;
+};
+
+// How many transfers had been posted when each product began.
+std::vector<int> posted_before_products(const CommLog& log) {
+  std::vector<int> posted;
+  int so_far = 0;
+  for (const CommRecord& record : log.records()) {
+    if (record.kind == CommRecord::Kind::kSendRecvPosted) ++so_far;
+    if (record.kind == CommRecord::Kind::kMark) posted.push_back(so_far);
+  }
+  return posted;
+}
+
+// A transfer is under way during each product that can hide one, and long products let it on.
+TEST(TensorLayers, HideTransfersUnderProducts) {
+  constexpr int kRanks = 3;
+  constexpr int64_t kRows = 2100;  // of a piece: more than a strip of a product
+  run_in_process(kRanks, [&](Communicator& inner) {
+    const auto log = std::make_shared<CommLog>();
+    const auto recording = make_recording_communicator(inner, log);
+    test::ProgressCounter axis(*recording);
+    const Context plain = test::make_context(DType::kFloat32);
+    const auto products = std::make_shared<MarkedProducts>(plain.kernels<LinearAlgebra>(), *log, axis.num_calls);
+    auto kernels = std::make_shared<KernelSet>("marked");
+    add_cpu_kernels(*kernels);
+    kernels->add<LinearAlgebra>(products);
+    Context context({.device = {}, .compute_dtype = DType::kFloat32, .num_threads = 1, .memory = nullptr, .kernels = kernels});
+    ParameterSet set;
+    Parameter& up = set.add("up", {2, 3}, Initialization::kNormal);
+    Parameter& down = set.add("down", {3, 2}, Initialization::kNormal);
+    make(context, set);
+    const auto expect = [&](const std::vector<int>& posted, const char* what) {
+      EXPECT_EQ(posted_before_products(*log), posted) << what;
+      EXPECT_EQ(products->progress_of_products.size(), posted.size());
+      // Products of many rows of tokens; gradients of weights sum over them instead.
+      const bool many_rows = std::string(what).find("weight") == std::string::npos;
+      for (const int calls : products->progress_of_products) EXPECT_GE(calls, many_rows ? 2 : 1) << what;
+      products->progress_of_products.clear();
+      log->clear();
+    };
+    const std::vector<int> gathers = {1, 2, 2}, sums = {0, 1, 2};
+    ColumnParallel::Stash cs;
+    RowParallel::Stash rs;
+    const ColumnParallel columns(axis, {Linear(up, nullptr)});
+    const RowParallel rows(axis, down);
+    const Tensor x = random(context, {kRows, 3}, "x");
+    const auto ys = columns.forward(context, x, kRanks * kRows, &cs);
+    expect(gathers, "forward by columns");
+    const Tensor y = rows.forward(context, ys[0], &rs);
+    expect(sums, "forward by rows");
+    const Tensor d = rows.backward_input(context, y, rs);
+    expect(gathers, "backward by rows");
+    rows.backward_weight(context, rs);
+    expect(gathers, "weight gradients by rows");
+    columns.backward_input(context, {d}, cs);
+    expect(sums, "backward by columns");
+    columns.backward_weight(context, cs);
+    expect(gathers, "weight gradients by columns");
+  });
 }
 
 TEST(RepeatedHeads, RepeatAndSum) {
