@@ -62,7 +62,7 @@ Tensor VocabularyLoss::totals_of(Context& context, const Tile& tile, const Tenso
   const Tensor tile_losses = workspace({rows}), totals = workspace({2, rows});
   kernel.partial_cross_entropy(context, slice_of(weight_), tile.logits, tile.targets, parts);
   axis_.all_gather(context.stream(), parts, all_parts);
-  kernel.combine_cross_entropy(context, all_parts, tile.targets, tile_losses, totals);
+  kernel.combine_cross_entropy(context, slice_of(weight_), all_parts, tile.targets, tile_losses, totals);
   for (size_t r = 0; r < tile.pieces.size(); ++r) {
     context.copy(rows_of(tile_losses, tile.pieces[r]), rows_of(losses, tile.tokens[r]));
   }

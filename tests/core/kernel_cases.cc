@@ -206,6 +206,25 @@ void add_elementwise_cases(std::vector<KernelCase>& cases, int64_t rows, int64_t
        }});
 }
 
+// Parts of three slices: of `logits`, of three logits of -inf, and of none.
+void combine_with_empty_slices(const Context& c, const Tensor& logits, const Tensor& targets, const Tensor& losses,
+                               const Tensor& totals) {
+  const auto& kernel = c.kernels<Loss>();
+  const int64_t rows = logits.size(0), n = logits.size(1), size = n + 3;
+  const Tensor nothing = c.empty({rows, 3}, logits.dtype());
+  c.write_from_host(nothing, [](const Tensor& t) {
+    for (int64_t i = 0; i < t.num_elements(); ++i) {
+      if (t.dtype() == DType::kFloat64) t.data<double>()[i] = -INFINITY;
+      else t.data<float>()[i] = -INFINITY;
+    }
+  });
+  const Tensor parts = c.empty({3, 3, rows}, logits.dtype());
+  kernel.partial_cross_entropy(c, {.first = 0, .size = size}, logits, targets, parts.select(0, 1));
+  kernel.partial_cross_entropy(c, {.first = n, .size = size}, nothing, targets, parts.select(0, 0));
+  kernel.partial_cross_entropy(c, {.first = size, .size = size}, c.empty({rows, 0}, logits.dtype()), targets, parts.select(0, 2));
+  kernel.combine_cross_entropy(c, {.first = 0, .size = size}, parts, targets, losses, totals);
+}
+
 // Of logits that are entries 3 to n + 2 of a vocabulary of n + 5.
 void add_shared_loss_cases(std::vector<KernelCase>& cases, int64_t rows, int64_t n) {
   const VocabularySlice slice = {.first = 3, .size = n + 5};
@@ -224,9 +243,18 @@ void add_shared_loss_cases(std::vector<KernelCase>& cases, int64_t rows, int64_t
                       targets,
                       {{rows}, Kind::kAccumulator, Fill::kNan},
                       {{2, rows}, Kind::kAccumulator, Fill::kNan}},
-                     [](const Context& c, Operands t) {
-                       c.kernels<Loss>().combine_cross_entropy(c, t[0], t[1], t[2], t[3]);
+                     [slice](const Context& c, Operands t) {
+                       c.kernels<Loss>().combine_cross_entropy(c, slice, t[0], t[1], t[2], t[3]);
                      }});
+  }
+  if (n > 0) {
+    cases.push_back({"loss",
+                     "combine_cross_entropy with empty slices",
+                     {logits,
+                      {{rows}, Kind::kTargets, Fill::kNormal, n},
+                      {{rows}, Kind::kAccumulator, Fill::kNan},
+                      {{2, rows}, Kind::kAccumulator, Fill::kNan}},
+                     [](const Context& c, Operands t) { combine_with_empty_slices(c, t[0], t[1], t[2], t[3]); }});
   }
   cases.push_back({"loss",
                    "cross_entropy_gradient",
