@@ -384,19 +384,32 @@ TEST(TensorLayers, HideTransfersUnderProducts) {
 TEST(RepeatedHeads, RepeatAndSum) {
   for (const DType dtype : {DType::kFloat64, DType::kFloat32, DType::kBFloat16}) {
     Context context = test::make_context(dtype);
-    const HeadSplit split = split_heads(9, 3, 2, 0);  // the first head thrice, the second once
+    const RepeatedHeads heads(split_heads(9, 3, 2, 0));  // the first head thrice, the second once
     const Tensor x = random(context, {5, 2, 4}, "x");
-    const auto in = test::values(x), out = test::values(repeat_heads(context, split, x));
+    const auto in = test::values(x), out = test::values(heads.repeat(context, x));
     ASSERT_EQ(out.size(), 5u * 4 * 4);
     for (size_t t = 0; t < 5; ++t) {
       for (size_t h = 0; h < 4; ++h) {
         for (size_t i = 0; i < 4; ++i) EXPECT_EQ(out[(t * 4 + h) * 4 + i], in[(t * 2 + (h == 3 ? 1 : 0)) * 4 + i]);
       }
     }
-    const auto sums = test::values(sum_repeated_heads(context, split, repeat_heads(context, split, x)));
+    const auto sums = test::values(heads.sum(context, heads.repeat(context, x)));
     for (size_t i = 0; i < sums.size(); ++i) EXPECT_NEAR(sums[i], in[i] * (i / 4 % 2 == 0 ? 3 : 1), 0.01 * std::abs(sums[i]));
-    EXPECT_EQ(repeat_heads(context, split_heads(8, 4, 2, 0), x).raw(), x.raw());
+    EXPECT_EQ(RepeatedHeads(split_heads(8, 4, 2, 0)).repeat(context, x).raw(), x.raw());
   }
+}
+
+// In the accumulator: 256 + 1 + 1 is 258, but 256 + 1 is 256 in bfloat16, in which each would have been rounded, too.
+TEST(RepeatedHeads, SumGradientsAsTheyAre) {
+  Context context = test::make_context(DType::kBFloat16);
+  const RepeatedHeads heads(split_heads(9, 3, 2, 0));
+  const Tensor dy = context.zeros({1, 4, 1}, DType::kFloat32);
+  for (const auto& [head, value] : {std::pair<int64_t, float>{0, 256}, {1, 1.0009765625f}, {2, 1.0009765625f}}) {
+    dy.data<float>()[head] = value;
+  }
+  const Tensor dx = heads.sum(context, dy);
+  ASSERT_EQ(dx.dtype(), DType::kFloat32);
+  EXPECT_EQ(test::values(dx), (std::vector<double>{258.001953125, 0}));
 }
 
 }  // namespace
