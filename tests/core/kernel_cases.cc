@@ -371,6 +371,14 @@ void add_rotary_and_optimizer_cases(std::vector<KernelCase>& cases, int64_t rows
                      const double sum = c.kernels<OptimizerKernels>().sum_of_squares(c, t[0]);
                      c.write_from_host(t[1], [&](const Tensor& x) { write(x.dtype(), x.raw(), sum); });
                    }});
+  cases.push_back({"optimizer",
+                   "sum_of_squares of several",
+                   {{{rows, n}}, {{2 * rows, n}}, {{0, n}}, {{1}, Kind::kAccumulator, Fill::kNan}},
+                   [](const Context& c, Operands t) {
+                     const std::vector<Tensor> xs = {t[0], t[2], t[1], t[0]};
+                     const double sum = c.kernels<OptimizerKernels>().sum_of_squares(c, xs);
+                     c.write_from_host(t[3], [&](const Tensor& x) { write(x.dtype(), x.raw(), sum); });
+                   }});
 }
 
 }  // namespace

@@ -143,7 +143,7 @@ class NormIsNotANumber final : public OptimizerKernels {
                 const Tensor& first, const Tensor& second, const Tensor& value) const override {
     right_->get<OptimizerKernels>().adamw(context, options, gradient, master, first, second, value);
   }
-  double do_sum_of_squares(const Context&, const Tensor&) const override { return std::nan(""); }
+  double do_sum_of_squares(const Context&, std::span<const Tensor>) const override { return std::nan(""); }
   Kernels right_;
 };
 
