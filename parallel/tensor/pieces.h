@@ -13,7 +13,8 @@
 #include <functional>
 #include <vector>
 
-#include "core/runtime/context.h"
+#include "core/kernels/vocabulary_slice.h"
+#include "core/nn/parameter.h"
 #include "parallel/comm/communicator.h"
 
 namespace longspan {
@@ -27,6 +28,9 @@ struct TensorPiece {
 // [count * rank / num_ranks, count * (rank + 1) / num_ranks): sizes differ by one at most, and may be 0.
 TensorPiece tensor_piece_of(int64_t count, int num_ranks, int rank);
 std::vector<TensorPiece> tensor_pieces_of(int64_t count, int num_ranks);
+
+// Of a parameter [entries of the vocabulary, ..].
+inline VocabularySlice vocabulary_slice_of(const Parameter& p) { return {.first = p.box.begin[0], .size = p.box.whole[0]}; }
 
 // Rows `rows` of a tensor.
 Tensor rows_of(const Tensor& tensor, const TensorPiece& rows);

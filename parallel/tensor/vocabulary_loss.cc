@@ -7,12 +7,6 @@
 
 namespace longspan {
 
-namespace {
-
-VocabularySlice slice_of(const Parameter& weight) { return {.first = weight.box.begin[0], .size = weight.box.whole[0]}; }
-
-}  // namespace
-
 // Rows of a tile stand by rank: `pieces` are each rank's rows of it, `tokens` where those are among all tokens.
 struct VocabularyLoss::Tile {
   std::vector<TensorPiece> pieces, tokens;
@@ -60,9 +54,9 @@ Tensor VocabularyLoss::totals_of(Context& context, const Tile& tile, const Tenso
   const int64_t rows = tile.num_rows();
   const Tensor parts = workspace({3, rows}), all_parts = workspace({axis_.size(), 3, rows});
   const Tensor tile_losses = workspace({rows}), totals = workspace({2, rows});
-  kernel.partial_cross_entropy(context, slice_of(weight_), tile.logits, tile.targets, parts);
+  kernel.partial_cross_entropy(context, vocabulary_slice_of(weight_), tile.logits, tile.targets, parts);
   axis_.all_gather(context.stream(), parts, all_parts);
-  kernel.combine_cross_entropy(context, slice_of(weight_), all_parts, tile.targets, tile_losses, totals);
+  kernel.combine_cross_entropy(context, vocabulary_slice_of(weight_), all_parts, tile.targets, tile_losses, totals);
   for (size_t r = 0; r < tile.pieces.size(); ++r) {
     context.copy(rows_of(tile_losses, tile.pieces[r]), rows_of(losses, tile.tokens[r]));
   }
@@ -91,7 +85,7 @@ Tensor VocabularyLoss::forward(Context& context, const Tensor& x, const Tensor& 
     if (!stash) continue;
     const auto& kernel = context.kernels<Loss>();
     const Tensor dlogits = kernel.gradient_over(context, tile.logits, context.compute_dtype());
-    kernel.cross_entropy_gradient(context, slice_of(weight_), tile.logits, tile.targets, gradient_scale, totals, dlogits);
+    kernel.cross_entropy_gradient(context, vocabulary_slice_of(weight_), tile.logits, tile.targets, gradient_scale, totals, dlogits);
     const int64_t begin = std::min(first, x.size(0)), rows = tile.pieces[static_cast<size_t>(axis_.rank())].size();
     backward_tile(context, tile, dlogits, stash->dx.slice(0, begin, begin + rows));
   }
