@@ -34,7 +34,8 @@ AttentionLayer::Qkv AttentionLayer::project(Context& context, const Tensor& x, c
   Qkv out;
   {
     const std::vector<Tensor> flat = qkv_.forward(context, x, num_tokens, stash ? &stash->qkv : nullptr);
-    out = {.q = heads(flat[0], repeated_.split().q.size()), .k = heads(flat[1], repeated_.split().kv.size()), .v = heads(flat[2], repeated_.split().kv.size())};
+    const HeadSplit& split = repeated_.split();
+    out = {.q = heads(flat[0], split.q.size()), .k = heads(flat[1], split.kv.size()), .v = heads(flat[2], split.kv.size())};
   }
   if (q_norm_) {
     out.q = q_norm_->forward(context, by_rows(out.q), stash ? &stash->q_norm : nullptr).reshape(out.q.shape());
@@ -74,8 +75,9 @@ Tensor AttentionLayer::backward_input(Context& context, const Tensor& dy, const 
   if (q_norm_) d.dq = q_norm_->backward_input(context, by_rows(d.dq), stash.q_norm);
   if (k_norm_) d.dk = k_norm_->backward_input(context, by_rows(d.dk), stash.k_norm);
   const auto flat = [&](const Tensor& t, int64_t num_heads) { return t.reshape({num_tokens, num_heads * spec_.head_dim}); };
+  const HeadSplit& split = repeated_.split();
   return qkv_.backward_input(
-      context, {flat(d.dq, repeated_.split().q.size()), flat(d.dk, repeated_.split().kv.size()), flat(d.dv, repeated_.split().kv.size())}, stash.qkv);
+      context, {flat(d.dq, split.q.size()), flat(d.dk, split.kv.size()), flat(d.dv, split.kv.size())}, stash.qkv);
 }
 
 void AttentionLayer::backward_weight(Context& context, Stash& stash) const {
@@ -88,8 +90,8 @@ void AttentionLayer::backward_weight(Context& context, Stash& stash) const {
 
 Tensor AttentionLayer::continue_from(Context& context, const Tensor& x, const RotaryTable& rotary,
                                      SegmentMemory& memory) const {
-  check(repeated_.split().q.size() == spec_.num_heads, "a memory of all heads on a rank that has {} of {}", repeated_.split().q.size(),
-        spec_.num_heads);
+  const int64_t held = repeated_.split().q.size();
+  check(held == spec_.num_heads, "a memory of all heads on a rank that has {} of {}", held, spec_.num_heads);
   const Qkv in = project(context, x, rotary, nullptr);
   const int64_t before = memory.num_tokens, after = before + x.size(0);
   check(after <= memory.k.size(0), "{} tokens do not fit into a memory of {}", after, memory.k.size(0));

@@ -29,7 +29,8 @@ class Loss {
   // backend can do that; else a tensor of its own.
   Tensor gradient_over(const Context& context, const Tensor& logits, DType dtype) const;
   // parts [3, tokens], assigned: of a token's logits held here, the largest, m, then the sum of exp(logit - m), and the target's
-  // logit, 0 where it is not held here. Of none but logits of -inf the sum is 0. logits [tokens, held], parts in the accumulator; targets each below slice.size.
+  // logit, 0 where it is not held here. Of none but logits of -inf the sum is 0. logits [tokens, held], parts in the accumulator;
+  // targets each below slice.size.
   void partial_cross_entropy(const Context& context, const VocabularySlice& slice, const Tensor& logits, const Tensor& targets,
                              const Tensor& parts) const;
   // From the parts of all ranks, [ranks, 3, tokens], summed in their order: losses [tokens] as of cross_entropy, and

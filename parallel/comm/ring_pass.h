@@ -26,7 +26,8 @@ struct RingHop {
 //   RingPass ring(context, communicator, {k, v}, shapes_of);
 //   for (const RingHop& hop : ring) { ... }
 // One range over a RingPass, to its end: only an exception leaves it early. At most two sets of received tensors exist at
-// a time, unless the caller keeps some. The communicator carries nothing else meanwhile, but for a TravellingSum that is fed once a hop.
+// a time, unless the caller keeps some. The communicator carries nothing else meanwhile, but for a TravellingSum that is fed
+// once a hop.
 class RingPass {
  public:
   // shapes_of(owner): the shapes of that rank's tensors, known on every rank; shards may be uneven or empty.
@@ -63,8 +64,8 @@ class RingPass {
   Context::ProgressGuard progress_;
 };
 
-// Sums on their way home, as of gradients: they travel the same ring one hop behind the tensors they belong to. At hop i this rank
-// adds its contribution for owner (rank - i) mod P to what arrived for that owner and sends the sum on; after the last hop
+// Sums on their way home, as of gradients: they travel the same ring one hop behind the tensors they belong to. At hop i this
+// rank adds its contribution for owner (rank - i) mod P to what arrived for that owner and sends the sum on; after the last hop
 // each sum is home (P transfers in all; none for P = 1). A sum travels while the caller computes its next contribution.
 // Sums that follow no tensors begin a hop later, with that of rank - 1, and end with this rank's own: P - 1 transfers.
 class TravellingSum {

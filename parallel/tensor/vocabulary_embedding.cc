@@ -21,8 +21,8 @@ void VocabularyEmbedding::backward_weight(Context& context, Stash& stash) const 
   if (axis_.size() == 1) return whole_.backward_weight(context, stash);
   for_each_piece(context, axis_, stash.dy, tensor_pieces_of(stash.tokens.size(0), axis_.size()),
                  [&](const Tensor& dy, const TensorPiece& rows, int) {
-                   context.kernels<Embedding>().scatter_add_slice(context, vocabulary_slice_of(table_), rows_of(stash.tokens, rows), dy,
-                                                                  table_.gradient);
+                   context.kernels<Embedding>().scatter_add_slice(context, vocabulary_slice_of(table_),
+                                                                  rows_of(stash.tokens, rows), dy, table_.gradient);
                  });
   stash = {};
 }

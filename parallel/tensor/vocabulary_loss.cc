@@ -85,7 +85,8 @@ Tensor VocabularyLoss::forward(Context& context, const Tensor& x, const Tensor& 
     if (!stash) continue;
     const auto& kernel = context.kernels<Loss>();
     const Tensor dlogits = kernel.gradient_over(context, tile.logits, context.compute_dtype());
-    kernel.cross_entropy_gradient(context, vocabulary_slice_of(weight_), tile.logits, tile.targets, gradient_scale, totals, dlogits);
+    kernel.cross_entropy_gradient(context, vocabulary_slice_of(weight_), tile.logits, tile.targets, gradient_scale, totals,
+                                  dlogits);
     const int64_t begin = std::min(first, x.size(0)), rows = tile.pieces[static_cast<size_t>(axis_.rank())].size();
     backward_tile(context, tile, dlogits, stash->dx.slice(0, begin, begin + rows));
   }

@@ -311,7 +311,8 @@ class MarkedProducts final : public LinearAlgebra {
   mutable std::vector<int> progress_of_products;
 
  private:
-  void do_gemm(const Context& context, const GemmOptions& options, const Tensor& a, const Tensor& b, const Tensor& c) const override {
+  void do_gemm(const Context& context, const GemmOptions& options, const Tensor& a, const Tensor& b,
+               const Tensor& c) const override {
     const int before = progress_;
     log_.mark("product");
     inner_.gemm(context, options, a, b, c);

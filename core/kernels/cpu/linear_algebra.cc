@@ -18,7 +18,7 @@ constexpr int64_t kStripColumns = 1024;
 // waits for progress. On several threads the order of float32's sums does, and those are always cut.
 constexpr int64_t kNativeStripRows = 512, kFloatStripRows = 1024;
 
-// body(first, count) for each strip of rows, of `least` to less than twice as many where there are as many, and progress after each.
+// body(first, count) for each strip of rows, of `least` to less than twice as many where there are as many; progress after each.
 template <class Body>
 void for_strips(const Context& context, int64_t rows, int64_t least, Body body) {
   for (int64_t first = 0; first < rows;) {
