@@ -5,7 +5,6 @@
 #include "attention/kernels/block_attention.h"
 #include "core/kernels/elementwise.h"
 #include "core/kernels/rotary.h"
-#include "parallel/tensor/repeated_heads.h"
 
 namespace longspan {
 
@@ -20,7 +19,7 @@ double score_scale(const ModelSpec& spec) { return 1 / std::sqrt(static_cast<dou
 
 AttentionLayer::AttentionLayer(const ModelSpec& spec, const AttentionParameters& p, const ModelAxes& axes)
     : spec_(spec),
-      heads_(split_heads(spec.num_heads, spec.num_kv_heads, axes.tensor.size(), axes.tensor.rank())),
+      repeated_(split_heads(spec.num_heads, spec.num_kv_heads, axes.tensor.size(), axes.tensor.rank())),
       qkv_(axes.tensor, {Linear(*p.q, p.q_bias), Linear(*p.k, p.k_bias), Linear(*p.v, p.v_bias)}),
       o_(axes.tensor, *p.o),
       attention_(axes.attention) {
@@ -35,7 +34,8 @@ AttentionLayer::Qkv AttentionLayer::project(Context& context, const Tensor& x, c
   Qkv out;
   {
     const std::vector<Tensor> flat = qkv_.forward(context, x, num_tokens, stash ? &stash->qkv : nullptr);
-    out = {.q = heads(flat[0], heads_.q.size()), .k = heads(flat[1], heads_.kv.size()), .v = heads(flat[2], heads_.kv.size())};
+    const HeadSplit& split = repeated_.split();
+    out = {.q = heads(flat[0], split.q.size()), .k = heads(flat[1], split.kv.size()), .v = heads(flat[2], split.kv.size())};
   }
   if (q_norm_) {
     out.q = q_norm_->forward(context, by_rows(out.q), stash ? &stash->q_norm : nullptr).reshape(out.q.shape());
@@ -46,8 +46,7 @@ AttentionLayer::Qkv AttentionLayer::project(Context& context, const Tensor& x, c
   const auto& kernel = context.kernels<Rotary>();
   kernel.rotate(context, RotaryDirection::kForward, rotary.cosine, rotary.sine, out.q);
   kernel.rotate(context, RotaryDirection::kForward, rotary.cosine, rotary.sine, out.k);
-  out.k = repeat_heads(context, heads_, out.k);
-  out.v = repeat_heads(context, heads_, out.v);
+  for (Tensor* heads_of : {&out.k, &out.v}) *heads_of = repeated_.repeat(context, *heads_of, kept_in(stash));
   return out;
 }
 
@@ -58,25 +57,27 @@ const SequenceAttention& AttentionLayer::attention_of(const SequenceShard& shard
 Tensor AttentionLayer::forward(Context& context, const Tensor& x, const SequenceShard& shard, Stash* stash) const {
   const Qkv in = project(context, x, shard.rotary, stash);
   const Tensor y = attention_of(shard).forward(context, in.q, in.k, in.v, shard.tiles, stash ? &stash->attention : nullptr);
-  return o_.forward(context, y.reshape({y.size(0), heads_.q.size() * spec_.head_dim}), stash ? &stash->o : nullptr);
+  return o_.forward(context, y.reshape({y.size(0), repeated_.split().q.size() * spec_.head_dim}), stash ? &stash->o : nullptr);
 }
 
 Tensor AttentionLayer::backward_input(Context& context, const Tensor& dy, const SequenceShard& shard,
                                       Stash& stash) const {
   const int64_t num_tokens = shard.rotary.num_tokens();
   const Tensor doutput =
-      o_.backward_input(context, dy, stash.o).reshape({num_tokens, heads_.q.size(), spec_.head_dim});
-  QkvGradient d = attention_of(shard).backward(context, doutput, shard.tiles, stash.attention);
-  d.dk = sum_repeated_heads(context, heads_, d.dk);
-  d.dv = sum_repeated_heads(context, heads_, d.dv);
+      o_.backward_input(context, dy, stash.o).reshape({num_tokens, repeated_.split().q.size(), spec_.head_dim});
+  QkvGradient d = attention_of(shard).backward_unrounded(context, doutput, shard.tiles, stash.attention);
+  d.dq = to_compute_dtype(context, d.dq);
+  // What was repeated is summed before it is rounded.
+  for (Tensor* d_of : {&d.dk, &d.dv}) *d_of = to_compute_dtype(context, repeated_.sum(context, *d_of));
   const auto& kernel = context.kernels<Rotary>();
   kernel.rotate(context, RotaryDirection::kInverse, shard.rotary.cosine, shard.rotary.sine, d.dq);
   kernel.rotate(context, RotaryDirection::kInverse, shard.rotary.cosine, shard.rotary.sine, d.dk);
   if (q_norm_) d.dq = q_norm_->backward_input(context, by_rows(d.dq), stash.q_norm);
   if (k_norm_) d.dk = k_norm_->backward_input(context, by_rows(d.dk), stash.k_norm);
   const auto flat = [&](const Tensor& t, int64_t num_heads) { return t.reshape({num_tokens, num_heads * spec_.head_dim}); };
+  const HeadSplit& split = repeated_.split();
   return qkv_.backward_input(
-      context, {flat(d.dq, heads_.q.size()), flat(d.dk, heads_.kv.size()), flat(d.dv, heads_.kv.size())}, stash.qkv);
+      context, {flat(d.dq, split.q.size()), flat(d.dk, split.kv.size()), flat(d.dv, split.kv.size())}, stash.qkv);
 }
 
 void AttentionLayer::backward_weight(Context& context, Stash& stash) const {
@@ -89,8 +90,8 @@ void AttentionLayer::backward_weight(Context& context, Stash& stash) const {
 
 Tensor AttentionLayer::continue_from(Context& context, const Tensor& x, const RotaryTable& rotary,
                                      SegmentMemory& memory) const {
-  check(heads_.q.size() == spec_.num_heads, "a memory of all heads on a rank that has {} of {}", heads_.q.size(),
-        spec_.num_heads);
+  const int64_t held = repeated_.split().q.size();
+  check(held == spec_.num_heads, "a memory of all heads on a rank that has {} of {}", held, spec_.num_heads);
   const Qkv in = project(context, x, rotary, nullptr);
   const int64_t before = memory.num_tokens, after = before + x.size(0);
   check(after <= memory.k.size(0), "{} tokens do not fit into a memory of {}", after, memory.k.size(0));

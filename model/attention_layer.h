@@ -9,7 +9,7 @@
 #include "core/nn/rms_norm.h"
 #include "model/model_spec.h"
 #include "model/rope.h"
-#include "parallel/tensor/head_split.h"
+#include "parallel/tensor/repeated_heads.h"
 #include "parallel/tensor/parallel_linear.h"
 
 namespace longspan {
@@ -76,7 +76,7 @@ class AttentionLayer {
   Qkv project(Context& context, const Tensor& x, const RotaryTable& rotary, Stash* stash) const;
 
   ModelSpec spec_;
-  HeadSplit heads_;
+  RepeatedHeads repeated_;
   ColumnParallel qkv_;
   RowParallel o_;
   std::optional<RmsNorm> q_norm_, k_norm_;

@@ -14,16 +14,16 @@ double gradient_norm(const Context& context, const ParameterSet& parameters, Com
   const auto& kernel = context.kernels<OptimizerKernels>();
   std::vector<TensorPiece> counted = {{0, std::numeric_limits<int64_t>::max()}};
   if (parts.size() > 1) counted = counted_ranges(parameters);
-  double own = 0;
+  std::vector<Tensor> counted_here;
   for (const FlatRange& range : parameters.own_ranges()) {
     for (const TensorPiece& piece : counted) {
       const int64_t begin = std::max(piece.begin, range.begin), end = std::min(piece.end, range.end);
-      if (begin < end) own += kernel.sum_of_squares(context, parameters.own_gradients({begin, end}));
+      if (begin < end) counted_here.push_back(parameters.own_gradients({begin, end}));
     }
   }
   const Context& host = context.host();
   const Tensor sum = host.empty({1}, DType::kFloat64, MemoryTag::kWorkspace);
-  *sum.data<double>() = own;
+  *sum.data<double>() = kernel.sum_of_squares(context, counted_here);
   if (parameters.share().num_ranks > 1) replicas.all_reduce(host.stream(), sum, ReduceOp::kSum);
   if (parts.size() > 1) parts.all_reduce(host.stream(), sum, ReduceOp::kSum);
   return std::sqrt(*sum.data<double>());

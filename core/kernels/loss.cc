@@ -67,8 +67,8 @@ void Loss::partial_cross_entropy(const Context& context, const VocabularySlice& 
   do_partial(context, slice, logits, targets, parts);
 }
 
-void Loss::combine_cross_entropy(const Context& context, const Tensor& parts, const Tensor& targets, const Tensor& losses,
-                                 const Tensor& totals) const {
+void Loss::combine_cross_entropy(const Context& context, const VocabularySlice& slice, const Tensor& parts, const Tensor& targets,
+                                 const Tensor& losses, const Tensor& totals) const {
   expect_floating(parts, "parts");
   expect_rank(parts, 3, "parts");
   expect_accumulator(parts, "parts");
@@ -78,7 +78,7 @@ void Loss::combine_cross_entropy(const Context& context, const Tensor& parts, co
   expect_dense(losses, {tokens}, parts.dtype(), "losses");
   expect_dense(totals, {2, tokens}, parts.dtype(), "totals");
   if (tokens == 0) return;
-  do_combine(context, parts, targets, losses, totals);
+  do_combine(context, slice, parts, targets, losses, totals);
 }
 
 void Loss::cross_entropy_gradient(const Context& context, const VocabularySlice& slice, const Tensor& logits,

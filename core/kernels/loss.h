@@ -29,13 +29,14 @@ class Loss {
   // backend can do that; else a tensor of its own.
   Tensor gradient_over(const Context& context, const Tensor& logits, DType dtype) const;
   // parts [3, tokens], assigned: of a token's logits held here, the largest, m, then the sum of exp(logit - m), and the target's
-  // logit, 0 where it is not held here. logits [tokens, held], parts in the accumulator; targets each below slice.size.
+  // logit, 0 where it is not held here. Of none but logits of -inf the sum is 0. logits [tokens, held], parts in the accumulator;
+  // targets each below slice.size.
   void partial_cross_entropy(const Context& context, const VocabularySlice& slice, const Tensor& logits, const Tensor& targets,
                              const Tensor& parts) const;
   // From the parts of all ranks, [ranks, 3, tokens], summed in their order: losses [tokens] as of cross_entropy, and
   // totals [2, tokens], the largest logit of all, m, and the sum of exp(logit - m); assigned. All in the accumulator.
-  void combine_cross_entropy(const Context& context, const Tensor& parts, const Tensor& targets, const Tensor& losses,
-                             const Tensor& totals) const;
+  void combine_cross_entropy(const Context& context, const VocabularySlice& slice, const Tensor& parts, const Tensor& targets,
+                             const Tensor& losses, const Tensor& totals) const;
   // dlogits of the slice, as of cross_entropy_with_gradient, from the totals; it may be the logits tensor
   // itself, or what gradient_over gave.
   void cross_entropy_gradient(const Context& context, const VocabularySlice& slice, const Tensor& logits, const Tensor& targets,
@@ -45,8 +46,8 @@ class Loss {
   virtual bool narrows_in_place() const { return false; }
   virtual void do_partial(const Context&, const VocabularySlice& slice, const Tensor& logits, const Tensor& targets,
                           const Tensor& parts) const = 0;
-  virtual void do_combine(const Context&, const Tensor& parts, const Tensor& targets, const Tensor& losses,
-                          const Tensor& totals) const = 0;
+  virtual void do_combine(const Context&, const VocabularySlice& slice, const Tensor& parts, const Tensor& targets,
+                          const Tensor& losses, const Tensor& totals) const = 0;
   virtual void do_gradient(const Context&, const VocabularySlice& slice, const Tensor& logits, const Tensor& targets,
                            double gradient_scale, const Tensor& totals, const Tensor& dlogits) const = 0;
   // dlogits is undefined when only the losses are wanted

@@ -1,5 +1,7 @@
 #include "core/kernels/optimizer.h"
 
+#include <vector>
+
 #include "core/kernels/checks.h"
 
 namespace longspan {
@@ -29,10 +31,15 @@ void OptimizerKernels::adamw(const Context& context, const AdamWOptions& options
   do_adamw(context, options, gradient, master, first_moment, second_moment, value);
 }
 
-double OptimizerKernels::sum_of_squares(const Context& context, const Tensor& x) const {
-  expect_floating(x, "x");
-  expect_contiguous(x, "x");
-  return x.num_elements() == 0 ? 0.0 : do_sum_of_squares(context, x);
+double OptimizerKernels::sum_of_squares(const Context& context, std::span<const Tensor> xs) const {
+  std::vector<Tensor> counted;
+  for (const Tensor& x : xs) {
+    expect_floating(x, "x");
+    expect_contiguous(x, "x");
+    expect_dtype(x, xs.front().dtype(), "x");
+    if (x.num_elements() > 0) counted.push_back(x);
+  }
+  return counted.empty() ? 0.0 : do_sum_of_squares(context, counted);
 }
 
 }  // namespace longspan

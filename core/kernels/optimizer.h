@@ -1,6 +1,8 @@
 // Kernel family: optimizer updates and gradient norms.
 #pragma once
 
+#include <span>
+
 #include "core/runtime/context.h"
 
 namespace longspan {
@@ -23,12 +25,16 @@ class OptimizerKernels {
   void adamw(const Context& context, const AdamWOptions& options, const Tensor& gradient, const Tensor& master,
              const Tensor& first_moment, const Tensor& second_moment, const Tensor& value) const;
   // Sum of squares in double; the same bits for any thread count.
-  double sum_of_squares(const Context& context, const Tensor& x) const;
+  double sum_of_squares(const Context& context, const Tensor& x) const {
+    return sum_of_squares(context, std::span<const Tensor>(&x, 1));
+  }
+  // Of all of them, of one dtype: one after the other, but read by the host once.
+  double sum_of_squares(const Context& context, std::span<const Tensor> xs) const;
 
  private:
   virtual void do_adamw(const Context&, const AdamWOptions&, const Tensor& gradient, const Tensor& master,
                         const Tensor& first_moment, const Tensor& second_moment, const Tensor& value) const = 0;
-  virtual double do_sum_of_squares(const Context&, const Tensor& x) const = 0;
+  virtual double do_sum_of_squares(const Context&, std::span<const Tensor> xs) const = 0;  // none is empty
 };
 
 }  // namespace longspan

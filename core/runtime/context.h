@@ -85,8 +85,10 @@ class Context {
     std::function<void()> outer_;
   };
   void progress() const {
-    if (progress_ && !muted_) progress_();
+    if (wants_progress()) progress_();
   }
+  // Whether progress() does anything: one long call of a library is then better cut into some.
+  bool wants_progress() const { return progress_ && !muted_; }
   void mute_progress() { muted_ = true; }  // for benchmarks that show what the hook is worth
 
  private:

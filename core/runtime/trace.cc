@@ -44,7 +44,7 @@ void Tracer::advance(int64_t now) noexcept {
   const TimeCategory category = frames_.empty() ? TimeCategory::kNone : frames_.back().counted;
   const int64_t passed = now - last_ns_;
   nanoseconds_[static_cast<size_t>(category)] += passed;
-  if (num_transfers_ > 0 && category != TimeCategory::kCommunication) hidden_ns_ += passed;
+  if (num_transfers_ > 0 && category != TimeCategory::kCommunication) since_progress_ns_ += passed;
   last_ns_ = now;
 }
 
@@ -121,7 +121,14 @@ void Tracer::end_transfer(TraceEvent transfer) noexcept {
   transfer.end_ns = now_ns();
   advance(transfer.end_ns);
   --num_transfers_;
+  since_progress_ns_ = 0;
   keep(transfer);
+}
+
+void Tracer::let_on() noexcept {
+  advance(now_ns());
+  hidden_ns_ += since_progress_ns_;
+  since_progress_ns_ = 0;
 }
 
 void Tracer::start_recording(size_t capacity) {

@@ -6,8 +6,10 @@
 // kCheckpoint and kEvaluation keep what is inside them, since they are asked for as a whole.
 //
 // Communication that compute hides is no category, as it lies under the others: it is the time in which a transfer was
-// under way while the innermost range was not kCommunication. A transfer ends when this rank sees that it has, which is
-// in progress() or in a wait, not when the last byte arrives.
+// under way, and let on, while the innermost range was not kCommunication. A transfer ends when this rank sees that it has, which
+// is in progress() or in a wait, not when the last byte arrives. Time since the last progress() counts only if another follows
+// before a transfer is waited for: a message that nobody lets on may stand still, however long it has been under way. What moves
+// by itself without that is not known, and not called hidden.
 //
 // While recording, ranges and transfers are kept as events, up to a capacity; what does not fit is counted. Nothing is
 // allocated but at the start of a recording. A tracer belongs to one thread, the rank's, like the context that owns it.
@@ -102,6 +104,7 @@ class Tracer {
   // For communicators: a transfer is named after the range it is posted in. Each one that begins must end.
   TraceEvent begin_transfer(const TraceArgs& args);
   void end_transfer(TraceEvent transfer) noexcept;
+  void let_on() noexcept;  // progress() has been called: what is under way could move until now
 
  private:
   struct Frame {
@@ -124,7 +127,7 @@ class Tracer {
   Options options_;
   int64_t last_ns_;
   std::array<int64_t, kNumTimeCategories> nanoseconds_{};
-  int64_t hidden_ns_ = 0;
+  int64_t hidden_ns_ = 0, since_progress_ns_ = 0;  // the second: of what is hidden if progress() follows
   int num_transfers_ = 0;  // under way
   std::vector<Frame> frames_;
   HostVector<TraceEvent> events_;

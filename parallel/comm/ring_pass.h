@@ -18,7 +18,7 @@ constexpr const char* kGradientTransfer = "gradient transfer";
 struct RingHop {
   int index = 0;                // 0 .. P-1
   int owner = 0;                // whose tensors these are: (rank - index) mod P
-  std::vector<Tensor> tensors;  // hop 0: this rank's own. Valid until the next hop.
+  std::vector<Tensor> tensors;  // hop 0: this rank's own; who keeps one longer, keeps its memory
 };
 
 // A range over P hops. Before hop i is handed out, the transfer that brings hop i + 1 has been posted (P - 1 transfers in
@@ -26,7 +26,8 @@ struct RingHop {
 //   RingPass ring(context, communicator, {k, v}, shapes_of);
 //   for (const RingHop& hop : ring) { ... }
 // One range over a RingPass, to its end: only an exception leaves it early. At most two sets of received tensors exist at
-// a time. The communicator carries nothing else meanwhile, but for a TravellingSum that is fed once a hop.
+// a time, unless the caller keeps some. The communicator carries nothing else meanwhile, but for a TravellingSum that is fed
+// once a hop.
 class RingPass {
  public:
   // shapes_of(owner): the shapes of that rank's tensors, known on every rank; shards may be uneven or empty.
@@ -63,8 +64,8 @@ class RingPass {
   Context::ProgressGuard progress_;
 };
 
-// The way home of gradients: sums that travel the same ring one hop behind the tensors they belong to. At hop i this rank
-// adds its contribution for owner (rank - i) mod P to what arrived for that owner and sends the sum on; after the last hop
+// Sums on their way home, as of gradients: they travel the same ring one hop behind the tensors they belong to. At hop i this
+// rank adds its contribution for owner (rank - i) mod P to what arrived for that owner and sends the sum on; after the last hop
 // each sum is home (P transfers in all; none for P = 1). A sum travels while the caller computes its next contribution.
 // Sums that follow no tensors begin a hop later, with that of rank - 1, and end with this rank's own: P - 1 transfers.
 class TravellingSum {
@@ -75,7 +76,8 @@ class TravellingSum {
                 std::function<std::vector<Shape>(int owner)> shapes_of, Accumulate accumulate, Begin begin = Begin::kWithOwn);
   // For whom the next contribution is.
   int next_owner() const;
-  // Once per hop, in order. Takes the tensors (accumulator dtype), which must not be used afterwards.
+  // Once per hop, in order. Takes the tensors, of any dtype that `accumulate` adds, the same in each hop; they must not be
+  // used afterwards.
   void add(std::vector<Tensor> contribution);
   // After the P-th add: the sums of all ranks' contributions for this rank's own tensors.
   std::vector<Tensor> finish();

@@ -18,6 +18,7 @@ void TransferTimes::end_if(Done done) noexcept {
 }
 
 void TransferTimes::poll() noexcept {
+  for (const Transfer& transfer : transfers_) transfer.tracer->let_on();
   end_if([](const Transfer& transfer) {
     const auto state = transfer.state.lock();
     return !state || state->finished();

@@ -2,7 +2,8 @@
 //
 // Query heads are cut contiguously, as evenly as can be. A rank holds the key heads that its query heads need; those whose group
 // of query heads lies across a cut are held by several ranks, each of which then has a part of their gradient. Attention's
-// kernel wants groups of one size: where a rank's are not, it repeats key heads, as few as serve.
+// kernel wants groups of one size: where a rank's are not, it repeats key heads, as few as serve. They are repeated before the
+// context axis moves them, which then carries kv_of.size() / kv.size() times the bytes of the heads held.
 #pragma once
 
 #include "parallel/tensor/pieces.h"

@@ -1,7 +1,8 @@
 // Products whose weights the ranks of a tensor axis share (Shoeybi et al. 2019), between pieces of tokens (Korthikanti et al.
 // 2022): a column-parallel one takes pieces and gives all tokens of this rank's columns; a row-parallel one takes that and gives
-// pieces. What a sum over ranks would move once, a gather before and a sum to pieces after move in halves, hop by hop while the
-// product of the rows that are here runs.
+// pieces. A gather before and a sum to pieces after are the two halves of a sum over ranks, hop by hop while the product of the
+// rows that are here runs. In bfloat16 they move more than its halves: sums travel in float32, twice the bytes, and a backward
+// gathers x by columns, and dy by rows, again for the gradient of the weight.
 //
 // On an axis of one rank both are Linear, to the bit and at its cost. Elsewhere sums over ranks are taken in the accumulator and
 // rounded once. Rows of other ranks are not kept for the backward, which gathers them again.

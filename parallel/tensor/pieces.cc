@@ -1,5 +1,6 @@
 #include "parallel/tensor/pieces.h"
 
+#include "core/kernels/checks.h"
 #include "core/kernels/elementwise.h"
 #include "parallel/comm/ring_pass.h"
 
@@ -42,11 +43,18 @@ Tensor sum_to_piece(Context& context, Communicator& axis, const std::vector<Tens
                     const PieceContribution& contribute) {
   expect_pieces(axis, pieces);
   const TensorPiece& own = pieces[static_cast<size_t>(axis.rank())];
+  const auto make_result = [&] {
+    if (!sum.result.defined()) return context.empty({own.size(), sum.columns}, context.compute_dtype(), sum.tag);
+    expect_dense(sum.result, {own.size(), sum.columns}, context.compute_dtype(), "the result of a sum to pieces");
+    return sum.result;
+  };
   if (axis.size() == 1) {
-    Tensor result = context.empty({own.size(), sum.columns}, context.compute_dtype(), sum.tag);
+    Tensor result = make_result();
     contribute(own, result);
     return result;
   }
+  // The last contribution is this rank's own, to which what arrives is added.
+  const bool in_place = sum.travelling == context.compute_dtype();
   const auto& kernel = context.kernels<Elementwise>();
   const auto accumulate = [&](const Tensor& from, const Tensor& into) { kernel.add(context, from, into, into); };
   TravellingSum travelling(context, axis, shapes_of(pieces, sum.columns), accumulate, TravellingSum::Begin::kWithPrevious);
@@ -54,14 +62,16 @@ Tensor sum_to_piece(Context& context, Communicator& axis, const std::vector<Tens
     const Context::ProgressGuard progress(context, [&axis] { axis.progress(); });
     for (int i = 0; i < axis.size(); ++i) {
       const TensorPiece& rows = pieces[static_cast<size_t>(travelling.next_owner())];
-      Tensor into = context.empty({rows.size(), sum.columns}, sum.travelling, MemoryTag::kCommunication);
+      const bool is_result = in_place && i + 1 == axis.size();
+      Tensor into = is_result ? make_result()
+                              : context.empty({rows.size(), sum.columns}, sum.travelling, MemoryTag::kCommunication);
       contribute(rows, into);
       travelling.add({std::move(into)});
     }
   }
   const Tensor total = travelling.finish().front();
-  if (total.dtype() == context.compute_dtype()) return total;
-  Tensor result = context.empty(total.shape(), context.compute_dtype(), sum.tag);
+  if (in_place) return total;
+  Tensor result = make_result();
   kernel.convert(context, total, result);
   return result;
 }

@@ -13,7 +13,8 @@
 #include <functional>
 #include <vector>
 
-#include "core/runtime/context.h"
+#include "core/kernels/vocabulary_slice.h"
+#include "core/nn/parameter.h"
 #include "parallel/comm/communicator.h"
 
 namespace longspan {
@@ -28,6 +29,9 @@ struct TensorPiece {
 TensorPiece tensor_piece_of(int64_t count, int num_ranks, int rank);
 std::vector<TensorPiece> tensor_pieces_of(int64_t count, int num_ranks);
 
+// Of a parameter [entries of the vocabulary, ..].
+inline VocabularySlice vocabulary_slice_of(const Parameter& p) { return {.first = p.box.begin[0], .size = p.box.whole[0]}; }
+
 // Rows `rows` of a tensor.
 Tensor rows_of(const Tensor& tensor, const TensorPiece& rows);
 
@@ -37,12 +41,13 @@ void for_each_piece(Context& context, Communicator& axis, const Tensor& own, con
                     const PieceVisit& visit);
 
 // The sum over the ranks of what contribute(rows, into) assigns to into [rows, columns], for this rank's piece;
-// [rows, columns] in the compute dtype, under `tag`. While they travel, sums are in `travelling`, the accumulator or the compute
-// dtype; on one rank `into` is what is returned. For a given number of ranks the same bits every time.
+// [rows, columns] in the compute dtype: `result`, or else a new one under `tag`. While they travel, sums are in `travelling`, the
+// accumulator or the compute dtype; on one rank `into` is what is returned. For a given number of ranks the same bits every time.
 struct PieceSum {
   int64_t columns = 0;
   DType travelling = DType::kFloat32;
   MemoryTag tag = MemoryTag::kActivations;
+  Tensor result = {};  // contiguous
 };
 using PieceContribution = std::function<void(const TensorPiece& rows, const Tensor& into)>;
 Tensor sum_to_piece(Context& context, Communicator& axis, const std::vector<TensorPiece>& pieces, const PieceSum& sum,

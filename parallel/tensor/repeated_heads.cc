@@ -18,37 +18,40 @@ void write_selection(const HeadSplit& split, int64_t head_dim, const Tensor& mat
   }
 }
 
-// [seen * head_dim, held * head_dim]: a one where a seen head's element is that of the held one.
-Tensor selection(const Context& context, const HeadSplit& split, int64_t head_dim) {
-  const Shape shape = {static_cast<int64_t>(split.kv_of.size()) * head_dim, split.kv.size() * head_dim};
-  const Tensor matrix = context.empty(shape, context.compute_dtype(), MemoryTag::kWorkspace);
-  context.write_from_host(matrix, [&](const Tensor& of_host) {
-    if (of_host.dtype() == DType::kFloat64) write_selection<double>(split, head_dim, of_host);
-    if (of_host.dtype() == DType::kFloat32) write_selection<float>(split, head_dim, of_host);
-    if (of_host.dtype() == DType::kBFloat16) write_selection<bfloat16>(split, head_dim, of_host);
-  });
-  return matrix;
-}
-
 // x [tokens, heads, head_dim] times op(selection).
-Tensor multiplied(Context& context, const HeadSplit& split, const Tensor& x, Transpose transpose, int64_t num_heads) {
-  const int64_t tokens = x.size(0), head_dim = x.size(2);
-  const Tensor y = context.empty({tokens, num_heads, head_dim}, context.compute_dtype());
-  context.kernels<LinearAlgebra>().gemm(context, {.b = transpose}, x.reshape({tokens, x.size(1) * head_dim}),
-                                        selection(context, split, head_dim), y.reshape({tokens, num_heads * head_dim}));
-  return y;
+void multiply(Context& context, const Tensor& x, const Tensor& selection, Transpose transpose, const Tensor& y) {
+  const auto by_token = [](const Tensor& t) { return t.reshape({t.size(0), t.size(1) * t.size(2)}); };
+  context.kernels<LinearAlgebra>().gemm(context, {.b = transpose}, by_token(x), selection, by_token(y));
 }
 
 }  // namespace
 
-Tensor repeat_heads(Context& context, const HeadSplit& split, const Tensor& x) {
-  if (!split.repeats()) return x;
-  return multiplied(context, split, x, Transpose::kYes, static_cast<int64_t>(split.kv_of.size()));
+// [seen * head_dim, held * head_dim]: a one where a seen head's element is that of the held one.
+Tensor RepeatedHeads::selection(const Context& context, int64_t head_dim, DType dtype) const {
+  const Shape shape = {static_cast<int64_t>(split_.kv_of.size()) * head_dim, split_.kv.size() * head_dim};
+  Tensor& matrix = selections_[dtype];
+  if (matrix.defined() && matrix.shape() == shape) return matrix;
+  matrix = context.empty(shape, dtype, MemoryTag::kWorkspace);
+  context.write_from_host(matrix, [&](const Tensor& of_host) {
+    if (dtype == DType::kFloat64) write_selection<double>(split_, head_dim, of_host);
+    if (dtype == DType::kFloat32) write_selection<float>(split_, head_dim, of_host);
+    if (dtype == DType::kBFloat16) write_selection<bfloat16>(split_, head_dim, of_host);
+  });
+  return matrix;
 }
 
-Tensor sum_repeated_heads(Context& context, const HeadSplit& split, const Tensor& dy) {
-  if (!split.repeats()) return dy;
-  return multiplied(context, split, dy, Transpose::kNo, split.kv.size());
+Tensor RepeatedHeads::repeat(Context& context, const Tensor& x, MemoryTag tag) const {
+  if (!split_.repeats()) return x;
+  Tensor y = context.empty({x.size(0), static_cast<int64_t>(split_.kv_of.size()), x.size(2)}, x.dtype(), tag);
+  multiply(context, x, selection(context, x.size(2), x.dtype()), Transpose::kYes, y);
+  return y;
+}
+
+Tensor RepeatedHeads::sum(Context& context, const Tensor& dy) const {
+  if (!split_.repeats()) return dy;
+  Tensor dx = context.empty({dy.size(0), split_.kv.size(), dy.size(2)}, dy.dtype());
+  multiply(context, dy, selection(context, dy.size(2), dy.dtype()), Transpose::kNo, dx);
+  return dx;
 }
 
 }  // namespace longspan

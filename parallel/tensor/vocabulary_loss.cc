@@ -7,16 +7,10 @@
 
 namespace longspan {
 
-namespace {
-
-VocabularySlice slice_of(const Parameter& weight) { return {.first = weight.box.begin[0], .size = weight.box.whole[0]}; }
-
-}  // namespace
-
 // Rows of a tile stand by rank: `pieces` are each rank's rows of it, `tokens` where those are among all tokens.
 struct VocabularyLoss::Tile {
   std::vector<TensorPiece> pieces, tokens;
-  std::vector<Tensor> xs;  // by rank
+  Tensor xs;               // [rows, hidden], for a backward
   Tensor logits;           // [rows, entries held here], accumulator
   Tensor targets;          // [rows]
   int64_t num_rows() const { return pieces.back().end; }
@@ -26,7 +20,7 @@ int64_t VocabularyLoss::tile_of_piece() const { return std::max<int64_t>(1, tile
 
 // The tile that begins with row `first` of every piece.
 VocabularyLoss::Tile VocabularyLoss::gathered_tile(Context& context, const Tensor& x, const Tensor& targets,
-                                                   int64_t first) const {
+                                                   int64_t first, Keep keep) const {
   Tile tile;
   int64_t begin = 0;
   for (const TensorPiece& piece : tensor_pieces_of(targets.size(0), axis_.size())) {
@@ -36,7 +30,7 @@ VocabularyLoss::Tile VocabularyLoss::gathered_tile(Context& context, const Tenso
     tile.pieces.push_back({begin, begin + tokens.size()});
     begin += tokens.size();
   }
-  tile.xs.resize(tile.pieces.size());
+  if (keep == Keep::kPieces) tile.xs = context.empty({begin, x.size(1)}, x.dtype(), MemoryTag::kWorkspace);
   tile.logits = context.empty({begin, weight_.shape[0]}, context.accumulator_dtype(), MemoryTag::kWorkspace);
   tile.targets = context.empty({begin}, DType::kInt32, MemoryTag::kWorkspace);
   const size_t own = static_cast<size_t>(axis_.rank());
@@ -44,7 +38,7 @@ VocabularyLoss::Tile VocabularyLoss::gathered_tile(Context& context, const Tenso
   const Tensor own_x = x.slice(0, own_first, own_first + tile.pieces[own].size());
   for_each_piece(context, axis_, own_x, tile.pieces, [&](const Tensor& piece, const TensorPiece& rows, int owner) {
     const auto from = static_cast<size_t>(owner);
-    tile.xs[from] = piece;
+    if (tile.xs.defined()) context.copy(piece, rows_of(tile.xs, rows));
     context.copy(rows_of(targets, tile.tokens[from]), rows_of(tile.targets, rows));
     context.kernels<LinearAlgebra>().gemm(context, {.b = Transpose::kYes, .packed_b = weight_.packed_transposed}, piece,
                                           weight_.value, rows_of(tile.logits, rows));
@@ -60,9 +54,9 @@ Tensor VocabularyLoss::totals_of(Context& context, const Tile& tile, const Tenso
   const int64_t rows = tile.num_rows();
   const Tensor parts = workspace({3, rows}), all_parts = workspace({axis_.size(), 3, rows});
   const Tensor tile_losses = workspace({rows}), totals = workspace({2, rows});
-  kernel.partial_cross_entropy(context, slice_of(weight_), tile.logits, tile.targets, parts);
+  kernel.partial_cross_entropy(context, vocabulary_slice_of(weight_), tile.logits, tile.targets, parts);
   axis_.all_gather(context.stream(), parts, all_parts);
-  kernel.combine_cross_entropy(context, all_parts, tile.targets, tile_losses, totals);
+  kernel.combine_cross_entropy(context, vocabulary_slice_of(weight_), all_parts, tile.targets, tile_losses, totals);
   for (size_t r = 0; r < tile.pieces.size(); ++r) {
     context.copy(rows_of(tile_losses, tile.pieces[r]), rows_of(losses, tile.tokens[r]));
   }
@@ -72,16 +66,11 @@ Tensor VocabularyLoss::totals_of(Context& context, const Tile& tile, const Tenso
 // dx [this rank's rows of the tile, hidden], assigned, and the weight's gradient.
 void VocabularyLoss::backward_tile(Context& context, const Tile& tile, const Tensor& dlogits, const Tensor& dx) const {
   const auto& algebra = context.kernels<LinearAlgebra>();
-  const PieceSum sum = {
-      .columns = weight_.shape[1], .travelling = context.accumulator_dtype(), .tag = MemoryTag::kWorkspace};
-  const Tensor summed = sum_to_piece(context, axis_, tile.pieces, sum, [&](const TensorPiece& rows, const Tensor& into) {
+  const PieceSum sum = {.columns = weight_.shape[1], .travelling = context.accumulator_dtype(), .result = dx};
+  sum_to_piece(context, axis_, tile.pieces, sum, [&](const TensorPiece& rows, const Tensor& into) {
     algebra.gemm(context, {.packed_b = weight_.packed}, rows_of(dlogits, rows), weight_.value, into);
   });
-  context.copy(summed, dx);
-  for (size_t r = 0; r < tile.pieces.size(); ++r) {
-    algebra.gemm(context, {.a = Transpose::kYes, .write = Write::kAccumulate}, rows_of(dlogits, tile.pieces[r]), tile.xs[r],
-                 weight_.gradient);
-  }
+  algebra.gemm(context, {.a = Transpose::kYes, .write = Write::kAccumulate}, dlogits, tile.xs, weight_.gradient);
 }
 
 Tensor VocabularyLoss::forward(Context& context, const Tensor& x, const Tensor& targets, double gradient_scale,
@@ -91,12 +80,13 @@ Tensor VocabularyLoss::forward(Context& context, const Tensor& x, const Tensor& 
   Tensor losses = context.empty({num_tokens}, context.accumulator_dtype());
   if (stash) stash->dx = context.empty(x.shape(), context.compute_dtype(), MemoryTag::kStash);
   for (int64_t first = 0; first < longest; first += tile_of_piece()) {
-    const Tile tile = gathered_tile(context, x, targets, first);
+    const Tile tile = gathered_tile(context, x, targets, first, stash ? Keep::kPieces : Keep::kNothing);
     const Tensor totals = totals_of(context, tile, losses);
     if (!stash) continue;
     const auto& kernel = context.kernels<Loss>();
     const Tensor dlogits = kernel.gradient_over(context, tile.logits, context.compute_dtype());
-    kernel.cross_entropy_gradient(context, slice_of(weight_), tile.logits, tile.targets, gradient_scale, totals, dlogits);
+    kernel.cross_entropy_gradient(context, vocabulary_slice_of(weight_), tile.logits, tile.targets, gradient_scale, totals,
+                                  dlogits);
     const int64_t begin = std::min(first, x.size(0)), rows = tile.pieces[static_cast<size_t>(axis_.rank())].size();
     backward_tile(context, tile, dlogits, stash->dx.slice(0, begin, begin + rows));
   }

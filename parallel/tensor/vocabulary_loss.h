@@ -26,7 +26,8 @@ class VocabularyLoss {
 
  private:
   struct Tile;
-  Tile gathered_tile(Context& context, const Tensor& x, const Tensor& targets, int64_t first) const;
+  enum class Keep { kNothing, kPieces };
+  Tile gathered_tile(Context& context, const Tensor& x, const Tensor& targets, int64_t first, Keep keep) const;
   Tensor totals_of(Context& context, const Tile& tile, const Tensor& losses) const;
   void backward_tile(Context& context, const Tile& tile, const Tensor& dlogits, const Tensor& dx) const;
   int64_t tile_of_piece() const;  // tokens of each piece in a tile

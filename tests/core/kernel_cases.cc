@@ -206,6 +206,25 @@ void add_elementwise_cases(std::vector<KernelCase>& cases, int64_t rows, int64_t
        }});
 }
 
+// Parts of three slices: of `logits`, of three logits of -inf, and of none.
+void combine_with_empty_slices(const Context& c, const Tensor& logits, const Tensor& targets, const Tensor& losses,
+                               const Tensor& totals) {
+  const auto& kernel = c.kernels<Loss>();
+  const int64_t rows = logits.size(0), n = logits.size(1), size = n + 3;
+  const Tensor nothing = c.empty({rows, 3}, logits.dtype());
+  c.write_from_host(nothing, [](const Tensor& t) {
+    for (int64_t i = 0; i < t.num_elements(); ++i) {
+      if (t.dtype() == DType::kFloat64) t.data<double>()[i] = -INFINITY;
+      else t.data<float>()[i] = -INFINITY;
+    }
+  });
+  const Tensor parts = c.empty({3, 3, rows}, logits.dtype());
+  kernel.partial_cross_entropy(c, {.first = 0, .size = size}, logits, targets, parts.select(0, 1));
+  kernel.partial_cross_entropy(c, {.first = n, .size = size}, nothing, targets, parts.select(0, 0));
+  kernel.partial_cross_entropy(c, {.first = size, .size = size}, c.empty({rows, 0}, logits.dtype()), targets, parts.select(0, 2));
+  kernel.combine_cross_entropy(c, {.first = 0, .size = size}, parts, targets, losses, totals);
+}
+
 // Of logits that are entries 3 to n + 2 of a vocabulary of n + 5.
 void add_shared_loss_cases(std::vector<KernelCase>& cases, int64_t rows, int64_t n) {
   const VocabularySlice slice = {.first = 3, .size = n + 5};
@@ -224,9 +243,18 @@ void add_shared_loss_cases(std::vector<KernelCase>& cases, int64_t rows, int64_t
                       targets,
                       {{rows}, Kind::kAccumulator, Fill::kNan},
                       {{2, rows}, Kind::kAccumulator, Fill::kNan}},
-                     [](const Context& c, Operands t) {
-                       c.kernels<Loss>().combine_cross_entropy(c, t[0], t[1], t[2], t[3]);
+                     [slice](const Context& c, Operands t) {
+                       c.kernels<Loss>().combine_cross_entropy(c, slice, t[0], t[1], t[2], t[3]);
                      }});
+  }
+  if (n > 0) {
+    cases.push_back({"loss",
+                     "combine_cross_entropy with empty slices",
+                     {logits,
+                      {{rows}, Kind::kTargets, Fill::kNormal, n},
+                      {{rows}, Kind::kAccumulator, Fill::kNan},
+                      {{2, rows}, Kind::kAccumulator, Fill::kNan}},
+                     [](const Context& c, Operands t) { combine_with_empty_slices(c, t[0], t[1], t[2], t[3]); }});
   }
   cases.push_back({"loss",
                    "cross_entropy_gradient",
@@ -342,6 +370,14 @@ void add_rotary_and_optimizer_cases(std::vector<KernelCase>& cases, int64_t rows
                    [](const Context& c, Operands t) {
                      const double sum = c.kernels<OptimizerKernels>().sum_of_squares(c, t[0]);
                      c.write_from_host(t[1], [&](const Tensor& x) { write(x.dtype(), x.raw(), sum); });
+                   }});
+  cases.push_back({"optimizer",
+                   "sum_of_squares of several",
+                   {{{rows, n}}, {{2 * rows, n}}, {{0, n}}, {{1}, Kind::kAccumulator, Fill::kNan}},
+                   [](const Context& c, Operands t) {
+                     const std::vector<Tensor> xs = {t[0], t[2], t[1], t[0]};
+                     const double sum = c.kernels<OptimizerKernels>().sum_of_squares(c, xs);
+                     c.write_from_host(t[3], [&](const Tensor& x) { write(x.dtype(), x.raw(), sum); });
                    }});
 }
 
@@ -462,6 +498,38 @@ void expect_close(const Tensor& got, const Tensor& want, double tolerance, const
 
 double tolerance(DType dtype) {
   return dtype == DType::kBFloat16 ? 0x1p-8 + 4e-6 : 1e-6;
+}
+
+void expect_progress_in_products(DType dtype, CpuLevel level, int num_threads) {
+  const Context plain = make_cpu_context(dtype, level, num_threads);
+  Context hooked = make_cpu_context(dtype, level, num_threads);
+  int calls = 0;
+  const Context::ProgressGuard hook(hooked, [&] { ++calls; });
+  const auto filled = [&](const Shape& shape, DType of) {
+    const Tensor t = plain.empty(shape, of);
+    for (int64_t i = 0; i < t.num_elements(); ++i) {
+      const float x = static_cast<float>(i * 7919 % 1009) / 1009 - 0.5f;
+      if (of == DType::kFloat32) t.data<float>()[i] = x;
+      else t.data<bfloat16>()[i] = bfloat16(x);
+    }
+    return t;
+  };
+  for (const auto& [m, n, k] : {std::tuple<int64_t, int64_t, int64_t>{2100, 48, 33}, {2500, 16, 700}, {48, 2500, 129}}) {
+    for (const Transpose ta : {Transpose::kNo, Transpose::kYes}) {
+      for (const bool packs : {false, true}) {
+        const Tensor a = filled(ta == Transpose::kYes ? Shape{k, m} : Shape{m, k}, dtype), b = filled({n, k}, dtype);
+        const auto& algebra = plain.kernels<LinearAlgebra>();
+        GemmOptions options = {.a = ta, .b = Transpose::kYes, .write = Write::kAccumulate};
+        if (packs) options.packed_b = algebra.pack(plain, Transpose::kYes, b);
+        const Tensor want = filled({m, n}, accumulator(dtype)), got = filled({m, n}, accumulator(dtype));
+        algebra.gemm(plain, options, a, b, want);
+        calls = 0;
+        hooked.kernels<LinearAlgebra>().gemm(hooked, options, a, b, got);
+        ASSERT_TRUE(bytes(got) == bytes(want)) << m << " x " << n << " x " << k;
+        EXPECT_GE(calls, m > n && ta == Transpose::kNo ? 2 : 1) << m << " x " << n << " x " << k;
+      }
+    }
+  }
 }
 
 }  // namespace longspan::test

@@ -66,6 +66,8 @@ std::string bytes(const Tensor& tensor);
 std::string difference(const Tensor& got, const Tensor& want, double tolerance);
 // Raises a test failure where there is one.
 void expect_close(const Tensor& got, const Tensor& want, double tolerance, const std::string& what);
+// Products of many rows or columns call a progress hook while they run, and have the bits of those without one.
+void expect_progress_in_products(DType dtype, CpuLevel level, int num_threads);
 // Room for the rounding of the dtype and for fp32 sums.
 double tolerance(DType dtype);
 

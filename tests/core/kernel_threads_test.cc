@@ -42,6 +42,10 @@ TEST_P(KernelThreads, MultiplyAlike) {
   }
 }
 
+TEST_P(KernelThreads, LetTransfersOnDuringProducts) {
+  expect_progress_in_products(std::get<0>(GetParam()), std::get<1>(GetParam()), 2);
+}
+
 INSTANTIATE_TEST_SUITE_P(All, KernelThreads,
                          testing::Combine(testing::Values(DType::kFloat32, DType::kBFloat16),
                                           testing::ValuesIn(supported_cpu_levels())),

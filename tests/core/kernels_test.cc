@@ -82,6 +82,10 @@ TEST_P(CpuKernels, MultiplyAsTheReference) {
   }
 }
 
+TEST_P(CpuKernels, LetTransfersOnDuringProducts) {
+  expect_progress_in_products(std::get<0>(GetParam()), std::get<1>(GetParam()), 1);
+}
+
 // A product that is given what was packed reads that, and packing again takes the same bytes.
 TEST_P(CpuKernels, PackMatricesOfManyProducts) {
   const auto [dtype, level] = GetParam();

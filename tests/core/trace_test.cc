@@ -67,7 +67,7 @@ TEST(Tracer, CheckpointsAndEvaluationsKeepWhatIsInsideThem) {
   }
 }
 
-TEST(Tracer, HiddenIsWhatIsUnderWayWhileNobodyWaits) {
+TEST(Tracer, HiddenIsWhatIsUnderWayAndLetOnWhileNobodyWaits) {
   Timed t;
   {
     const TraceRange forward = t.range(C::kCompute, "forward");
@@ -76,8 +76,10 @@ TEST(Tracer, HiddenIsWhatIsUnderWayWhileNobodyWaits) {
     t.pass(2);  // hidden
     const TraceEvent second = t.tracer->begin_transfer({});
     t.pass(4);  // hidden, once
+    t.tracer->let_on();
     t.tracer->end_transfer(first);
     t.pass(8);  // hidden
+    t.tracer->let_on();
     {
       const TraceRange wait = t.range(C::kCommunication, "wait");
       t.pass(16);  // exposed
@@ -85,11 +87,27 @@ TEST(Tracer, HiddenIsWhatIsUnderWayWhileNobodyWaits) {
       t.pass(32);
     }
     t.pass(64);
+    t.tracer->let_on();
   }
   const TimeBreakdown times = t.tracer->take();
   EXPECT_DOUBLE_EQ(times.hidden_communication_seconds, 14);
   EXPECT_DOUBLE_EQ(times[C::kCommunication], 48);
   EXPECT_DOUBLE_EQ(times[C::kCompute], 1 + 14 + 64);
+}
+
+// Under way all the time, but nobody called what moves it: what then arrives in the wait was not hidden.
+TEST(Tracer, WhatStandsStillUntilTheWaitIsNotHidden) {
+  Timed t;
+  {
+    const TraceRange forward = t.range(C::kCompute, "forward");
+    const TraceEvent transfer = t.tracer->begin_transfer({});
+    t.pass(1);
+    t.tracer->let_on();
+    t.pass(2);
+    const TraceRange wait = t.range(C::kCommunication, "wait");
+    t.tracer->end_transfer(transfer);
+  }
+  EXPECT_DOUBLE_EQ(t.tracer->take().hidden_communication_seconds, 1);
 }
 
 TEST(Tracer, RecordsRangesAndTransfersWithWhatTheyAreAbout) {

@@ -65,4 +65,23 @@ inline std::string overlap_error(const std::vector<CommRecord>& records, int num
   return "";
 }
 
+// Counts what a context's progress hook asks of a communicator.
+class ProgressCounter final : public Communicator {
+ public:
+  explicit ProgressCounter(Communicator& inner)
+      : Communicator(inner.rank(), inner.size(), "counter", inner.timeout()), inner_(inner) {}
+  int num_calls = 0;
+
+ private:
+  void do_all_reduce(Stream&, const Tensor&, ReduceOp) override {}
+  void do_broadcast(Stream&, const Tensor&, int) override {}
+  void do_all_gather(Stream&, const Tensor&, const Tensor&) override {}
+  void do_barrier(Stream&) override {}
+  Work do_send_recv(Stream& stream, const SendRecv& message) override { return inner_.send_recv(stream, message); }
+  std::unique_ptr<Communicator> do_split(int, int, const std::string&) override { return nullptr; }
+  void do_progress() override { ++num_calls; }
+
+  Communicator& inner_;
+};
+
 }  // namespace longspan::test

@@ -10,6 +10,7 @@
 #include "parallel/tensor/repeated_heads.h"
 #include "parallel/tensor/vocabulary_embedding.h"
 #include "parallel/tensor/vocabulary_loss.h"
+#include "tests/parallel/comm_support.h"
 #include "tests/support/reference_context.h"
 #include "tests/support/tensors.h"
 
@@ -303,22 +304,113 @@ TEST(TensorLayers, MoveTheBytesOfTheFormula) {
   }
 }
 
+// Marks each product in a log, and tells how often it called `progress` meanwhile.
+class MarkedProducts final : public LinearAlgebra {
+ public:
+  MarkedProducts(const LinearAlgebra& inner, CommLog& log, const int& progress) : inner_(inner), log_(log), progress_(progress) {}
+  mutable std::vector<int> progress_of_products;
+
+ private:
+  void do_gemm(const Context& context, const GemmOptions& options, const Tensor& a, const Tensor& b,
+               const Tensor& c) const override {
+    const int before = progress_;
+    log_.mark("product");
+    inner_.gemm(context, options, a, b, c);
+    progress_of_products.push_back(progress_ - before);
+  }
+  const LinearAlgebra& inner_;
+  CommLog& log_;
+  const int& progress_;
+};
+
+// How many transfers had been posted when each product began.
+std::vector<int> posted_before_products(const CommLog& log) {
+  std::vector<int> posted;
+  int so_far = 0;
+  for (const CommRecord& record : log.records()) {
+    if (record.kind == CommRecord::Kind::kSendRecvPosted) ++so_far;
+    if (record.kind == CommRecord::Kind::kMark) posted.push_back(so_far);
+  }
+  return posted;
+}
+
+// A transfer is under way during each product that can hide one, and long products let it on.
+TEST(TensorLayers, HideTransfersUnderProducts) {
+  constexpr int kRanks = 3;
+  constexpr int64_t kRows = 2100;  // of a piece: more than a strip of a product
+  run_in_process(kRanks, [&](Communicator& inner) {
+    const auto log = std::make_shared<CommLog>();
+    const auto recording = make_recording_communicator(inner, log);
+    test::ProgressCounter axis(*recording);
+    const Context plain = test::make_context(DType::kFloat32);
+    const auto products = std::make_shared<MarkedProducts>(plain.kernels<LinearAlgebra>(), *log, axis.num_calls);
+    auto kernels = std::make_shared<KernelSet>("marked");
+    add_cpu_kernels(*kernels);
+    kernels->add<LinearAlgebra>(products);
+    Context context({.device = {}, .compute_dtype = DType::kFloat32, .num_threads = 1, .memory = nullptr, .kernels = kernels});
+    ParameterSet set;
+    Parameter& up = set.add("up", {2, 3}, Initialization::kNormal);
+    Parameter& down = set.add("down", {3, 2}, Initialization::kNormal);
+    make(context, set);
+    const auto expect = [&](const std::vector<int>& posted, const char* what) {
+      EXPECT_EQ(posted_before_products(*log), posted) << what;
+      EXPECT_EQ(products->progress_of_products.size(), posted.size());
+      // Products of many rows of tokens; gradients of weights sum over them instead.
+      const bool many_rows = std::string(what).find("weight") == std::string::npos;
+      for (const int calls : products->progress_of_products) EXPECT_GE(calls, many_rows ? 2 : 1) << what;
+      products->progress_of_products.clear();
+      log->clear();
+    };
+    const std::vector<int> gathers = {1, 2, 2}, sums = {0, 1, 2};
+    ColumnParallel::Stash cs;
+    RowParallel::Stash rs;
+    const ColumnParallel columns(axis, {Linear(up, nullptr)});
+    const RowParallel rows(axis, down);
+    const Tensor x = random(context, {kRows, 3}, "x");
+    const auto ys = columns.forward(context, x, kRanks * kRows, &cs);
+    expect(gathers, "forward by columns");
+    const Tensor y = rows.forward(context, ys[0], &rs);
+    expect(sums, "forward by rows");
+    const Tensor d = rows.backward_input(context, y, rs);
+    expect(gathers, "backward by rows");
+    rows.backward_weight(context, rs);
+    expect(gathers, "weight gradients by rows");
+    columns.backward_input(context, {d}, cs);
+    expect(sums, "backward by columns");
+    columns.backward_weight(context, cs);
+    expect(gathers, "weight gradients by columns");
+  });
+}
+
 TEST(RepeatedHeads, RepeatAndSum) {
   for (const DType dtype : {DType::kFloat64, DType::kFloat32, DType::kBFloat16}) {
     Context context = test::make_context(dtype);
-    const HeadSplit split = split_heads(9, 3, 2, 0);  // the first head thrice, the second once
+    const RepeatedHeads heads(split_heads(9, 3, 2, 0));  // the first head thrice, the second once
     const Tensor x = random(context, {5, 2, 4}, "x");
-    const auto in = test::values(x), out = test::values(repeat_heads(context, split, x));
+    const auto in = test::values(x), out = test::values(heads.repeat(context, x));
     ASSERT_EQ(out.size(), 5u * 4 * 4);
     for (size_t t = 0; t < 5; ++t) {
       for (size_t h = 0; h < 4; ++h) {
         for (size_t i = 0; i < 4; ++i) EXPECT_EQ(out[(t * 4 + h) * 4 + i], in[(t * 2 + (h == 3 ? 1 : 0)) * 4 + i]);
       }
     }
-    const auto sums = test::values(sum_repeated_heads(context, split, repeat_heads(context, split, x)));
+    const auto sums = test::values(heads.sum(context, heads.repeat(context, x)));
     for (size_t i = 0; i < sums.size(); ++i) EXPECT_NEAR(sums[i], in[i] * (i / 4 % 2 == 0 ? 3 : 1), 0.01 * std::abs(sums[i]));
-    EXPECT_EQ(repeat_heads(context, split_heads(8, 4, 2, 0), x).raw(), x.raw());
+    EXPECT_EQ(RepeatedHeads(split_heads(8, 4, 2, 0)).repeat(context, x).raw(), x.raw());
   }
+}
+
+// In the accumulator: 256 + 1 + 1 is 258, but 256 + 1 is 256 in bfloat16, in which each would have been rounded, too.
+TEST(RepeatedHeads, SumGradientsAsTheyAre) {
+  Context context = test::make_context(DType::kBFloat16);
+  const RepeatedHeads heads(split_heads(9, 3, 2, 0));
+  const Tensor dy = context.zeros({1, 4, 1}, DType::kFloat32);
+  for (const auto& [head, value] : {std::pair<int64_t, float>{0, 256}, {1, 1.0009765625f}, {2, 1.0009765625f}}) {
+    dy.data<float>()[head] = value;
+  }
+  const Tensor dx = heads.sum(context, dy);
+  ASSERT_EQ(dx.dtype(), DType::kFloat32);
+  EXPECT_EQ(test::values(dx), (std::vector<double>{258.001953125, 0}));
 }
 
 }  // namespace

@@ -143,7 +143,7 @@ class NormIsNotANumber final : public OptimizerKernels {
                 const Tensor& first, const Tensor& second, const Tensor& value) const override {
     right_->get<OptimizerKernels>().adamw(context, options, gradient, master, first, second, value);
   }
-  double do_sum_of_squares(const Context&, const Tensor&) const override { return std::nan(""); }
+  double do_sum_of_squares(const Context&, std::span<const Tensor>) const override { return std::nan(""); }
   Kernels right_;
 };
 
@@ -236,9 +236,9 @@ class ScalesTheGradient final : public Loss {
                   const Tensor& parts) const override {
     right_->get<Loss>().partial_cross_entropy(context, slice, logits, targets, parts);
   }
-  void do_combine(const Context& context, const Tensor& parts, const Tensor& targets, const Tensor& losses,
-                  const Tensor& totals) const override {
-    right_->get<Loss>().combine_cross_entropy(context, parts, targets, losses, totals);
+  void do_combine(const Context& context, const VocabularySlice& slice, const Tensor& parts, const Tensor& targets,
+                  const Tensor& losses, const Tensor& totals) const override {
+    right_->get<Loss>().combine_cross_entropy(context, slice, parts, targets, losses, totals);
   }
   void do_gradient(const Context& context, const VocabularySlice& slice, const Tensor& logits, const Tensor& targets,
                    double gradient_scale, const Tensor& totals, const Tensor& dlogits) const override {

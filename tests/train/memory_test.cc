@@ -85,38 +85,42 @@ TEST(MemoryByTag, AddsUpToThePeak) {
   });
 }
 
-TEST(ActivationMemory, AStashHoldsJustWhatItSays) {
+// Of a decoder block on one rank of a tensor axis; returns the bytes that its stash holds.
+size_t expect_stash_holds_what_it_says(Communicator& axis, int64_t num_heads, int64_t num_kv_heads) {
   const auto memory = std::make_shared<StatisticsResource>(std::make_shared<HostResource>());
   Context context = test::make_context(DType::kFloat64, memory);
   ModelSpec spec;
   spec.vocabulary_size = 11;
   spec.hidden_size = 8;
-  spec.num_heads = 4;
-  spec.num_kv_heads = 2;
+  spec.num_heads = num_heads;
+  spec.num_kv_heads = num_kv_heads;
   spec.head_dim = 4;
   spec.mlp_size = 12;
   const auto alone = make_self_communicator();
+  const HeadSplit heads = split_heads(num_heads, num_kv_heads, axis.size(), axis.rank());
   ParameterSet parameters;
   const auto matrix = [&](const char* name, int64_t out, int64_t in) {
     return &parameters.add(name, {out, in}, Initialization::kNormal);
   };
+  const int64_t q = heads.q.size() * 4, kv = heads.kv.size() * 4, mlp = tensor_piece_of(12, axis.size(), axis.rank()).size();
   DecoderBlockParameters p;
   p.attention_norm = &parameters.add("n1", {8}, Initialization::kOnes);
   p.mlp_norm = &parameters.add("n2", {8}, Initialization::kOnes);
-  p.attention.q = matrix("q", 16, 8);
-  p.attention.k = matrix("k", 8, 8);
-  p.attention.v = matrix("v", 8, 8);
-  p.attention.o = matrix("o", 8, 16);
-  p.gate = matrix("gate", 12, 8);
-  p.up = matrix("up", 12, 8);
-  p.down = matrix("down", 8, 12);
+  p.attention.q = matrix("q", q, 8);
+  p.attention.k = matrix("k", kv, 8);
+  p.attention.v = matrix("v", kv, 8);
+  p.attention.o = matrix("o", 8, q);
+  p.gate = matrix("gate", mlp, 8);
+  p.up = matrix("up", mlp, 8);
+  p.down = matrix("down", 8, mlp);
   const RingAttention attention(*alone, score_scale(spec));
-  const DecoderBlock block(spec, p, {.attention = attention, .tensor = *alone});
+  const DecoderBlock block(spec, p, {.attention = attention, .tensor = axis});
   parameters.materialize(context, ParameterSet::Purpose::kTraining);
   parameters.initialize(context, 1, 0.1);
-  const int64_t n = 19;
+  const int64_t n = 19, own = tensor_piece_of(n, axis.size(), axis.rank()).size();
   const Microbatch batch = make_microbatch(context, spec, {}, {test::random_sequence(1, n, 2, 11)});
-  const Tensor x = test::random_tensor(context, {n, 8}, DType::kFloat64, 1, "x");
+  const Tensor x = test::random_tensor(context, {own, 8}, DType::kFloat64, 1, "x");
+  block.forward(context, x, batch.shard, nullptr);  // makes what is made once
 
   const size_t before = memory->statistics().current_bytes;
   DecoderBlock::Stash stash;
@@ -131,9 +135,25 @@ TEST(ActivationMemory, AStashHoldsJustWhatItSays) {
   size_t said = 0;
   for (const auto& [id, bytes] : storages) said += bytes;
   EXPECT_EQ(said, held);
-  // By the shapes: two norm outputs and the middle residual, q and the attention output, k and v, three of the MLP; the norms'
-  // and the softmax's numbers per row.
-  EXPECT_EQ(held, sizeof(double) * static_cast<size_t>(n * (3 * 8 + 2 * 16 + 2 * 8 + 3 * 12 + 2 + 4)));
+  // By the shapes: of the own tokens two norm outputs and the middle residual, and the norms' numbers per row; of all tokens q and
+  // the attention output, k and v as the kernel sees them, three of the MLP and the softmax's numbers.
+  const int64_t seen = 4 * static_cast<int64_t>(heads.kv_of.size());
+  EXPECT_EQ(held, sizeof(double) * static_cast<size_t>(own * (3 * 8 + 2) + n * (2 * q + 2 * seen + 3 * mlp + heads.q.size())));
+  return held;
+}
+
+TEST(ActivationMemory, AStashHoldsJustWhatItSays) {
+  const auto alone = make_self_communicator();
+  EXPECT_EQ(expect_stash_holds_what_it_says(*alone, 4, 2), sizeof(double) * 19 * (3 * 8 + 2 * 16 + 2 * 8 + 3 * 12 + 2 + 4));
+}
+
+TEST(ActivationMemory, AStashOfATensorAxisHoldsJustWhatItSays) {
+  for (const auto& [num_heads, num_kv_heads] : {std::pair<int64_t, int64_t>{4, 2}, {9, 3}}) {  // the second repeats heads
+    SCOPED_TRACE(num_heads);
+    run_in_process(2, [&, heads = num_heads, kv_heads = num_kv_heads](Communicator& axis) {
+      expect_stash_holds_what_it_says(axis, heads, kv_heads);
+    });
+  }
 }
 
 }  // namespace

@@ -13,6 +13,22 @@ constexpr int64_t kTileRows = 1024, kTileColumns = 2048, kTileDepth = 2048;
 // columns of 1024 rows run at 0.75 of what they do in such strips.
 constexpr int64_t kStripColumns = 1024;
 
+// Rows of C between two calls of context.progress(): MPI moves bytes only inside its calls. Fewer make products slower.
+// How oneDNN multiplies bfloat16 by rows of a does not depend on their number, so that strips there are cut only where somebody
+// waits for progress. On several threads the order of float32's sums does, and those are always cut.
+constexpr int64_t kNativeStripRows = 512, kFloatStripRows = 1024;
+
+// body(first, count) for each strip of rows, of `least` to less than twice as many where there are as many; progress after each.
+template <class Body>
+void for_strips(const Context& context, int64_t rows, int64_t least, Body body) {
+  for (int64_t first = 0; first < rows;) {
+    const int64_t count = rows - first < 2 * least ? rows - first : least;
+    body(first, count);
+    context.progress();
+    first += count;
+  }
+}
+
 // A tile of op(matrix), as stored: op's rows and columns are ranges.
 Tensor tile(const Tensor& matrix, Transpose transpose, int64_t row, int64_t rows, int64_t column,
             int64_t columns) {
@@ -47,8 +63,17 @@ class CpuLinearAlgebra final : public LinearAlgebra {
   void multiply_natively(const Context& context, const GemmOptions& options, const Tensor& a, const Tensor& b,
                          const Tensor& c) const {
     const int64_t n = c.size(1);
-    if (options.a == Transpose::kNo || options.packed_b.defined()) {
+    if (options.a == Transpose::kNo) {
+      const int64_t least = context.wants_progress() ? kNativeStripRows : c.size(0);
+      for_strips(context, c.size(0), least, [&](int64_t first, int64_t count) {
+        const Tensor a_strip = a.slice(0, first, first + count), c_strip = c.slice(0, first, first + count);
+        matmuls_.run(context, describe(options, a_strip, b, c_strip), a_strip, b, c_strip, options.packed_b);
+      });
+      return;
+    }
+    if (options.packed_b.defined()) {
       matmuls_.run(context, describe(options, a, b, c), a, b, c, options.packed_b);
+      context.progress();
       return;
     }
     for (int64_t j = 0; j < n; j += kStripColumns) {
@@ -56,6 +81,7 @@ class CpuLinearAlgebra final : public LinearAlgebra {
       const Tensor b_strip = tile(b, options.b, 0, b.size(options.b == Transpose::kYes ? 1 : 0), j, columns);
       const Tensor c_strip = c.slice(1, j, j + columns);
       matmuls_.run(context, describe(options, a, b_strip, c_strip), a, b_strip, c_strip, {});
+      context.progress();
     }
   }
 
@@ -86,8 +112,12 @@ class CpuLinearAlgebra final : public LinearAlgebra {
 
   static void multiply(const Context& context, const GemmOptions& options, const Tensor& a, const Tensor& b,
                        const Tensor& c) {
-    sgemm(describe(options, a, b, c), context.num_threads(), static_cast<const float*>(a.raw()),
-          static_cast<const float*>(b.raw()), static_cast<float*>(c.raw()));
+    for_strips(context, c.size(0), kFloatStripRows, [&](int64_t first, int64_t count) {
+      const Tensor a_strip = a.slice(options.a == Transpose::kYes ? 1 : 0, first, first + count);
+      const Tensor c_strip = c.slice(0, first, first + count);
+      sgemm(describe(options, a_strip, b, c_strip), context.num_threads(), static_cast<const float*>(a_strip.raw()),
+            static_cast<const float*>(b.raw()), static_cast<float*>(c_strip.raw()));
+    });
   }
 
   // bfloat16 through float32 copies, for processors without such products.

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -6,6 +7,13 @@
 namespace longspan::cpu {
 
 namespace {
+
+constexpr float kNone = -std::numeric_limits<float>::infinity();
+
+// A slice without entries, or whose logits are all -inf: e^(logit - most) would be that of -inf + inf.
+bool is_empty(int64_t n, const float* logits, float most) {
+  return most == kNone && std::all_of(logits, logits + n, [](float logit) { return logit == kNone; });
+}
 
 class CpuLoss final : public Loss {
  public:
@@ -52,14 +60,14 @@ class CpuLoss final : public Loss {
         float most = -std::numeric_limits<float>::infinity();
         const double sum = n > 0 ? vector_loops<float>(level_).softmax_sum(n, all + t * n, &most) : 0;
         part[t] = most;
-        part[tokens + t] = static_cast<float>(sum);
+        part[tokens + t] = is_empty(n, all + t * n, most) ? 0 : static_cast<float>(sum);
         part[2 * tokens + t] = target[t] != kNoTarget && place >= 0 && place < n ? all[t * n + place] : 0;
       }
     });
   }
 
-  void do_combine(const Context& context, const Tensor& parts, const Tensor& targets, const Tensor& losses,
-                  const Tensor& totals) const override {
+  void do_combine(const Context& context, const VocabularySlice& slice, const Tensor& parts, const Tensor& targets,
+                  const Tensor& losses, const Tensor& totals) const override {
     expect_supported(parts.dtype(), {DType::kFloat32}, "cpu", kName);
     const float* part = parts.data<float>();
     const int32_t* target = targets.data<int32_t>();
@@ -67,11 +75,14 @@ class CpuLoss final : public Loss {
     const int64_t ranks = parts.size(0), tokens = parts.size(2);
     for_rows(context, tokens, 3 * ranks, [&](int64_t begin, int64_t count) {
       for (int64_t t = begin; t < begin + count; ++t) {
+        expect_target(target[t], t, slice.size);
         const auto at = [&](int64_t rank, int64_t which) { return part[(rank * 3 + which) * tokens + t]; };
         float most = -std::numeric_limits<float>::infinity();
         double sum = 0, logit = 0;
         for (int64_t r = 0; r < ranks; ++r) most = at(r, 0) > most ? at(r, 0) : most;
-        for (int64_t r = 0; r < ranks; ++r) sum += at(r, 1) * std::exp(static_cast<double>(at(r, 0)) - most);
+        for (int64_t r = 0; r < ranks; ++r) {
+          if (at(r, 1) != 0 || most == kNone) sum += at(r, 1) * std::exp(static_cast<double>(at(r, 0)) - most);
+        }
         for (int64_t r = 0; r < ranks; ++r) logit += at(r, 2);
         total[t] = most;
         total[tokens + t] = static_cast<float>(sum);

@@ -50,7 +50,13 @@ class CpuOptimizer final : public OptimizerKernels {
     });
   }
 
-  double do_sum_of_squares(const Context& context, const Tensor& x) const override {
+  double do_sum_of_squares(const Context& context, std::span<const Tensor> xs) const override {
+    double sum = 0;
+    for (const Tensor& x : xs) sum += sum_of_one(context, x);
+    return sum;
+  }
+
+  double sum_of_one(const Context& context, const Tensor& x) const {
     constexpr int64_t kBlock = 65536;  // fixed, so that the sum's order is
     const int64_t n = x.num_elements(), blocks = (n + kBlock - 1) / kBlock;
     std::vector<double> sums(static_cast<size_t>(blocks));

@@ -117,14 +117,14 @@ struct PartialCrossEntropyArguments {
 };
 void launch_partial_cross_entropy(NativeStream stream, const PartialCrossEntropyArguments& arguments);
 struct CombineCrossEntropyArguments {
-  int64_t ranks, tokens;
+  int64_t ranks, tokens, vocabulary;
   const float* parts;  // [ranks, 3, tokens]
   const int32_t* targets;
   float *losses, *totals;
 };
 void launch_combine_cross_entropy(NativeStream stream, const CombineCrossEntropyArguments& arguments);
 struct CrossEntropyGradientArguments {
-  int64_t tokens, first, held;
+  int64_t tokens, vocabulary, first, held;
   const float* logits;
   const int32_t* targets;
   float gradient_scale;

@@ -23,11 +23,11 @@ class CudaLoss final : public Loss {
                                   parts.data<float>()});
   }
 
-  void do_combine(const Context& context, const Tensor& parts, const Tensor& targets, const Tensor& losses,
-                  const Tensor& totals) const override {
+  void do_combine(const Context& context, const VocabularySlice& slice, const Tensor& parts, const Tensor& targets,
+                  const Tensor& losses, const Tensor& totals) const override {
     expect_supported(parts.dtype(), {DType::kFloat32}, "cuda", kName);
     launch_combine_cross_entropy(context.stream().native(),
-                                 {parts.size(0), parts.size(2), parts.data<float>(), targets.data<int32_t>(),
+                                 {parts.size(0), parts.size(2), slice.size, parts.data<float>(), targets.data<int32_t>(),
                                   losses.data<float>(), totals.data<float>()});
   }
 
@@ -35,7 +35,7 @@ class CudaLoss final : public Loss {
                    double gradient_scale, const Tensor& totals, const Tensor& dlogits) const override {
     expect_cuda_dtype<Loss>(dlogits.dtype());
     launch_cross_entropy_gradient(context.stream().native(), dlogits.dtype(),
-                                  {logits.size(0), slice.first, logits.size(1), logits.data<float>(), targets.data<int32_t>(),
+                                  {logits.size(0), slice.size, slice.first, logits.size(1), logits.data<float>(), targets.data<int32_t>(),
                                    static_cast<float>(gradient_scale), totals.data<float>(), dlogits.raw(),
                                    dlogits.layout().strides()[0]});
   }

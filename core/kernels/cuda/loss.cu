@@ -109,7 +109,9 @@ __global__ void combine_kernel(CombineCrossEntropyArguments a) {
     }
     store_global(a.totals + t, most);
     store_global(a.totals + a.tokens + t, sum);
-    store_global(a.losses + t, load_global(a.targets + t) >= 0 ? log2_approximate(sum) * kLn2 + (most - logit) : 0.0f);
+    const int32_t target = load_global(a.targets + t);
+    const bool counts = target >= 0 && target < a.vocabulary;
+    store_global(a.losses + t, counts ? log2_approximate(sum) * kLn2 + (most - logit) : 0.0f);
   });
 }
 
@@ -117,9 +119,10 @@ template <class T, int kWidth>
 __global__ void gradient_kernel(CrossEntropyGradientArguments a) {
   for_each_row(a.tokens, [&](int64_t t) {
     const int64_t target = load_global(a.targets + t);
+    const bool counts = target >= 0 && target < a.vocabulary;
     const float scale = a.gradient_scale / load_global(a.totals + a.tokens + t);
     const bool shares = sizeof(T) < sizeof(float) && a.dlogits == a.logits;
-    write_gradient<T, kWidth>({target >= 0, target - a.first, load_global(a.totals + t), scale, a.gradient_scale, shares}, a.held,
+    write_gradient<T, kWidth>({counts, target - a.first, load_global(a.totals + t), scale, a.gradient_scale, shares}, a.held,
                               a.logits + t * a.held, static_cast<T*>(a.dlogits) + t * a.gradient_stride);
   });
 }

@@ -31,10 +31,16 @@ class CudaOptimizer final : public OptimizerKernels {
     launch_adamw(context.stream().native(), value.dtype(), arguments);
   }
 
-  double do_sum_of_squares(const Context& context, const Tensor& x) const override {
-    expect_cuda_dtype<OptimizerKernels>(x.dtype());
-    const Tensor parts = context.empty({sum_of_squares_parts(x.num_elements())}, DType::kFloat64, MemoryTag::kWorkspace);
-    launch_sum_of_squares(context.stream().native(), x.dtype(), x.num_elements(), x.raw(), parts.data<double>());
+  double do_sum_of_squares(const Context& context, std::span<const Tensor> xs) const override {
+    int64_t num_parts = 0;
+    for (const Tensor& x : xs) num_parts += sum_of_squares_parts(x.num_elements());
+    const Tensor parts = context.empty({num_parts}, DType::kFloat64, MemoryTag::kWorkspace);
+    double* next = parts.data<double>();
+    for (const Tensor& x : xs) {
+      expect_cuda_dtype<OptimizerKernels>(x.dtype());
+      launch_sum_of_squares(context.stream().native(), x.dtype(), x.num_elements(), x.raw(), next);
+      next += sum_of_squares_parts(x.num_elements());
+    }
     const Tensor sums = context.to_host(parts);
     return std::accumulate(sums.data<double>(), sums.data<double>() + sums.num_elements(), 0.0);
   }

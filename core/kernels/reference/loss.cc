@@ -15,6 +15,9 @@ double log_sum_exp(const double* logits, int64_t n) {
   return most + std::log(sum);
 }
 
+// The largest of no logits. A slice without others counts as empty: e^(logit - most) would be that of -inf + inf.
+constexpr double kNone = -std::numeric_limits<double>::infinity();
+
 class ReferenceLoss final : public Loss {
   void do_cross_entropy(const Context&, const Tensor& logits, const Tensor& targets, double gradient_scale,
                         const Tensor& losses, const Tensor& dlogits) const override {
@@ -47,7 +50,8 @@ class ReferenceLoss final : public Loss {
       const double* row = all + t * held;
       double most = -std::numeric_limits<double>::infinity(), sum = 0;
       for (int64_t i = 0; i < held; ++i) most = std::max(most, row[i]);
-      for (int64_t i = 0; i < held; ++i) sum += std::exp(row[i] - most);
+      const bool empty = std::all_of(row, row + held, [](double logit) { return logit == kNone; });
+      for (int64_t i = 0; i < held && !empty; ++i) sum += std::exp(row[i] - most);
       const int64_t place = target[t] - slice.first;
       part[t] = most;
       part[tokens + t] = sum;
@@ -55,18 +59,21 @@ class ReferenceLoss final : public Loss {
     }
   }
 
-  void do_combine(const Context&, const Tensor& parts, const Tensor& targets, const Tensor& losses,
-                  const Tensor& totals) const override {
+  void do_combine(const Context&, const VocabularySlice& slice, const Tensor& parts, const Tensor& targets,
+                  const Tensor& losses, const Tensor& totals) const override {
     const double* part = elements<Loss>(parts);
     double* loss = elements<Loss>(losses);
     double* total = elements<Loss>(totals);
     const int32_t* target = targets.data<int32_t>();
     const int64_t ranks = parts.size(0), tokens = parts.size(2);
     for (int64_t t = 0; t < tokens; ++t) {
+      expect_target(target[t], t, slice.size);
       const auto at = [&](int64_t rank, int64_t which) { return part[(rank * 3 + which) * tokens + t]; };
       double most = -std::numeric_limits<double>::infinity(), sum = 0, logit = 0;
       for (int64_t r = 0; r < ranks; ++r) most = std::max(most, at(r, 0));
-      for (int64_t r = 0; r < ranks; ++r) sum += at(r, 1) * std::exp(at(r, 0) - most);
+      for (int64_t r = 0; r < ranks; ++r) {
+        if (at(r, 1) != 0 || most == kNone) sum += at(r, 1) * std::exp(at(r, 0) - most);
+      }
       for (int64_t r = 0; r < ranks; ++r) logit += at(r, 2);
       total[t] = most;
       total[tokens + t] = sum;

@@ -23,11 +23,15 @@ class ReferenceOptimizer final : public OptimizerKernels {
     }
   }
 
-  double do_sum_of_squares(const Context&, const Tensor& x) const override {
-    const double* xs = elements<OptimizerKernels>(x);
-    double sum = 0;
-    for (int64_t i = 0; i < x.num_elements(); ++i) sum += xs[i] * xs[i];
-    return sum;
+  double do_sum_of_squares(const Context&, std::span<const Tensor> xs) const override {
+    double all = 0;
+    for (const Tensor& x : xs) {
+      const double* values = elements<OptimizerKernels>(x);
+      double sum = 0;
+      for (int64_t i = 0; i < x.num_elements(); ++i) sum += values[i] * values[i];
+      all += sum;
+    }
+    return all;
   }
 };
 

@@ -36,6 +36,7 @@ const Synchronised kSynchronised[] = {{"rms_norm_forward", 4100, 3, 2},
                                       {"cross_entropy_with_gradient", 4100, 3, 4},
                                       {"cross_entropy_with_gradient in place", 4100, 3, 4},
                                       {"cross_entropy_with_gradient over logits", 4100, 3, 4, true},
+                                      {"partial_cross_entropy", 4100, 3, 4},
                                       {"sum_of_squares", 100, 90, 1}};
 
 KernelRun run_of(const Synchronised& one, DType dtype) {
@@ -146,13 +147,53 @@ std::vector<float> loss(const Plant<CrossEntropyArguments>& plant) {
   return all_of({&losses, &dlogits, &logits});
 }
 
+// Entries 3 to 14 of a vocabulary of 20; -1 and 20 are none.
+constexpr int64_t kFirst = 3, kVocabulary = 20;
+DeviceBuffer<int32_t> shared_targets() {
+  std::vector<int32_t> classes(kRows);
+  for (size_t t = 0; t < classes.size(); ++t) classes[t] = static_cast<int32_t>(t % (kVocabulary + 2)) - 1;
+  return DeviceBuffer<int32_t>(classes);
+}
+
+std::vector<float> partial_loss(const Plant<PartialCrossEntropyArguments>& plant) {
+  const auto logits = numbers(kElements, "logits");
+  const auto targets = shared_targets();
+  const DeviceBuffer<float> parts(3 * kRows);
+  PartialCrossEntropyArguments a{kRows, kFirst, kColumns, logits.data(), targets.data(), parts.data()};
+  plant(a);
+  launch_partial_cross_entropy({}, a);
+  return all_of({&parts});
+}
+
+std::vector<float> combined_loss(const Plant<CombineCrossEntropyArguments>& plant) {
+  constexpr int64_t kRanks = 3;
+  const auto parts = numbers(kRanks * 3 * kRows, "parts");
+  const auto targets = shared_targets();
+  const DeviceBuffer<float> losses(kRows), totals(2 * kRows);
+  CombineCrossEntropyArguments a{kRanks, kRows, kVocabulary, parts.data(), targets.data(), losses.data(), totals.data()};
+  plant(a);
+  launch_combine_cross_entropy({}, a);
+  return all_of({&losses, &totals});
+}
+
+std::vector<float> shared_gradient(const Plant<CrossEntropyGradientArguments>& plant) {
+  const auto logits = numbers(kElements, "logits"), totals = numbers(2 * kRows, "totals");
+  const auto targets = shared_targets();
+  const DeviceBuffer<float> dlogits(kElements);
+  CrossEntropyGradientArguments a{kRows, kVocabulary,   kFirst,         kColumns, logits.data(), targets.data(),
+                                  0.5f,  totals.data(), dlogits.data(), kColumns};
+  plant(a);
+  launch_cross_entropy_gradient({}, DType::kFloat32, a);
+  return all_of({&dlogits});
+}
+
 std::vector<float> scatter(const Plant<EmbeddingShape>& plant) {
-  constexpr int64_t kVocabulary = 11;
+  constexpr int64_t kEntries = 11;
   std::vector<int32_t> ids(kRows);
-  for (size_t t = 0; t < ids.size(); ++t) ids[t] = static_cast<int32_t>(t % (kVocabulary + 1));  // one is not in the table
+  for (size_t t = 0; t < ids.size(); ++t) ids[t] = static_cast<int32_t>(t % (kEntries + 1));  // one is not in the table
   const DeviceBuffer<int32_t> tokens(ids);
-  const auto dy = numbers(kElements, "dy"), dtable = numbers(kVocabulary * kColumns, "dtable");
-  EmbeddingShape shape{kRows, kVocabulary, 0, kVocabulary, kColumns};
+  const auto dy = numbers(kElements, "dy"), dtable = numbers(kEntries * kColumns, "dtable");
+  EmbeddingShape shape{kRows, kEntries, 0, kEntries, kColumns};
   plant(shape);
   launch_scatter_add({}, DType::kFloat32, shape, tokens.data(), dy.data(), dtable.data());
   return all_of({&dtable});
@@ -217,6 +258,25 @@ const Fault kFaults[] = {
     fault<CrossEntropyArguments>("loss: the gradient over the next row's logits", loss,
                                  [](auto& a) { a.dlogits = const_cast<float*>(a.logits) + a.vocabulary; }),
     fault<CrossEntropyArguments>("loss: no scale", loss, [](auto& a) { a.gradient_scale = 1; }),
+    fault<PartialCrossEntropyArguments>("a slice's loss: the last entry is left out", partial_loss, [](auto& a) { --a.held; }),
+    fault<PartialCrossEntropyArguments>("a slice's loss: the slice before", partial_loss, [](auto& a) { --a.first; }),
+    fault<PartialCrossEntropyArguments>("a slice's loss: a token too few", partial_loss, [](auto& a) { --a.tokens; }),
+    fault<PartialCrossEntropyArguments>("a slice's loss: targets of the next token", partial_loss, [](auto& a) { ++a.targets; }),
+    fault<CombineCrossEntropyArguments>("combined losses: a rank is left out", combined_loss, [](auto& a) { --a.ranks; }),
+    fault<CombineCrossEntropyArguments>("combined losses: a rank too many", combined_loss, [](auto& a) { ++a.ranks; }),
+    fault<CombineCrossEntropyArguments>("combined losses: a token too few", combined_loss, [](auto& a) { --a.tokens; }),
+    fault<CombineCrossEntropyArguments>("combined losses: a target beyond the vocabulary counts", combined_loss,
+                                        [](auto& a) { ++a.vocabulary; }),
+    fault<CombineCrossEntropyArguments>("combined losses: over the totals", combined_loss, [](auto& a) { a.losses = a.totals; }),
+    fault<CrossEntropyGradientArguments>("a slice's gradient: the slice before", shared_gradient, [](auto& a) { --a.first; }),
+    fault<CrossEntropyGradientArguments>("a slice's gradient: the last entry is left out", shared_gradient,
+                                         [](auto& a) { --a.held; }),
+    fault<CrossEntropyGradientArguments>("a slice's gradient: a target beyond the vocabulary counts", shared_gradient,
+                                         [](auto& a) { ++a.vocabulary; }),
+    fault<CrossEntropyGradientArguments>("a slice's gradient: totals of the next token", shared_gradient,
+                                         [](auto& a) { ++a.totals; }),
+    fault<CrossEntropyGradientArguments>("a slice's gradient: rows too far apart", shared_gradient,
+                                         [](auto& a) { ++a.gradient_stride; }),
     fault<EmbeddingShape>("embedding: a token that is not in the table", scatter, [](auto& a) { ++a.vocabulary, ++a.rows; }),
     fault<EmbeddingShape>("embedding: the last row is left out", scatter, [](auto& a) { --a.rows; }),
     fault<EmbeddingShape>("embedding: a token too few", scatter, [](auto& a) { --a.tokens; }),
