@@ -251,6 +251,9 @@ std::string what_would_fit(const RunSpec& spec, int64_t available_bytes, const P
 }
 
 TrainingNeed need_of(const Stage& stage, const RunSpec& spec, const Processor& processor) {
+  const bool several = spec.mesh.data * spec.mesh.context > 1;
+  const bool shares_gradients = several && spec.sharding >= RunSpec::Sharding::kGradients;
+  const bool shares_weights = several && spec.sharding >= RunSpec::Sharding::kWeights;
   const ModelSpec held = evened(spec, KeyHeads::kHeld), seen = evened(spec, KeyHeads::kSeen);
   const TokenBytes b(spec, seen);
   const double length = as_double(spec.data.sequence_length), ranks = spec.mesh.context;
@@ -259,21 +262,18 @@ TrainingNeed need_of(const Stage& stage, const RunSpec& spec, const Processor& p
   const double tokens = length * as_double(spec.micro_batch_sequences) / (ranks * chunks);
   const double all_tokens = length * as_double(spec.global_batch_sequences) / spec.mesh.data;
   TrainingNeed need;
-  // Gradient and two moments are sums, and the master, which is the value where the dtypes agree. What ranks share is divided; weights
-  // that are gathered for a layer, and gradients on their way into sums, come on top.
-  using Sharding = RunSpec::Sharding;
-  const auto share = [&](Sharding state) { return spec.sharding < state ? 1 : static_cast<double>(spec.mesh.data) * ranks; };
-  const bool own_masters = b.sum != b.compute;
-  need.weights = parameters_of(held, stage) * (b.sum / share(Sharding::kGradients) + b.compute / share(Sharding::kWeights) +
-                                                     (own_masters ? 3 : 2) * b.sum / share(Sharding::kOptimizer));
-  if (packs(spec, processor) && share(Sharding::kWeights) == 1) need.weights += 2 * b.compute * matrices_of(held, stage);
+  need.weights = parameters_of(held, stage) * training_bytes_per_parameter(spec);
+  if (packs(spec, processor) && !shares_weights) need.weights += 2 * b.compute * matrices_of(held, stage);
   const SchemeBytes scheme = scheme_bytes(spec, b);
   // Once a last chunk has gone back, its stash is gone, and there are sums of gradients by the keys and values of those before.
   const double stash = stash_of_block(seen, b) + scheme.kept, stashes = as_double(stage.peak_stashes);
   const double layers = as_double(stage.num_layers);
   need.kept = tokens * std::max(stashes * stash, (stashes - layers) * stash + layers * (chunks - 1) * b.in_sums(b.kv));
   const bool has_layers = stage.num_layers > 0;
-  const double loss = stage.has_head ? at_work_in_loss(spec, b, processor, tokens) : 0;
+  // The head's weight and its gradient are whole while the loss works, whoever keeps them after.
+  const double head = as_double(spec.model.vocabulary_size) * as_double(spec.model.hidden_size);
+  const double open_head = head * ((shares_gradients ? b.sum : 0) + (shares_weights ? b.compute : 0));
+  const double loss = stage.has_head ? at_work_in_loss(spec, b, processor, tokens) + open_head : 0;
   const double mlp = has_layers ? at_work_in_mlp(b, tokens) : 0;
   const double attention =
       has_layers ? at_work_in_attention(seen, b, tokens) + packed_in_attention(spec, seen, processor, tokens) : 0;
@@ -294,6 +294,19 @@ TrainingNeed need_of(const Stage& stage, const RunSpec& spec, const Processor& p
 
 }  // namespace
 
+// Gradient and two moments are sums, and the master, which is the value where the dtypes agree. What ranks share is divided; weights
+// that are gathered for a layer, and gradients on their way into sums, come on top.
+double training_bytes_per_parameter(const RunSpec& spec) {
+  using Sharding = RunSpec::Sharding;
+  const double value = as_double(static_cast<int64_t>(size_bytes(spec.compute_dtype)));
+  const double sum = as_double(static_cast<int64_t>(size_bytes(accumulator(spec.compute_dtype))));
+  const auto share = [&](Sharding state) {
+    return spec.sharding < state ? 1 : as_double(spec.mesh.data) * as_double(spec.mesh.context);
+  };
+  return value / share(Sharding::kWeights) + sum / share(Sharding::kGradients) +
+         (value == sum ? 2 : 3) * sum / share(Sharding::kOptimizer);
+}
+
 TrainingNeed training_need(const RunSpec& spec, const Processor& processor) {
   TrainingNeed most;
   for (const Stage& stage : stages_of(spec, Step::kTraining)) {
@@ -303,18 +316,8 @@ TrainingNeed training_need(const RunSpec& spec, const Processor& processor) {
   return most;
 }
 
-int64_t training_bytes_per_parameter(const RunSpec& spec) {
-  using Sharding = RunSpec::Sharding;
-  int64_t shared = 0;
-  for (const auto& [state, bytes] : {std::pair{Sharding::kOptimizer, 8}, {Sharding::kGradients, 4}, {Sharding::kWeights, 4}}) {
-    if (spec.sharding >= state) shared += bytes;
-  }
-  constexpr int64_t kAll = 16;
-  return kAll - shared + shared / (int64_t{spec.mesh.data} * spec.mesh.context);
-}
-
-void expect_room_for_parameters(int64_t num_parameters, int64_t bytes_per_parameter, int64_t available_bytes) {
-  const double bytes = as_double(num_parameters) * as_double(bytes_per_parameter);
+void expect_room_for_parameters(int64_t num_parameters, double bytes_per_parameter, int64_t available_bytes) {
+  const double bytes = as_double(num_parameters) * bytes_per_parameter;
   if (!fits(bytes, available_bytes)) refuse_parameters(as_double(num_parameters), bytes, available_bytes);
 }
 

@@ -14,7 +14,7 @@
 namespace longspan {
 
 // Bytes for each parameter in training, at least: its value, its gradient and two moments, all of which ranks may share.
-int64_t training_bytes_per_parameter(const RunSpec& spec);
+double training_bytes_per_parameter(const RunSpec& spec);
 
 // What a training step holds at its peak on one rank, of a pipeline on that which holds most, in bytes; doubles, since sizes come from a user and may multiply
 // to more than 64 bits hold.
@@ -33,7 +33,7 @@ double inference_weight_bytes(const RunSpec& spec, const Processor& processor = 
 
 // These raise Error(kResource), naming the fields, what is needed and what there is; `available_bytes` is for one rank,
 // 0 where it is not known.
-void expect_room_for_parameters(int64_t num_parameters, int64_t bytes_per_parameter, int64_t available_bytes);
+void expect_room_for_parameters(int64_t num_parameters, double bytes_per_parameter, int64_t available_bytes);
 void expect_room_for_inference(const RunSpec& spec, int64_t available_bytes, const Processor& processor = {});
 // This one also says which length, or how many ranks, would fit.
 void expect_room_for_batch(const RunSpec& spec, int64_t available_bytes, const Processor& processor = {});

@@ -29,7 +29,6 @@ class Trainer {
   void resume();
   StepResult step(int64_t step, const std::function<bool()>& stop_requested);
   void compute_gradients(int64_t step);
-  // What needs no other rank, before anything large is allocated.
   // Collective: the loss of the global batch, whether to stop, whether all is finite. Raises on all ranks alike.
   void agree(const std::function<bool()>& stop_requested, StepResult& result);
   void update(StepReport& report);

@@ -55,12 +55,6 @@ int64_t ParameterSet::num_elements() const {
   return n;
 }
 
-int64_t ParameterSet::num_elements_of_whole() const {
-  int64_t n = 0;
-  for (const auto& p : parameters_) n += p->box.whole.num_elements();
-  return n;
-}
-
 void ParameterSet::materialize(const Context& context, Purpose purpose, const StateShare& share) {
   share_ = share;
   layout_ = layout(share);

@@ -77,7 +77,6 @@ class ParameterSet {
 
   const std::vector<std::unique_ptr<Parameter>>& all() const { return parameters_; }
   int64_t num_elements() const;           // that this rank holds
-  int64_t num_elements_of_whole() const;  // of the model's parameters of which it holds something
   // Flat; gaps between parameters are zero. Of all of them; without use where ranks share them.
   const Tensor& gradients() const { return gradients_; }
   const Tensor& values() const { return values_; }

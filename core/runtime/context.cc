@@ -105,14 +105,16 @@ void Context::write_from_host(const Tensor& tensor, const std::function<void(con
   copy(written, tensor);
 }
 
-Context::ProgressGuard::ProgressGuard(Context& context, std::function<void()> hook)
-    : context_(context), outer_(std::move(context.progress_)) {
-  context_.progress_ = [this, hook = std::move(hook)] {
-    hook();
-    if (outer_) outer_();
-  };
+Context::ProgressGuard::ProgressGuard(Context& context, std::function<void()> hook) : context_(context), hook_(std::move(hook)) {
+  context_.guards_.push_back(this);
 }
 
-Context::ProgressGuard::~ProgressGuard() { context_.progress_ = std::move(outer_); }
+// Guards may go in any order.
+Context::ProgressGuard::~ProgressGuard() { std::erase(context_.guards_, this); }
+
+void Context::progress() const {
+  if (muted_) return;
+  for (size_t i = guards_.size(); i-- > 0;) guards_[i]->hook_();
+}
 
 }  // namespace longspan

@@ -81,21 +81,21 @@ class Context {
     ProgressGuard& operator=(const ProgressGuard&) = delete;
 
    private:
+    friend class Context;
     Context& context_;
-    std::function<void()> outer_;
+    std::function<void()> hook_;
   };
-  void progress() const {
-    if (wants_progress()) progress_();
-  }
+  // Calls the hooks of all guards that live, the youngest first.
+  void progress() const;
   // Whether progress() does anything: one long call of a library is then better cut into some.
-  bool wants_progress() const { return progress_ && !muted_; }
+  bool wants_progress() const { return !guards_.empty() && !muted_; }
   void mute_progress() { muted_ = true; }  // for benchmarks that show what the hook is worth
 
  private:
   Options options_;
   std::shared_ptr<Stream> stream_;
   std::shared_ptr<const Context> host_;  // null on a CPU
-  std::function<void()> progress_;
+  std::vector<ProgressGuard*> guards_;
   bool muted_ = false;
 };
 

@@ -4,7 +4,8 @@
 // of group m / n (Seq1F1B: later chunks attend to earlier ones). Then chunks go forward in order and backward
 // in reverse, as the gradients by keys and values of an earlier chunk come from later ones. Weight gradients
 // are summed in one order in every program: sequences in order, and within one the chunks in reverse. So
-// gradients do not depend on the schedule, to the last bit.
+// gradients do not depend on the schedule, to the last bit, unless ranks share them: then they are summed over the ranks after
+// each microbatch, together with what the schedule has added by then.
 #pragma once
 
 #include "parallel/pipeline/placement.h"
@@ -22,7 +23,7 @@ struct ReductionPlan {
   std::vector<Blocks> buckets = {};
   enum class When {
     kOnce,            // after the last W of the step
-    kEachMicrobatch,  // after that of each microbatch
+    kEachMicrobatch,  // after that of each microbatch, all chunks of its sequences
   } when = When::kOnce;
 };
 

@@ -20,6 +20,7 @@ Program with_reductions(const Program& program, const PipelineShape& shape) {
       if (done == num_done[i]) continue;
       num_done[i] = done;
       if (when == ReductionPlan::When::kOnce && done < shape.num_microbatches) continue;
+      if (done % shape.sequence_chunks != 0) continue;
       with.push_back({Action::Kind::kStartReduce, shape.gradient_order(done - 1), first});
     }
   }

@@ -48,7 +48,17 @@ void check_meshes(Communicator& world, int ordinal) {
   run.mesh = {.data = world.size()};
   run.global_batch_sequences = world.size();
   check_mesh(run, world, ordinal);
-  run.sharding = RunSpec::Sharding::kOptimizer;
+  for (const auto sharding : {RunSpec::Sharding::kOptimizer, RunSpec::Sharding::kGradients, RunSpec::Sharding::kWeights}) {
+    run.sharding = sharding;
+    check_mesh(run, world, ordinal);
+  }
+  run = small_run();
+  run.mesh = {.pipeline = world.size()};
+  run.model.num_layers = 2;
+  run.model.tie_embeddings = ModelSpec::Tie::kYes;
+  run.global_batch_sequences = 2;
+  check_mesh(run, world, ordinal);
+  run.pipeline.sequence_chunks = 2;
   check_mesh(run, world, ordinal);
 }
 

@@ -156,7 +156,15 @@ TEST(DeviceRun, TwoRanksAgreeWithOne) {
   spec.mesh = {.tensor = 2};
   expect_agreement(spec);
   spec.mesh = {.data = 2};
-  spec.sharding = RunSpec::Sharding::kOptimizer;
+  for (const auto sharding : {RunSpec::Sharding::kOptimizer, RunSpec::Sharding::kWeights}) {
+    spec.sharding = sharding;
+    expect_agreement(spec);
+  }
+  spec.sharding = RunSpec::Sharding::kNone;
+  spec.mesh = {.pipeline = 2};
+  spec.model.tie_embeddings = ModelSpec::Tie::kYes;
+  expect_agreement(spec);
+  spec.pipeline = {.schedule = PipelineSchedule::kZeroBubble, .sequence_chunks = 2};
   expect_agreement(spec);
 }
 

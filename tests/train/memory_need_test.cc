@@ -18,7 +18,7 @@ using test::small_run;
 
 TEST(MemoryNeed, ParametersThatFitPass) {
   RunSpec spec;
-  const int64_t bytes_per_parameter = training_bytes_per_parameter(spec);
+  const double bytes_per_parameter = training_bytes_per_parameter(spec);
   EXPECT_EQ(bytes_per_parameter, 16);
   spec.sharding = RunSpec::Sharding::kOptimizer;
   spec.mesh.data = spec.mesh.context = 2;
@@ -27,6 +27,11 @@ TEST(MemoryNeed, ParametersThatFitPass) {
   EXPECT_EQ(training_bytes_per_parameter(spec), 7);
   spec.sharding = RunSpec::Sharding::kWeights;
   EXPECT_EQ(training_bytes_per_parameter(spec), 4);
+  spec.compute_dtype = DType::kBFloat16;
+  EXPECT_EQ(training_bytes_per_parameter(spec), 18.0 / 4) << "values in two bytes, with masters of their own";
+  spec.mesh.data = 32;
+  spec.sharding = RunSpec::Sharding::kGradients;
+  EXPECT_EQ(training_bytes_per_parameter(spec), 2 + 16.0 / 64);
   EXPECT_NO_THROW(expect_room_for_parameters(1000, bytes_per_parameter, 16000));
   EXPECT_NO_THROW(expect_room_for_parameters(int64_t{1} << 60, bytes_per_parameter, 0)) << "nothing is known";
   expect_error(ErrorKind::kResource, {"1001 parameters", "model.hidden_size"},

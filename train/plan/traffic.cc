@@ -77,14 +77,13 @@ class StepTraffic {
     const int ranks = spec_.mesh.data * spec_.mesh.context;
     const double elements = as_double(parameters_held(spec_.model, blocks_, spec_.mesh.tensor, 0));
     const double once = share_sent(ranks) * elements;
-    const double parts = microbatches_ * spec_.pipeline.sequence_chunks;  // each is a microbatch of its own
     using Sharding = RunSpec::Sharding;
     if (spec_.sharding == Sharding::kNone) return add("replicas", "gradients summed", 2 * once * sum_);
     const bool each = spec_.sharding >= Sharding::kGradients;
-    add("replicas", "gradients summed, a piece each", once * sum_ * (each ? parts : 1));
+    add("replicas", "gradients summed, a piece each", once * sum_ * (each ? microbatches_ : 1));
     if (spec_.sharding < Sharding::kWeights) return add("replicas", "updated weights gathered", once * compute_);
     // Those of the blocks where a step turns stay, which is left out.
-    add("weights", "gathered forward and backward, at most", 2 * once * compute_ * parts);
+    add("weights", "gathered forward and backward, at most", 2 * once * compute_ * microbatches_ * spec_.pipeline.sequence_chunks);
   }
 
   const RunSpec& spec_;
