@@ -80,7 +80,7 @@ TEST(ConfigText, CollectsEveryUnknownField) {
 
 TEST(ConfigText, NamesAnUnknownEnumValue) {
   EXPECT_EQ(refusal("context { layout: STRIPE }"),
-            "run.textproto:1:19: context.layout is \"STRIPE\"; allowed are CONTIGUOUS, ZIGZAG, STRIPED; did you mean "
+            "run.textproto:1:19: context.layout is \"STRIPE\"; allowed are CONTIGUOUS, ZIGZAG, STRIPED, AREA; did you mean "
             "\"STRIPED\"?");
 }
 
@@ -206,7 +206,7 @@ TEST(Set, NamesWhatIsWrong) {
   EXPECT_EQ(refusal("", {"training.stps=3"}),
             "--set training.stps=3: training has no field \"stps\"; did you mean \"steps\"?");
   EXPECT_EQ(refusal("", {"context.layout=ZIG"}),
-            "--set context.layout=ZIG: context.layout is \"ZIG\"; allowed are CONTIGUOUS, ZIGZAG, STRIPED");
+            "--set context.layout=ZIG: context.layout is \"ZIG\"; allowed are CONTIGUOUS, ZIGZAG, STRIPED, AREA");
   EXPECT_NE(refusal("", {"training.steps"}).find("expected path=value"), std::string::npos);
   EXPECT_NE(refusal("", {"=3"}).find("has no field \"\""), std::string::npos);
   EXPECT_NE(refusal("", {"training..steps=3"}).find("has no field \"\""), std::string::npos);
