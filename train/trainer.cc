@@ -20,18 +20,18 @@ Trainer::Trainer(const RunSpec& spec, Communicator& world, const RankResources& 
       rank_(spec.compute_dtype, resources, RankContext::Measure::kTime),
       mesh_(world, spec.mesh),
       meter_(spec, rank_, mesh_, observer, spec.compute_dtype == DType::kBFloat16 ? resources.peak_flop_per_second : 0),
-      attention_(make_attention(rank_.context(), spec, mesh_, observer)),
       data_(open_dataset(spec.data, spec.seed, spec.model.vocabulary_size, Order::kShuffled)),
+      attention_(make_attention(rank_.context(), spec, mesh_, observer)),
       stage_(spec, mesh_),
       decoder_(spec.model, {.attention = *attention_, .tensor = mesh_.axis(Axis::kTensor)}, spec.loss_tile_tokens, stage_.blocks()),
-      loader_(spec, data_, mesh_),
-      program_(spec, mesh_, stage_, decoder_) {
+      loader_(spec, data_, mesh_) {
   if (spec.evaluation.data) evaluator_ = std::make_unique<Evaluator>(rank_.context(), spec, mesh_);
   check_weights(rank_.context(), spec, mesh_);
   on_every_rank(rank_.context(), world, [&] {
     expect_room_for_parameters(decoder_.parameters().num_elements(), training_bytes_per_parameter(spec), resources.memory_bytes);
     expect_room_for_batch(spec, resources.memory_bytes, resources.processor());
   });
+  program_ = std::make_unique<StepProgram>(spec, mesh_, stage_, decoder_);  // grows with the batch: not before there is room for that
   agree_on_data(rank_.context(), world, data_, "data.files");
   data_.refuse_repetition(spec.data);
   if (const int64_t skipped = data_.num_skipped_files() + data_.num_empty_files(); skipped > 0) {
@@ -91,7 +91,7 @@ TrainOutcome Trainer::run(const std::function<bool()>& stop_requested) {
                       .num_parameters = num_parameters(spec_.model),
                       .data_tokens = data_.total_tokens(),
                       .data_documents = data_.num_documents()});
-  meter_.start(steps_done_ + 1, spec_.num_steps, program_.num_actions());
+  meter_.start(steps_done_ + 1, spec_.num_steps, program_->num_actions());
   bool stop = false;
   while (steps_done_ < spec_.num_steps && !stop) {
     const StepResult result = step(steps_done_ + 1, stop_requested);
@@ -121,7 +121,7 @@ Trainer::StepResult Trainer::step(int64_t step, const std::function<bool()>& sto
 void Trainer::compute_gradients(int64_t step) {
   Context& context = rank_.context();
   decoder_.microbatches() = loader_.load(context, step);
-  program_.run(context);
+  program_->run(context);
   observer_.on_gradients(context, step, decoder_.parameters());
 }
 

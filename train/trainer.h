@@ -42,14 +42,14 @@ class Trainer {
   RankContext rank_;
   ProcessMesh mesh_;
   StepMeter meter_;
-  std::unique_ptr<SequenceAttention> attention_;
   Dataset data_;
+  std::unique_ptr<SequenceAttention> attention_;
   std::unique_ptr<Evaluator> evaluator_;  // absent: nothing is held out
   PipelineStage stage_;
   Decoder decoder_;
   std::unique_ptr<AdamW> optimizer_;
   BatchLoader loader_;
-  StepProgram program_;
+  std::unique_ptr<StepProgram> program_;
   std::unique_ptr<MetricsWriter> metrics_;  // rank 0 only
   int64_t steps_done_ = 0;
   int64_t saved_step_ = -1;
