@@ -3,7 +3,7 @@
 namespace longspan {
 
 TiedTable::TiedTable(const ProcessMesh& mesh, const Decoder& decoder) : mesh_(mesh), decoder_(decoder) {
-  if (mesh.shape().pipeline == 1) return;
+  if (mesh.shape().pipeline == 1 || decoder.spec().tie_embeddings == ModelSpec::Tie::kNo) return;
   const bool holds = decoder.half_of_tied_table() != nullptr;
   Communicator& world = mesh.world();
   // By part of the table; ranks that hold none make groups of themselves, and drop them.

@@ -1,7 +1,5 @@
 #include "train/shared_stage.h"
 
-#include <algorithm>
-
 namespace longspan {
 
 // One block of the stage; in forwards that keep nothing, as evaluations do, `next` follows it.
@@ -75,13 +73,8 @@ void SharedStage::end() {
 }
 
 void SharedStage::open_gradients(const Context& context, int block) {
-  for (const Bucket& bucket : parameters_.buckets()) {
-    const auto& all = parameters_.all();
-    const bool reads = std::any_of(all.begin(), all.end(), [&](const auto& p) {
-      return (p->first_block == block || p->last_block == block) && p->first_block >= bucket.first_block &&
-             p->first_block < bucket.end_block;
-    });
-    if (reads) parameters_.open_gradients(context, bucket);
+  for (const size_t bucket : parameters_.buckets_read_by(block)) {
+    parameters_.open_gradients(context, parameters_.buckets()[bucket]);
   }
 }
 

@@ -23,7 +23,8 @@ Trainer::Trainer(const RunSpec& spec, Communicator& world, const RankResources& 
       data_(open_dataset(spec.data, spec.seed, spec.model.vocabulary_size, Order::kShuffled)),
       attention_(make_attention(rank_.context(), spec, mesh_, observer)),
       stage_(spec, mesh_),
-      decoder_(spec.model, {.attention = *attention_, .tensor = mesh_.axis(Axis::kTensor)}, spec.loss_tile_tokens, stage_.blocks()),
+      decoder_(spec.model, {.attention = *attention_, .tensor = mesh_.axis(Axis::kTensor)}, spec.loss_tile_tokens,
+               stage_.blocks()),
       loader_(spec, data_, mesh_) {
   if (spec.evaluation.data) evaluator_ = std::make_unique<Evaluator>(rank_.context(), spec, mesh_);
   check_weights(rank_.context(), spec, mesh_);
@@ -31,7 +32,7 @@ Trainer::Trainer(const RunSpec& spec, Communicator& world, const RankResources& 
     expect_room_for_parameters(decoder_.parameters().num_elements(), training_bytes_per_parameter(spec), resources.memory_bytes);
     expect_room_for_batch(spec, resources.memory_bytes, resources.processor());
   });
-  program_ = std::make_unique<StepProgram>(spec, mesh_, stage_, decoder_);  // grows with the batch: not before there is room for that
+  program_ = std::make_unique<StepProgram>(spec, mesh_, stage_, decoder_);  // grows with the batch, for which there is room
   agree_on_data(rank_.context(), world, data_, "data.files");
   data_.refuse_repetition(spec.data);
   if (const int64_t skipped = data_.num_skipped_files() + data_.num_empty_files(); skipped > 0) {

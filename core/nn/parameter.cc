@@ -55,6 +55,18 @@ int64_t ParameterSet::num_elements() const {
   return n;
 }
 
+std::set<size_t> ParameterSet::buckets_read_by(int block) const {
+  std::set<size_t> found;
+  for (const auto& p : parameters_) {
+    if (p->first_block != block && p->last_block != block) continue;
+    for (size_t i = 0; i < layout_.buckets.size(); ++i) {
+      const Bucket& bucket = layout_.buckets[i];
+      if (p->first_block >= bucket.first_block && p->first_block < bucket.end_block) found.insert(i);
+    }
+  }
+  return found;
+}
+
 void ParameterSet::materialize(const Context& context, Purpose purpose, const StateShare& share) {
   share_ = share;
   layout_ = layout(share);

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -81,6 +82,8 @@ class ParameterSet {
   const Tensor& gradients() const { return gradients_; }
   const Tensor& values() const { return values_; }
   const std::vector<Bucket>& buckets() const { return layout_.buckets; }
+  // Those with parameters that the block reads, by number; a tied table is read by two blocks.
+  std::set<size_t> buckets_read_by(int block) const;
   // This rank's of them, all where state is not shared: ranges of the flat buffers, as few as they are.
   const StateShare& share() const { return share_; }
   std::vector<FlatRange> own_ranges() const;

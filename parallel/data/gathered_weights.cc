@@ -5,26 +5,13 @@ namespace longspan {
 GatheredWeights::GatheredWeights(Context& context, Communicator& group, ParameterSet& parameters)
     : context_(context), parameters_(parameters), gather_(context, group, RingReduction::Result::kGathered) {}
 
-// A tied table is read by two blocks.
-std::set<size_t> GatheredWeights::buckets_of(int block) const {
-  std::set<size_t> found;
-  const auto& buckets = parameters_.buckets();
-  for (const auto& p : parameters_.all()) {
-    if (p->first_block != block && p->last_block != block) continue;
-    for (size_t i = 0; i < buckets.size(); ++i) {
-      if (p->first_block >= buckets[i].first_block && p->first_block < buckets[i].end_block) found.insert(i);
-    }
-  }
-  return found;
-}
-
 void GatheredWeights::open(size_t bucket) {
   if (!open_.insert(bucket).second) return;
   gather_.start(parameters_.open_values(context_, parameters_.buckets()[bucket]));
 }
 
 void GatheredWeights::use(int block, int next) {
-  const std::set<size_t> now = buckets_of(block), later = buckets_of(next);
+  const std::set<size_t> now = parameters_.buckets_read_by(block), later = parameters_.buckets_read_by(next);
   for (const size_t bucket : std::set<size_t>(open_)) {
     if (now.contains(bucket) || later.contains(bucket)) continue;
     parameters_.close_values(parameters_.buckets()[bucket]);

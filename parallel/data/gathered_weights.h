@@ -27,7 +27,6 @@ class GatheredWeights {
   void close();
 
  private:
-  std::set<size_t> buckets_of(int block) const;
   void open(size_t bucket);
 
   Context& context_;

@@ -46,6 +46,9 @@ std::vector<KernelCase> kernel_cases(int64_t rows, int64_t n);
 // op(a) [m, k] times op(b) [k, n] in all transpositions, writes and outputs.
 std::vector<KernelCase> gemm_cases(int64_t m, int64_t n, int64_t k);
 
+// Of a tensor that the host can touch: one element, rounded to its dtype.
+void write_element(DType dtype, void* to, double value);
+
 // Makes the operands, in the context's dtype but of values that `precision` holds, and runs the case on them. The first
 // element of each without padding lies `offset` elements beyond where memory is aligned. Returns them for the host to read.
 std::vector<Tensor> run_case(const Context& context, const KernelCase& kernel_case, DType precision, int64_t offset = 0);

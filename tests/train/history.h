@@ -63,4 +63,32 @@ inline History run(RunSpec spec, int data, int context, int stop_after = 0) {
   return result;
 }
 
+// What each rank sends in the run.
+inline std::vector<size_t> bytes_sent_by_ranks(const RunSpec& spec) {
+  std::vector<size_t> sent(static_cast<size_t>(spec.mesh.num_ranks()));
+  run_in_process(spec.mesh.num_ranks(), [&](Communicator& plain) {
+    const auto log = std::make_shared<CommLog>();
+    const auto world = make_recording_communicator(plain, log);
+    TrainObserver silent;
+    train(spec, *world, {}, silent, [] { return false; });
+    sent[static_cast<size_t>(plain.rank())] = log->bytes_sent();
+  });
+  return sent;
+}
+
+// What each rank has under the tag when it has most of all.
+inline std::vector<int64_t> bytes_of_ranks(const RunSpec& spec, MemoryTag tag) {
+  struct Last final : TrainObserver {
+    void on_step(const StepReport& report) override { by_tag = report.memory_bytes_by_tag; }
+    std::array<int64_t, kNumMemoryTags> by_tag{};
+  };
+  std::vector<int64_t> bytes(static_cast<size_t>(spec.mesh.num_ranks()));
+  run_in_process(spec.mesh.num_ranks(), [&](Communicator& world) {
+    Last last;
+    train(spec, world, {}, last, [] { return false; });
+    bytes[static_cast<size_t>(world.rank())] = last.by_tag[static_cast<size_t>(tag)];
+  });
+  return bytes;
+}
+
 }  // namespace longspan::test::history

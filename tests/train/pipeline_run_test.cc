@@ -268,15 +268,7 @@ TEST(PipelineRun, MovesTheBytesOfItsMessages) {
     RunSpec spec = double_run(folder, "", {.pipeline = 2});
     spec.num_steps = steps;
     spec.global_batch_sequences = sequences;
-    std::vector<size_t> sent(2);
-    run_in_process(2, [&](Communicator& plain) {
-      const auto log = std::make_shared<CommLog>();
-      const auto world = make_recording_communicator(plain, log);
-      TrainObserver silent;
-      train(spec, *world, {}, silent, [] { return false; });
-      sent[static_cast<size_t>(plain.rank())] = log->bytes_sent();
-    });
-    return sent;
+    return bytes_sent_by_ranks(spec);
   };
   const auto few = bytes(1, 2), more = bytes(1, 6);
   const size_t message = 41 * 32 * sizeof(double);
@@ -286,19 +278,9 @@ TEST(PipelineRun, MovesTheBytesOfItsMessages) {
 TEST(PipelineRun, HoldsItsBlocksAlone) {
   const Folder folder;
   const auto weights = [&](MeshShape mesh) {
-    struct Last final : TrainObserver {
-      void on_step(const StepReport& report) override { by_tag = report.memory_bytes_by_tag; }
-      std::array<int64_t, kNumMemoryTags> by_tag{};
-    };
     RunSpec spec = double_run(folder, "", mesh);
     spec.num_steps = 1;
-    std::vector<int64_t> bytes(static_cast<size_t>(mesh.num_ranks()));
-    run_in_process(mesh.num_ranks(), [&](Communicator& world) {
-      Last last;
-      train(spec, world, {}, last, [] { return false; });
-      bytes[static_cast<size_t>(world.rank())] = last.by_tag[static_cast<size_t>(MemoryTag::kWeights)];
-    });
-    return bytes;
+    return bytes_of_ranks(spec, MemoryTag::kWeights);
   };
   const int64_t all = weights({}).front();
   for (const int stages : {2, 4, 7}) {

@@ -148,15 +148,7 @@ TEST(SharedState, MovesTheBytesOfItsFormula) {
   spec.compute_dtype = DType::kBFloat16;
   const auto sent = [&](int64_t steps) {
     spec.num_steps = steps;
-    size_t bytes = 0;
-    run_in_process(kRanks, [&](Communicator& plain) {
-      const auto log = std::make_shared<CommLog>();
-      const auto world = make_recording_communicator(plain, log);
-      TrainObserver silent;
-      train(spec, *world, {}, silent, [] { return false; });
-      if (plain.rank() == 0) bytes = log->bytes_sent();
-    });
-    return bytes;
+    return bytes_sent_by_ranks(spec).front();
   };
   struct Elements final : TrainObserver {
     void on_gradients(const Context&, int64_t, const ParameterSet& parameters) override {

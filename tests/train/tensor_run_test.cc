@@ -95,19 +95,9 @@ TEST(TensorRun, EvaluatesAsOneRankDoes) {
 TEST(TensorRun, HoldsItsPartOfTheWeights) {
   const Folder folder;
   const auto weights = [&](MeshShape mesh) {
-    struct Last final : TrainObserver {
-      void on_step(const StepReport& report) override { by_tag = report.memory_bytes_by_tag; }
-      std::array<int64_t, kNumMemoryTags> by_tag{};
-    };
     RunSpec spec = double_run(folder, "", mesh);
     spec.num_steps = 1;
-    double bytes = 0;
-    run_in_process(mesh.num_ranks(), [&](Communicator& world) {
-      Last last;
-      train(spec, world, {}, last, [] { return false; });
-      if (world.rank() == 0) bytes = static_cast<double>(last.by_tag[static_cast<size_t>(MemoryTag::kWeights)]);
-    });
-    return bytes;
+    return static_cast<double>(bytes_of_ranks(spec, MemoryTag::kWeights).front());
   };
   const double all = weights({});
   EXPECT_NEAR(weights({.tensor = 2}), all / 2, 0.03 * all);
