@@ -21,11 +21,12 @@ PipelineStage::PipelineStage(const RunSpec& spec, const ProcessMesh& mesh)
   forward_ = make_forward_program({.placement = placement_, .num_microbatches = 1}).ranks.at(rank);
 }
 
-void PipelineStage::run(Context& context, const Program& program, Decoder& decoder, GradientSums& sums) {
+void PipelineStage::run(Context& context, const Program& program, Decoder& decoder, GradientSums& sums, BlockTimes* times) {
   if (placement_.num_ranks == 1) return execute(context, program, decoder.stage(), sums);
   const PipelineRank rank = {.link = link_,
                              .placement = placement_,
-                             .new_message = [&](int microbatch) { return decoder.new_message(context, microbatch); }};
+                             .new_message = [&](int microbatch) { return decoder.new_message(context, microbatch); },
+                             .times = times};
   execute(context, program, decoder.stage(), sums, &rank);
 }
 

@@ -16,8 +16,8 @@ class PipelineStage {
 
   std::vector<int> blocks() const { return placement_.blocks_of(link_.rank()); }
 
-  // This rank's program over the decoder's microbatches. The decoder has the blocks above.
-  void run(Context& context, const Program& program, Decoder& decoder, GradientSums& sums);
+  // This rank's program over the decoder's microbatches. The decoder has the blocks above. `times`: measures them.
+  void run(Context& context, const Program& program, Decoder& decoder, GradientSums& sums, BlockTimes* times = nullptr);
 
   // The losses of one microbatch without gradients, where the head is; elsewhere an undefined tensor. Collective over all axes but
   // data.

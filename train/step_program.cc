@@ -8,29 +8,53 @@
 namespace longspan {
 
 StepProgram::StepProgram(const RunSpec& spec, const ProcessMesh& mesh, PipelineStage& stage, Decoder& decoder)
-    : mesh_(mesh),
+    : spec_(spec),
+      mesh_(mesh),
       stage_(stage),
       decoder_(decoder),
       tied_table_(mesh, decoder),
-      shared_(mesh, stage.blocks(), decoder, state_share(spec, mesh)) {
-  const StateShare share = state_share(spec, mesh);
-  PipelineProgram programs = plan_pipeline(spec);
-  programs.shape.reductions = reduction_plan(mesh, decoder, share);
-  Program& own = programs.ranks.at(static_cast<size_t>(mesh.coordinate(Axis::kPipeline)));
+      shared_(mesh, stage.blocks(), decoder, state_share(spec, mesh)),
+      reductions_(reduction_plan(mesh, decoder, state_share(spec, mesh))),
+      planned_(plan_pipeline(spec)) {
+  adopt(planned_);
+  const bool by_times = spec.mesh.pipeline > 1 && spec.pipeline.schedule == PipelineSchedule::kZeroBubble;
+  if (by_times && !state_share(spec, mesh).of_gradients()) {
+    times_ = std::make_unique<BlockTimes>(planned_.shape);
+  } else {
+    planned_ = {};
+  }
+}
+
+void StepProgram::adopt(PipelineProgram programs) {
+  programs.shape.reductions = reductions_;
+  Program& own = programs.ranks.at(static_cast<size_t>(mesh_.coordinate(Axis::kPipeline)));
   own = with_reductions(own, programs.shape);
   verify_pipeline(programs);
   program_ = std::move(own);
 }
 
-void StepProgram::run(Context& context) {
+std::string StepProgram::run(Context& context) {
   {
     const TraceRange range(context.tracer(), TimeCategory::kCompute, "zero gradients");
     decoder_.parameters().zero_gradients(context);
   }
   StepSums sums(context, mesh_, tied_table_, decoder_.parameters());
   shared_.begin(program_);
-  stage_.run(context, program_, decoder_, sums);
+  stage_.run(context, program_, decoder_, sums, times_.get());
   shared_.end();
+  return times_ ? plan_by_times(context) : std::string();
+}
+
+std::string StepProgram::plan_by_times(const Context& context) {
+  const PipelineCosts costs = times_->agree(context, mesh_.world(), pipeline_costs(spec_));
+  PipelineProgram programs = replan_zero_bubble(planned_, costs);
+  const double before = verify_pipeline(planned_, costs).bubble, after = verify_pipeline(programs, costs).bubble;
+  adopt(std::move(programs));
+  planned_ = {};
+  times_.reset();
+  const std::string found = after < before ? fmt::format("{:.1f} % of the time of all ranks is bubble, instead of", 100 * after)
+                                           : "no schedule has a smaller bubble than today's";
+  return fmt::format("pipeline.schedule ZERO_BUBBLE, planned again by the times of this step: {} {:.1f} %", found, 100 * before);
 }
 
 }  // namespace longspan

@@ -122,7 +122,7 @@ Trainer::StepResult Trainer::step(int64_t step, const std::function<bool()>& sto
 void Trainer::compute_gradients(int64_t step) {
   Context& context = rank_.context();
   decoder_.microbatches() = loader_.load(context, step);
-  program_->run(context);
+  if (const std::string text = program_->run(context); !text.empty()) note(text);
   observer_.on_gradients(context, step, decoder_.parameters());
 }
 

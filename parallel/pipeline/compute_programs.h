@@ -1,5 +1,5 @@
 // What schedules are made of: programs that compute, without a message, each in a file of its own. See
-// schedules.h.
+// schedules.h. Zero bubble chooses among several, and does so with the messages in them.
 #pragma once
 
 #include "parallel/pipeline/pipeline_program.h"
@@ -9,7 +9,7 @@ namespace longspan {
 std::vector<Program> gpipe_compute(const PipelineShape& shape);
 std::vector<Program> one_forward_one_backward_compute(const PipelineShape& shape);
 std::vector<Program> interleaved_compute(const PipelineShape& shape);
-std::vector<Program> zero_bubble_compute(const PipelineShape& shape, const PipelineCosts& costs);
+PipelineProgram make_zero_bubble(const PipelineShape& shape, const PipelineCosts& costs);
 
 // Writes a rank's program chunk by chunk.
 class ComputeWriter {

@@ -1,6 +1,7 @@
 #include "parallel/pipeline/executor.h"
 
 #include <algorithm>
+#include <chrono>
 #include <deque>
 #include <map>
 
@@ -12,6 +13,7 @@ namespace {
 
 using Kind = Action::Kind;
 using Key = std::pair<int, int>;  // (microbatch, block)
+using Clock = std::chrono::steady_clock;
 
 // What an action is called in a trace.
 const char* name_of(Kind kind) {
@@ -68,6 +70,7 @@ class Interpreter {
     Tensor tensor = action.kind == Kind::kBackwardWeight ? Tensor() : take(forward ? inputs_ : gradients_, key);
     const TraceRange range(context_.tracer(), TimeCategory::kCompute, name_of(action.kind),
                            {.microbatch = action.microbatch, .block = action.block, .layer = block.layer()});
+    const auto begin = Clock::now();
     if (forward) {
       tensor = block.forward(context_, action.microbatch, tensor, keeps_stashes_ ? &stashes_[key] : nullptr);
       if (action.block + 1 < num_blocks_) inputs_[{action.microbatch, action.block + 1}].tensor = std::move(tensor);
@@ -78,6 +81,12 @@ class Interpreter {
       block.backward_weight(context_, stashes_.at(key));
       stashes_.erase(key);
     }
+    if (pipeline_ && pipeline_->times) measure(action, begin, *pipeline_->times);
+  }
+
+  void measure(const Action& action, Clock::time_point begin, BlockTimes& times) {
+    if (context_.stream().on_device()) context_.stream().synchronize();
+    times.add(action, std::chrono::duration<double>(Clock::now() - begin).count());
   }
 
   // Posts a message.

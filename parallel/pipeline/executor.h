@@ -3,6 +3,7 @@
 
 #include <functional>
 
+#include "parallel/pipeline/block_times.h"
 #include "parallel/pipeline/pipeline_link.h"
 #include "parallel/pipeline/placement.h"
 #include "parallel/pipeline/program.h"
@@ -29,6 +30,7 @@ struct PipelineRank {
   // How many sends may be under way, each holding what it sends, before the rank waits for the oldest. With 0
   // it waits for each; the verifier has proved that this ends.
   int max_sends = 4;
+  BlockTimes* times = nullptr;  // what measures the blocks; where there is none, nothing waits for a device's compute
 };
 
 // Runs a verified program over the stage. Raises what blocks and communicators raise; gradients are then partial and the step is

@@ -20,20 +20,6 @@ void check_microbatches(const PipelineShape& shape) {
         chunks, rest <= chunks - rest ? below : microbatches - rest + chunks);
 }
 
-std::vector<Program> compute_of(PipelineSchedule schedule, const PipelineShape& shape, const PipelineCosts& costs) {
-  switch (schedule) {
-    case PipelineSchedule::kGPipe:
-      return gpipe_compute(shape);
-    case PipelineSchedule::kOneForwardOneBackward:
-      return one_forward_one_backward_compute(shape);
-    case PipelineSchedule::kInterleaved:
-      return interleaved_compute(shape);
-    case PipelineSchedule::kZeroBubble:
-      return zero_bubble_compute(shape, costs);
-  }
-  raise(ErrorKind::kInternal, "{} is no schedule", static_cast<int>(schedule));
-}
-
 }  // namespace
 
 const char* name(PipelineSchedule schedule) {
@@ -43,7 +29,17 @@ const char* name(PipelineSchedule schedule) {
 
 PipelineProgram make_pipeline_program(PipelineSchedule schedule, const PipelineShape& shape, const PipelineCosts& costs) {
   check_microbatches(shape);
-  return insert_communication(shape, compute_of(schedule, shape, costs));
+  switch (schedule) {
+    case PipelineSchedule::kGPipe:
+      return insert_communication(shape, gpipe_compute(shape));
+    case PipelineSchedule::kOneForwardOneBackward:
+      return insert_communication(shape, one_forward_one_backward_compute(shape));
+    case PipelineSchedule::kInterleaved:
+      return insert_communication(shape, interleaved_compute(shape));
+    case PipelineSchedule::kZeroBubble:
+      return make_zero_bubble(shape, costs);
+  }
+  raise(ErrorKind::kInternal, "{} is no schedule", static_cast<int>(schedule));
 }
 
 PipelineProgram make_forward_program(const PipelineShape& shape) {

@@ -28,6 +28,10 @@ const char* name(PipelineSchedule schedule);
 // With the communication in it. Not yet verified.
 PipelineProgram make_pipeline_program(PipelineSchedule schedule, const PipelineShape& shape, const PipelineCosts& costs = {});
 
+// The fastest zero-bubble program by other costs than those that `program` was made with, such as measured ones (block_times.h). No
+// rank keeps more stashes than by `program`, for which it was seen to have room; where none is faster, `program` itself.
+PipelineProgram replan_zero_bubble(const PipelineProgram& program, const PipelineCosts& costs);
+
 // F alone, for losses without gradients: each microbatch through all chunks; no reduction. What verify_pipeline asks of a step it
 // does not keep, but nobody waits for ever: of each rank the programs do what comes first in the model first.
 PipelineProgram make_forward_program(const PipelineShape& shape);

@@ -9,7 +9,8 @@
 #include "core/base/error.h"
 #include "parallel/pipeline/communication_pass.h"
 #include "parallel/pipeline/compute_programs.h"
-#include "parallel/pipeline/simulation.h"
+#include "parallel/pipeline/schedules.h"
+#include "parallel/pipeline/verifier.h"
 
 namespace longspan {
 
@@ -166,28 +167,55 @@ std::vector<Program> delayed_weights(const PipelineShape& shape) {
   return programs;
 }
 
+// Programs of which, by these costs, one or the other is the fastest.
+std::vector<PipelineProgram> candidates(const PipelineShape& shape, const PipelineCosts& costs) {
+  check_costs(costs, shape);
+  const int most = shape.placement.num_ranks - 1 + shape.sequence_chunks;
+  std::vector<std::vector<Program>> compute;
+  compute.push_back(one_forward_one_backward_compute(shape));
+  compute.push_back(delayed_weights(shape));
+  for (Kind first : {Kind::kForward, Kind::kBackwardInput}) {
+    compute.push_back(ListScheduler(shape, costs).run([&](int rank) { return Limits{most - rank, most, first}; }));
+    compute.push_back(ListScheduler(shape, costs).run([&](int) { return Limits{most, most, first}; }));
+  }
+  std::vector<PipelineProgram> programs;
+  for (const auto& each : compute) programs.push_back(insert_communication(shape, each));
+  return programs;
+}
+
+double makespan(const PipelineProgram& program, const PipelineCosts& costs) {
+  return simulate(program, costs, SendMode::kAsynchronous).makespan_seconds;
+}
+
+bool keeps_no_more(const PipelineFacts& one, const PipelineFacts& other) {
+  return std::equal(one.ranks.begin(), one.ranks.end(), other.ranks.begin(),
+                    [](const RankFacts& a, const RankFacts& b) { return a.peak_stash_bytes <= b.peak_stash_bytes; });
+}
+
 }  // namespace
 
-std::vector<Program> zero_bubble_compute(const PipelineShape& shape, const PipelineCosts& costs) {
+PipelineProgram make_zero_bubble(const PipelineShape& shape, const PipelineCosts& costs) {
   if (shape.placement.chunks_per_rank() != 1) {
     raise(ErrorKind::kConfiguration, "the zero-bubble schedule has 1 chunk a rank, not {}; use 1",
           shape.placement.chunks_per_rank());
   }
-  check_costs(costs, shape);
-  const int most = shape.placement.num_ranks - 1 + shape.sequence_chunks;
-  std::vector<std::vector<Program>> candidates;
-  candidates.push_back(one_forward_one_backward_compute(shape));
-  candidates.push_back(delayed_weights(shape));
-  for (Kind first : {Kind::kForward, Kind::kBackwardInput}) {
-    candidates.push_back(ListScheduler(shape, costs).run([&](int rank) { return Limits{most - rank, most, first}; }));
-    candidates.push_back(ListScheduler(shape, costs).run([&](int) { return Limits{most, most, first}; }));
-  }
-  const auto seconds = [&](const std::vector<Program>& compute) {
-    return simulate(insert_communication(shape, compute), costs, SendMode::kAsynchronous).makespan_seconds;
-  };
+  std::vector<PipelineProgram> programs = candidates(shape, costs);
   std::vector<double> times;
-  for (const auto& candidate : candidates) times.push_back(seconds(candidate));
-  return candidates[static_cast<size_t>(std::min_element(times.begin(), times.end()) - times.begin())];
+  for (const PipelineProgram& program : programs) times.push_back(makespan(program, costs));
+  return std::move(programs[static_cast<size_t>(std::min_element(times.begin(), times.end()) - times.begin())]);
+}
+
+PipelineProgram replan_zero_bubble(const PipelineProgram& program, const PipelineCosts& costs) {
+  const PipelineFacts facts = verify_pipeline(program, costs);
+  PipelineProgram best = program;
+  double least = facts.makespan_seconds;
+  for (PipelineProgram& candidate : candidates(program.shape, costs)) {
+    const double seconds = makespan(candidate, costs);
+    if (seconds >= least || !keeps_no_more(verify_pipeline(candidate, costs), facts)) continue;
+    least = seconds;
+    best = std::move(candidate);
+  }
+  return best;
 }
 
 }  // namespace longspan

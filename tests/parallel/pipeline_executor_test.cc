@@ -236,5 +236,57 @@ TEST(PipelineExecutor, MeasuresABubble) {
   }
 }
 
+// Of a rank the quickest microbatch counts, of the ranks that hold a block the slowest.
+TEST(BlockTimes, AreTheSameOnAllRanks) {
+  const PipelineShape shape{.placement = single_rank_placement(2), .num_microbatches = 4, .sequence_chunks = 2};
+  PipelineCosts planned{.blocks = {4, BlockCosts{.stash_bytes = 7}}, .message_bytes = {}};
+  run_in_process(2, [&](Communicator& world) {
+    BlockTimes times(shape);
+    const double slower = world.rank() == 1 ? 2 : 1;
+    for (int m = 0; m < 4; ++m) {
+      for (int b = 0; b < 2; ++b) {
+        if (b == world.rank()) continue;  // block 0 is on rank 1 alone, the other on rank 0
+        const double seconds = slower * (1 + m % 2 + 10 * b) + (m < 2 ? 100 : 0);
+        times.add({Action::Kind::kForward, m, b}, seconds);
+        times.add({Action::Kind::kBackwardInput, m, b}, 3 * seconds);
+        times.add({Action::Kind::kBackwardWeight, m, b}, seconds / 2);
+      }
+    }
+    times.add({Action::Kind::kForward, 2, 0}, 2.5);  // by both
+    const PipelineCosts costs = times.agree(make_context(), world, planned);
+    const double forward[] = {2.5, 11, 4, 12}, others[] = {2, 11, 4, 12};
+    for (size_t i = 0; i < 4; ++i) {
+      EXPECT_EQ(costs.blocks[i].forward_seconds, forward[i]) << i;
+      EXPECT_EQ(costs.blocks[i].backward_input_seconds, 3 * others[i]) << i;
+      EXPECT_EQ(costs.blocks[i].backward_weight_seconds, others[i] / 2) << i;
+      EXPECT_EQ(costs.blocks[i].stash_bytes, 7);
+    }
+    EXPECT_THROW(times.add({Action::Kind::kReduce}, 1), Error);
+  });
+}
+
+TEST(BlockTimes, OfEveryActionOfARun) {
+  const PipelineShape shape = shape_of(4, 1, 6, 2);
+  const PipelineProgram program = make_pipeline_program(Schedule::kZeroBubble, shape);
+  PipelineCosts planned{.blocks = std::vector<BlockCosts>(static_cast<size_t>(2 * shape.placement.num_blocks()))};
+  for (BlockCosts& block : planned.blocks) block = {-1, -1, -1, 0};
+  run_in_process(4, [&](Communicator& world) {
+    Context context = make_context();
+    PipelineLink link(world);
+    ToyStage toy(shape, world.rank());
+    BlockTimes times(shape);
+    execute(context, program.ranks[static_cast<size_t>(world.rank())], toy.stage, [] {},
+            {.link = link,
+             .placement = shape.placement,
+             .new_message = [&](int) { return context.empty({kWidth}, DType::kFloat64); },
+             .times = &times});
+    for (const BlockCosts& block : times.agree(context, world, planned).blocks) {
+      EXPECT_GT(block.forward_seconds, 0);
+      EXPECT_GT(block.backward_input_seconds, 0);
+      EXPECT_GT(block.backward_weight_seconds, 0);
+    }
+  });
+}
+
 }  // namespace
 }  // namespace longspan::test

@@ -138,6 +138,33 @@ TEST(PipelineRun, EveryScheduleTakesTheStepsOfOneRank) {
   }
 }
 
+// After the first step, by what it measured. That the weights of all steps are those of the other schedules is shown above.
+TEST(PipelineRun, ZeroBubbleIsPlannedAgainByTheTimesOfItsBlocks) {
+  const Folder folder;
+  const auto notes_of = [&](PipelineSchedule schedule, RunSpec::Sharding sharding) {
+    RunSpec spec = double_run(folder, "", {.pipeline = 2, .data = 2});
+    spec.pipeline.schedule = schedule;
+    spec.sharding = sharding;
+    spec.num_steps = 2;
+    std::vector<std::string> notes(4);
+    run_in_process(4, [&](Communicator& world) {
+      Collect collect;
+      train(spec, world, {}, collect, [] { return false; });
+      notes[static_cast<size_t>(world.rank())] = collect.notes;
+    });
+    for (size_t rank = 1; rank < 4; ++rank) EXPECT_EQ(notes[rank], "");
+    return notes[0];
+  };
+  const std::string said = "pipeline.schedule ZERO_BUBBLE, planned again by the times of this step: ";
+  const std::string notes = notes_of(PipelineSchedule::kZeroBubble, RunSpec::Sharding::kOptimizer);
+  EXPECT_NE(notes.find(said), std::string::npos) << notes;
+  EXPECT_EQ(notes.find(said), notes.rfind(said)) << "once: " << notes;
+  for (const auto& [schedule, sharding] : {std::pair{PipelineSchedule::kOneForwardOneBackward, RunSpec::Sharding::kNone},
+                                           {PipelineSchedule::kZeroBubble, RunSpec::Sharding::kGradients}}) {
+    EXPECT_EQ(notes_of(schedule, sharding).find("planned again"), std::string::npos);
+  }
+}
+
 TEST(PipelineRun, EveryMeshTakesTheStepsOfOneRank) {
   const Folder folder;
   for (const bool tied : {false, true}) {
