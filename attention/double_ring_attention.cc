@@ -28,14 +28,6 @@ struct DoubleRingShapes {
   }
 };
 
-// Both rings' transfers under way are moved along.
-std::function<void()> progress_of(Communicator& inside, Communicator& across) {
-  return [&inside, &across] {
-    inside.progress();
-    across.progress();
-  };
-}
-
 }  // namespace
 
 Tensor DoubleRingAttention::do_forward(Context& context, const Tensor& q, const Tensor& k, const Tensor& v,
@@ -45,7 +37,6 @@ Tensor DoubleRingAttention::do_forward(Context& context, const Tensor& q, const 
   RingPass windows(context, *across_, {k, v}, shapes.across(inside_->rank()));
   for (const RingHop& round : windows) {
     RingPass ring(context, *inside_, round.tensors, shapes.inside(round.owner));
-    const Context::ProgressGuard both(context, progress_of(*inside_, *across_));
     for (const RingHop& hop : ring) {
       pass.attend(hop.tensors[0], hop.tensors[1], tiles.keys_of(round.owner * shapes.window + hop.owner),
                   round.index * shapes.window + hop.index);
@@ -71,7 +62,6 @@ QkvGradient DoubleRingAttention::do_backward(Context& context, const Tensor& dou
   for (const RingHop& round : windows) {
     RingPass ring(context, *inside_, round.tensors, shapes.inside(round.owner));
     TravellingSum in_window(context, *inside_, shapes.inside(round.owner), accumulate);
-    const Context::ProgressGuard both(context, progress_of(*inside_, *across_));
     for (const RingHop& hop : ring) {
       in_window.add(pass.attend(hop.tensors[0], hop.tensors[1], tiles.keys_of(round.owner * shapes.window + hop.owner),
                                 round.index * shapes.window + hop.index));

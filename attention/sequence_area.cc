@@ -29,8 +29,7 @@ struct Chunk {
   int64_t area;
 };
 
-std::vector<Chunk> chunks_of(const AreaOptions& options, int64_t total_tokens, const std::vector<int64_t>& begins) {
-  const int64_t count = int64_t{options.num_ranks} * options.chunks_per_rank;
+std::vector<Chunk> chunks_of(const AreaOptions& options, int64_t count, int64_t total_tokens, const std::vector<int64_t>& begins) {
   std::vector<Chunk> chunks;
   for (int64_t i = 0, begin = 0; i < count; ++i) {
     const int64_t length = total_tokens / count + (i < total_tokens % count ? 1 : 0);
@@ -39,6 +38,22 @@ std::vector<Chunk> chunks_of(const AreaOptions& options, int64_t total_tokens, c
     begin += length;
   }
   return chunks;
+}
+
+// As many for each rank as the options say; else so many that none is too large for areas to become even.
+std::vector<Chunk> chunks_of(const AreaOptions& options, int64_t total_tokens, const std::vector<int64_t>& begins) {
+  constexpr int kFewest = 8, kMost = 32;
+  const int64_t num_ranks = options.num_ranks;
+  if (options.chunks_per_rank > 0) return chunks_of(options, num_ranks * options.chunks_per_rank, total_tokens, begins);
+  for (int64_t per_rank = kFewest;; per_rank *= 2) {
+    std::vector<Chunk> chunks = chunks_of(options, num_ranks * per_rank, total_tokens, begins);
+    int64_t largest = 0, sum = 0;
+    for (const Chunk& chunk : chunks) {
+      largest = std::max(largest, chunk.area);
+      sum += chunk.area;
+    }
+    if (per_rank == kMost || 2 * largest <= sum / num_ranks) return chunks;
+  }
 }
 
 struct Share {
@@ -106,13 +121,14 @@ double imbalance(const std::vector<int64_t>& areas) {
 
 SequenceLayout layout_by_area(const AreaOptions& options, int64_t total_tokens,
                               const std::vector<int64_t>& document_begins) {
-  check(options.num_ranks >= 1 && options.chunks_per_rank >= 1, "{} chunks for each of {} ranks", options.chunks_per_rank,
+  check(options.num_ranks >= 1 && options.chunks_per_rank >= 0, "{} chunks for each of {} ranks", options.chunks_per_rank,
         options.num_ranks);
   std::vector<Chunk> chunks = chunks_of(options, total_tokens, document_begins);
   std::stable_sort(chunks.begin(), chunks.end(), [](const Chunk& a, const Chunk& b) { return a.area > b.area; });
   std::vector<Share> shares(static_cast<size_t>(options.num_ranks));
+  const size_t room = chunks.size() / shares.size();
   for (const Chunk& chunk : chunks) {
-    Share& share = emptiest(shares, static_cast<size_t>(options.chunks_per_rank));
+    Share& share = emptiest(shares, room);
     share.area += chunk.area;
     share.chunks.push_back(chunk);
   }

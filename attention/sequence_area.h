@@ -17,7 +17,7 @@ double imbalance(const std::vector<int64_t>& areas);
 struct AreaOptions {
   Masking masking = Masking::kCausal;
   int num_ranks = 1;
-  int chunks_per_rank = 8;
+  int chunks_per_rank = 0;  // 0: 8, or twice that and more, up to 32, until no chunk has more than half of a rank's area
 };
 
 // All tokens in num_ranks * chunks_per_rank chunks of nearly even lengths, of which each rank has chunks_per_rank, so that no rank

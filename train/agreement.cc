@@ -74,6 +74,13 @@ void agree_on_data(const Context& context, Communicator& world, const Dataset& d
         range.smallest, range.largest, mine, world.rank(), field);
 }
 
+void agree_on_program(const Context& context, Communicator& sharing, const Program& program) {
+  std::string text;
+  for (const Action& action : program) text += action.to_string() + "\n";
+  const Range range = range_over_ranks(context, sharing, crc32c(std::as_bytes(std::span(text))));
+  check(range.smallest == range.largest, "ranks of group '{}' would do {} actions in different orders", sharing.name(), program.size());
+}
+
 void on_every_rank(const Context& context, Communicator& world, const std::function<void()>& body) {
   const std::optional<Error> failure = failure_of(body);
   const auto speaker = static_cast<int>(range_over_ranks(context, world, failure ? world.rank() : world.size()).smallest);

@@ -9,6 +9,7 @@
 
 #include "core/runtime/context.h"
 #include "parallel/comm/communicator.h"
+#include "parallel/pipeline/program.h"
 #include "train/data/dataset.h"
 #include "train/observer.h"
 #include "train/run_spec.h"
@@ -19,6 +20,9 @@ namespace longspan {
 void agree_on_configuration(const Context& context, Communicator& world, const RunSpec& spec);
 // `field` is where the data are named, for the message.
 void agree_on_data(const Context& context, Communicator& world, const Dataset& data, const char* field);
+
+// Of ranks that share blocks, and so must do everything with them in one order. Raises Error(kInternal).
+void agree_on_program(const Context& context, Communicator& sharing, const Program& program);
 
 // Collective: runs `body`, which must not communicate, on every rank, or on rank 0 alone. What it raises on one of them (of
 // several, the lowest, which is named) every rank raises as an Error of one kind in the same words, instead of waiting for a rank

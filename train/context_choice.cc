@@ -5,6 +5,7 @@
 
 #include "attention/measured_rates.h"
 #include "attention/sequence_area.h"
+#include "train/agreement.h"
 #include "train/memory_need.h"
 #include "train/rank_context.h"
 
@@ -41,13 +42,14 @@ int64_t least_memory_bytes(const Context& host, Communicator& world, int64_t min
 }
 
 void keep_what_fits(const RunSpec& spec, int64_t memory_bytes, const Processor& processor, SchemeChoice& choice) {
+  if (memory_bytes == 0) return;
   const auto fits = [&](const SchemeCost& cost) {
     RunSpec with = spec;
     with.context = {.scheme = cost.scheme, .group_ranks = cost.inner};
     return cost.refused.empty() && training_need(with, processor).total() <= static_cast<double>(memory_bytes);
   };
   const auto first = std::find_if(choice.costs.begin(), choice.costs.end(), fits);
-  if (memory_bytes == 0 || first == choice.costs.begin() || first == choice.costs.end()) return;
+  if (first == choice.costs.begin() || first == choice.costs.end()) return;
   choice.reason = fmt::format("the fastest that fits into memory; without that limit, {}", choice.reason);
   std::rotate(choice.costs.begin(), first, first + 1);
 }
@@ -55,9 +57,10 @@ void keep_what_fits(const RunSpec& spec, int64_t memory_bytes, const Processor& 
 }  // namespace
 
 SchemeChoice choose_context_scheme(const RunSpec& spec, Communicator& world, const RankResources& resources, int ranks_per_host) {
+  RankContext rank(spec.compute_dtype, resources);
+  agree_on_configuration(rank.context(), world, spec);  // before groups are made by it
   const AttentionShape shape = attention_shape(spec, ranks_per_host);
   if (shape.num_ranks == 1) return choose_scheme(shape, {});
-  RankContext rank(spec.compute_dtype, resources);
   const ProcessMesh mesh(world, spec.mesh);
   SchemeChoice choice = choose_scheme(shape, measure_rates(rank.context(), mesh.axis(Axis::kContext), world, shape));
   keep_what_fits(spec, least_memory_bytes(rank.context().host(), world, resources.memory_bytes), resources.processor(), choice);

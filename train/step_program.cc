@@ -1,13 +1,15 @@
 #include "train/step_program.h"
 
 #include "parallel/pipeline/reductions.h"
+#include "train/agreement.h"
 #include "train/model_state.h"
 #include "train/pipeline_plan.h"
 #include "train/step_sums.h"
 
 namespace longspan {
 
-StepProgram::StepProgram(const RunSpec& spec, const ProcessMesh& mesh, PipelineStage& stage, Decoder& decoder)
+StepProgram::StepProgram(const Context& context, const RunSpec& spec, const ProcessMesh& mesh, PipelineStage& stage,
+                         Decoder& decoder)
     : spec_(spec),
       mesh_(mesh),
       stage_(stage),
@@ -16,7 +18,7 @@ StepProgram::StepProgram(const RunSpec& spec, const ProcessMesh& mesh, PipelineS
       shared_(mesh, stage.blocks(), decoder, state_share(spec, mesh)),
       reductions_(reduction_plan(mesh, decoder, state_share(spec, mesh))),
       planned_(plan_pipeline(spec)) {
-  adopt(planned_);
+  adopt(context, planned_);
   const bool by_times = spec.mesh.pipeline > 1 && spec.pipeline.schedule == PipelineSchedule::kZeroBubble;
   if (by_times && !state_share(spec, mesh).of_gradients()) {
     times_ = std::make_unique<BlockTimes>(planned_.shape);
@@ -25,11 +27,13 @@ StepProgram::StepProgram(const RunSpec& spec, const ProcessMesh& mesh, PipelineS
   }
 }
 
-void StepProgram::adopt(PipelineProgram programs) {
+void StepProgram::adopt(const Context& context, PipelineProgram programs) {
   programs.shape.reductions = reductions_;
   Program& own = programs.ranks.at(static_cast<size_t>(mesh_.coordinate(Axis::kPipeline)));
   own = with_reductions(own, programs.shape);
   verify_pipeline(programs);
+  agree_on_program(context, mesh_.replicas(), own);
+  agree_on_program(context, mesh_.axis(Axis::kTensor), own);
   program_ = std::move(own);
 }
 
@@ -49,7 +53,7 @@ std::string StepProgram::plan_by_times(const Context& context) {
   const PipelineCosts costs = times_->agree(context, mesh_.world(), pipeline_costs(spec_));
   PipelineProgram programs = replan_zero_bubble(planned_, costs);
   const double before = verify_pipeline(planned_, costs).bubble, after = verify_pipeline(programs, costs).bubble;
-  adopt(std::move(programs));
+  adopt(context, std::move(programs));
   planned_ = {};
   times_.reset();
   const std::string found = after < before ? fmt::format("{:.1f} % of the time of all ranks is bubble, instead of", 100 * after)

@@ -16,7 +16,7 @@ class StepProgram {
   // Makes the programs of all ranks of the pipeline and proves them sound together; wraps the decoder's blocks where ranks share what
   // they read or add to. Collective over the mesh. What it is given must outlive it. Raises Error(kConfiguration) where the schedule
   // cannot do with the run's microbatches.
-  StepProgram(const RunSpec& spec, const ProcessMesh& mesh, PipelineStage& stage, Decoder& decoder);
+  StepProgram(const Context& context, const RunSpec& spec, const ProcessMesh& mesh, PipelineStage& stage, Decoder& decoder);
   StepProgram(const StepProgram&) = delete;
   size_t num_actions() const { return program_.size(); }
 
@@ -25,7 +25,7 @@ class StepProgram {
   std::string run(Context& context);
 
  private:
-  void adopt(PipelineProgram programs);
+  void adopt(const Context& context, PipelineProgram programs);
   std::string plan_by_times(const Context& context);
 
   const RunSpec& spec_;

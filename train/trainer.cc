@@ -32,7 +32,7 @@ Trainer::Trainer(const RunSpec& spec, Communicator& world, const RankResources& 
     expect_room_for_parameters(decoder_.parameters().num_elements(), training_bytes_per_parameter(spec), resources.memory_bytes);
     expect_room_for_batch(spec, resources.memory_bytes, resources.processor());
   });
-  program_ = std::make_unique<StepProgram>(spec, mesh_, stage_, decoder_);  // grows with the batch, for which there is room
+  program_ = std::make_unique<StepProgram>(rank_.context(), spec, mesh_, stage_, decoder_);  // for whose actions there is room
   agree_on_data(rank_.context(), world, data_, "data.files");
   data_.refuse_repetition(spec.data);
   if (const int64_t skipped = data_.num_skipped_files() + data_.num_empty_files(); skipped > 0) {

@@ -106,6 +106,7 @@ void Context::write_from_host(const Tensor& tensor, const std::function<void(con
 }
 
 Context::ProgressGuard::ProgressGuard(Context& context, std::function<void()> hook) : context_(context), hook_(std::move(hook)) {
+  check(context_.hooks_running_ == 0, "a progress hook that makes a guard");
   context_.guards_.push_back(this);
 }
 
@@ -114,6 +115,11 @@ Context::ProgressGuard::~ProgressGuard() { std::erase(context_.guards_, this); }
 
 void Context::progress() const {
   if (muted_) return;
+  const struct Running {
+    explicit Running(int& running) : depth(++running) {}
+    ~Running() { --depth; }
+    int& depth;
+  } running(hooks_running_);
   for (size_t i = guards_.size(); i-- > 0;) guards_[i]->hook_();
 }
 

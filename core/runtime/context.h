@@ -72,7 +72,7 @@ class Context {
   }
 
   // Long kernels call `progress()` between tiles, on the rank's own thread: MPI moves bytes only inside its calls.
-  // Hooks nest: an outer one is called after those inside; the guard removes its hook.
+  // Hooks nest: an outer one is called after those inside; the guard removes its hook. A hook makes and ends no guards.
   class ProgressGuard {
    public:
     ProgressGuard(Context& context, std::function<void()> hook);
@@ -96,6 +96,7 @@ class Context {
   std::shared_ptr<Stream> stream_;
   std::shared_ptr<const Context> host_;  // null on a CPU
   std::vector<ProgressGuard*> guards_;
+  mutable int hooks_running_ = 0;  // a hook may compute, which calls hooks
   bool muted_ = false;
 };
 

@@ -154,6 +154,7 @@ class SumsAtTheEnd final : public GradientSums {
 
 void execute(Context& context, const Program& program, Stage& stage, GradientSums& sums, const PipelineRank* pipeline) {
   if (!pipeline) return Interpreter(context, stage, sums, nullptr).run(program);
+  pipeline->link.connect(context);
   const Context::ProgressGuard progress(context, [pipeline] { pipeline->link.progress(); });
   Interpreter(context, stage, sums, pipeline).run(program);
 }

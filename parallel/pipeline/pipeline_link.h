@@ -9,6 +9,7 @@
 #include <memory>
 #include <vector>
 
+#include "core/runtime/context.h"
 #include "parallel/comm/communicator.h"
 
 namespace longspan {
@@ -19,6 +20,10 @@ class PipelineLink {
   explicit PipelineLink(Communicator& pipeline);
 
   int rank() const { return rank_; }
+  // On a device a group's first message meets the peer before it is under way (NCCL connects then), so that a receive would wait that
+  // schedules post early. Here the first messages of all groups pass, both ways. Collective over the axis; does nothing the second
+  // time, nor on a host.
+  void connect(const Context& context);
   [[nodiscard]] Work send(Stream& stream, const Tensor& tensor, int to);
   [[nodiscard]] Work receive(Stream& stream, const Tensor& tensor, int from);
   void progress();
@@ -31,7 +36,8 @@ class PipelineLink {
   Neighbour& neighbour(int rank);
 
   int rank_;
-  std::vector<Neighbour> neighbours_;
+  bool connected_ = false;
+  std::vector<Neighbour> neighbours_;  // those of the even edges first on all ranks, so that connect() waits for nobody in a circle
 };
 
 }  // namespace longspan

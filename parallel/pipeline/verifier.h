@@ -8,7 +8,11 @@
 // once. Each bucket of PipelineShape::reductions is started as often as they say, after W of all its blocks, in the
 // order of gradients. One reduction, after the last W and the last message. Of all ranks: messages from one rank to another
 // are received in the order in which they are sent, and nobody waits for ever, even if a send holds its rank
-// until the peer has posted the receive. Then any number of sends may be under way.
+// until the peer has posted the receive. Then any number of sends may be under way. Posting a receive holds nobody (PipelineLink
+// sees to that).
+//
+// Ranks that share gradients with others, in other pipelines or as parts of one cell, run the same program, so that their
+// collectives stand at the same actions: all of them side by side end whenever one pipeline does. The step compares the programs.
 #pragma once
 
 #include "parallel/pipeline/simulation.h"

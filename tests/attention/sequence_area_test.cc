@@ -81,5 +81,19 @@ TEST(SequenceArea, ALayoutByAreaEvensOutDocuments) {
   EXPECT_LT(imbalance(areas(Masking::kCausal, by_area, begins)), 1.01);
 }
 
+// Of 64 ranks one alone would get more than its share with a 512th part of the tokens.
+TEST(SequenceArea, ChunksAreAsSmallAsDocumentsNeed) {
+  constexpr int64_t kTokens = 1 << 20;
+  std::vector<int64_t> begins = {0};
+  for (int64_t at = 131072; at < kTokens; at += 2000) begins.push_back(at);
+  const auto uneven = [&](int chunks) {
+    const SequenceLayout layout = layout_by_area({.num_ranks = 64, .chunks_per_rank = chunks}, kTokens, begins);
+    return imbalance(areas(Masking::kCausal, layout, begins));
+  };
+  EXPECT_GT(uneven(8), 1.5);
+  EXPECT_LT(uneven(0), 1.02);
+  EXPECT_EQ(layout_by_area({.num_ranks = 64}, kTokens, {0}).ranges(0).size(), 8u) << "one document needs no more";
+}
+
 }  // namespace
 }  // namespace longspan

@@ -168,7 +168,8 @@ TEST(StepSums, OfOneRankAreNotInItsProgram) {
   run.global_batch_sequences = 2;
   run.bucket_elements = 1;
   PipelineStage stage(run, mesh);
-  EXPECT_EQ(StepProgram(run, mesh, stage, decoder).num_actions(), single_stage_program(2, 3).size());
+  const Context context({});
+  EXPECT_EQ(StepProgram(context, run, mesh, stage, decoder).num_actions(), single_stage_program(2, 3).size());
 }
 
 }  // namespace
