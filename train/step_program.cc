@@ -11,11 +11,11 @@ StepProgram::StepProgram(const RunSpec& spec, const ProcessMesh& mesh, PipelineS
     : mesh_(mesh),
       stage_(stage),
       decoder_(decoder),
-      tied_table_(mesh, decoder),
+      tied_table_(mesh, decoder, state_share(spec, mesh)),
       shared_(mesh, stage.blocks(), decoder, state_share(spec, mesh)) {
   const StateShare share = state_share(spec, mesh);
   PipelineProgram programs = plan_pipeline(spec);
-  programs.shape.reductions = reduction_plan(mesh, decoder, share);
+  programs.shape.reductions = reduction_plan(mesh, decoder.parameters(), share);
   Program& own = programs.ranks.at(static_cast<size_t>(mesh.coordinate(Axis::kPipeline)));
   own = with_reductions(own, programs.shape);
   verify_pipeline(programs);
