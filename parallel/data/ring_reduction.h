@@ -8,8 +8,8 @@
 //
 // Gathering is the second half alone: each rank has its piece, and all get all.
 //
-// Hops follow each other in the context's progress hook, which kernels call, in after_compute() and in finish(). Raises CommError from finish() when a
-// peer fails.
+// Hops follow each other in the context's progress hook, which kernels call, in after_compute() and where finish() or start_into()
+// waits; these raise CommError when a peer fails.
 #pragma once
 
 #include <deque>
@@ -47,11 +47,14 @@ class RingReduction {
   // tensors are left, so that memory is bounded; all ranks wait here for the same ones.
   void start_into(Tensor data, Tensor into);
   static constexpr size_t kMostTaken = 2;
-  // Between two pieces of the caller's compute, of which each hides a hop. On a device the host waits for the compute: else it would
-  // run ahead of everything that arrives, and the next hop would wait for the end of all compute.
+  // Between two pieces of the caller's compute, of which each hides a hop. On a device the host waits for the compute, which is this
+  // rank's own and may take as long as it takes: else the host would run ahead of everything that arrives, and the next hop would
+  // wait for the end of all compute.
   void after_compute();
   // After the last start: returns when all sums are there.
   void finish();
+  // Returns when those of a tensor that was started, and of all before it, are.
+  void finish(const Tensor& data);
 
  private:
   struct Sum {
@@ -61,9 +64,9 @@ class RingReduction {
   int first_hop() const { return result_ == Result::kGathered ? group_.size() - 1 : 0; }
   int end_hop() const { return (result_ == Result::kOwnPiece ? 1 : 2) * (group_.size() - 1); }
   Tensor piece(int owner) const;
-  void post();          // the next hop of the first tensor
-  void take_arrived();  // what it has brought
-  void advance(size_t left);     // waits until no more tensors are
+  void post();                // the next hop of the first tensor
+  void take_arrived();        // what it has brought
+  void advance(size_t left);  // waits until no more tensors are
   void advance_arrived();
   void look() noexcept;
 
