@@ -17,7 +17,7 @@ TiedTable::TiedTable(const ProcessMesh& mesh, const Decoder& decoder, const Stat
   // By part of the table, and by replica where each has all sums; ranks that hold none make groups of themselves, and drop them.
   const int replicas = mesh.replicas().size(), replica = share.num_ranks > 1 ? 0 : mesh.replicas().rank();
   const int color = holds ? mesh.coordinate(Axis::kTensor) * replicas + replica : mesh.shape().tensor * replicas + world.rank();
-  copies_ = world.split(color, mesh.map().place_of(world.rank()), "tied table");
+  copies_ = world.split(color, mesh.map().place_of(world.rank()), "table");
   if (!holds) copies_.reset();
 }
 

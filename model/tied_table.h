@@ -1,13 +1,13 @@
-// TiedTable: the table of embeddings that is the head's weight, too, where a pipeline has the two on different ranks. Each stage has
-// a half of its gradient: that by the tokens, that by the losses. A half is summed over the replicas as any other gradient, which
-// backward hides; then both stages exchange what they have and add it to their own. A sum of two is the same whichever comes first,
-// so both end with the same bits, and their copies do not drift apart. The table counts on the first stage alone, in a norm and in
-// files, which is said by Parameter::counted.
+// TiedTable: the table of embeddings that is the head's weight, too, where a pipeline has the two on different ranks. Each stage
+// has a half of its gradient: that by the tokens, that by the losses. A half is summed over the replicas as any other gradient,
+// which backward hides; then both stages exchange what they have and add it to their own. A sum of two is the same whichever
+// comes first, so both end with the same bits, and their copies do not drift apart. The table counts on the first stage alone, in
+// a norm and in files, which is said by Parameter::counted.
 //
 // A rank has the sums of all of its half, and exchanges them with the same replica of the other stage; or, where replicas share
-// state, those of its piece. Pieces of the two stages need not line up: a rank exchanges with each rank of the other stage what both
-// keep. Bytes sent by each rank, of B of its part of the table over R replicas: B, or B / R where they share state; with the sums
-// over the replicas (3R - 2) / R B, or B.
+// state, those of its piece. Pieces of the two stages need not line up: a rank exchanges with each rank of the other stage what
+// both keep. Bytes sent by each rank, of B of its part of the table over R replicas: B, or B / R where they share state; with the
+// sums over the replicas (3R - 2) / R B, or B.
 #pragma once
 
 #include <memory>

@@ -1,7 +1,7 @@
-// StepSums: the gradients of the global batch. Each bucket is first summed over the tensor axis, where its ranks hold the same of a
-// parameter, and then, while backward goes on, over the replicas: in this order on all ranks, so that those who hold the same end
-// with the same bits. Halves of a table that two stages of a pipeline have are added when those sums are there. Sums over the replicas
-// have a group of their own until finish().
+// StepSums: the gradients of the global batch. Each bucket is first summed over the tensor axis, where its ranks hold the same of
+// a parameter, and then, while backward goes on, over the replicas: in this order on all ranks, so that those who hold the same
+// end with the same bits. Halves of a table that two stages of a pipeline have are added when those sums are there. Sums over the
+// replicas have a group of their own until finish().
 #pragma once
 
 #include "model/tied_table.h"

@@ -40,8 +40,8 @@ void RingReduction::add(Sum sum) {
   busy_ = false;
 }
 
-// In the first R - 1 hops the sum of piece rank - hop - 1 leaves and that of the piece before it arrives; in the others what leaves
-// is done: the own piece first.
+// In the first R - 1 hops the sum of piece rank - hop - 1 leaves and that of the piece before it arrives; in the others what
+// leaves is done: the own piece first.
 void RingReduction::post() {
   const int rank = group_.rank(), sums = group_.size() - 1;
   const int leaving = hop_ < sums ? rank - hop_ - 1 : rank - (hop_ - sums);

@@ -91,9 +91,9 @@ class StepTraffic {
   void tied_table() {
     const bool embedding = holds(blocks_, 0), head = holds(blocks_, spec_.model.num_layers + 1);
     if (spec_.model.tie_embeddings == ModelSpec::Tie::kNo || embedding == head) return;
-    const int64_t rows = tensor_piece_of(spec_.model.vocabulary_size, spec_.mesh.tensor, 0).size();
+    const double rows = as_double(tensor_piece_of(spec_.model.vocabulary_size, spec_.mesh.tensor, 0).size());
     const int keepers = spec_.sharding == RunSpec::Sharding::kNone ? 1 : spec_.mesh.data * spec_.mesh.context;
-    add("tied table", "gradients between the first stage and the last", as_double(rows * spec_.model.hidden_size) * sum_ / keepers);
+    add("table", "gradients between first and last stage", rows * as_double(spec_.model.hidden_size) * sum_ / keepers);
   }
 
   const RunSpec& spec_;
