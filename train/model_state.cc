@@ -37,17 +37,6 @@ void refuse_unused(const HuggingFaceWeights& weights, const ParameterSet& parame
   }
 }
 
-// Rows of a tensor, or some of one row: what lies together.
-NamedTensor part_of(const NamedTensor& named, const Box& part) {
-  int64_t begin = 0;
-  for (int d = 0; d < part.whole.rank(); ++d) begin = begin * named.box.extent[d] + part.begin[d] - named.box.begin[d];
-  const int64_t n = named.tensor.num_elements();
-  NamedTensor found = named;
-  found.tensor = named.tensor.reshape({n}).slice(0, begin, begin + part.num_elements()).reshape(part.extent);
-  found.box = part;
-  return found;
-}
-
 void read_weights(const Context& context, const HuggingFaceWeights& weights, const NamedTensor& named, const Tensor& into) {
   if (named.box.is_all()) return weights.read_into(named.name, into);
   const Tensor whole = context.host().empty(named.box.whole, into.dtype(), MemoryTag::kWorkspace);
@@ -132,7 +121,11 @@ StateTensors checkpoint_tensors(const Context& context, const ParameterSet& para
     for (const Box& box : boxes_of_range(part.parameter->box, part.begin, part.end)) {
       const int64_t end = begin + box.num_elements();
       state.tensors.push_back({part.parameter->name + suffix, tensor.slice(0, begin, end).reshape(box.extent), &context, box});
-      if (const auto counted = overlap(box, part.parameter->counted)) state.written.push_back(part_of(state.tensors.back(), *counted));
+      if (const auto counted = overlap(box, part.parameter->counted)) {
+        state.written.push_back(state.tensors.back());
+        state.written.back().tensor = part_of(state.tensors.back().tensor, box, *counted);
+        state.written.back().box = *counted;
+      }
       begin = end;
     }
   };

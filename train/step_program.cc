@@ -14,9 +14,9 @@ StepProgram::StepProgram(const Context& context, const RunSpec& spec, const Proc
       mesh_(mesh),
       stage_(stage),
       decoder_(decoder),
-      tied_table_(mesh, decoder),
+      tied_table_(mesh, decoder, state_share(spec, mesh)),
       shared_(mesh, stage.blocks(), decoder, state_share(spec, mesh)),
-      reductions_(reduction_plan(mesh, decoder, state_share(spec, mesh))),
+      reductions_(reduction_plan(mesh, decoder.parameters(), state_share(spec, mesh))),
       planned_(plan_pipeline(spec)) {
   adopt(context, planned_);
   const bool by_times = spec.mesh.pipeline > 1 && spec.pipeline.schedule == PipelineSchedule::kZeroBubble;

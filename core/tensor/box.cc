@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "core/base/error.h"
+#include "core/tensor/tensor.h"
 
 namespace longspan {
 
@@ -133,6 +134,23 @@ void copy_overlap(const Box& from, const void* source, const Box& to, void* dest
     std::memcpy(written + static_cast<size_t>(place(to.extent, in_to)) * element_bytes,
                 read + static_cast<size_t>(place(from.extent, in_from)) * element_bytes, num_bytes);
   });
+}
+
+int64_t place_in(const Box& box, const Box& part) {
+  Shape at = part.begin;
+  for (int d = 0; d < at.rank(); ++d) at[d] -= box.begin[d];
+  return place(box.extent, at);
+}
+
+Tensor part_of(const Tensor& tensor, const Box& box, const Box& part) {
+  const bool inside = overlap(box, part) == part || part.num_elements() == 0;
+  const Box in_box = {.whole = box.extent, .begin = {}, .extent = part.extent};
+  const int dim = first_dim_together(in_box);
+  int64_t stretches = 1;
+  for (int d = 0; d < dim; ++d) stretches *= part.extent[d];
+  check(inside && stretches == 1, "{} does not lie together in {}", part.to_string(), box.to_string());
+  const int64_t begin = place_in(box, part), n = tensor.num_elements();
+  return tensor.reshape({n}).slice(0, begin, begin + part.num_elements()).reshape(part.extent);
 }
 
 }  // namespace longspan

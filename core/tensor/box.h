@@ -10,6 +10,8 @@
 
 namespace longspan {
 
+class Tensor;
+
 struct Box {
   Shape whole, begin, extent;  // of one rank; begin + extent within whole
 
@@ -40,5 +42,11 @@ std::vector<Box> boxes_of_range(const Box& box, int64_t first, int64_t end);
 
 // What the two share goes from the storage of one to that of the other.
 void copy_overlap(const Box& from, const void* source, const Box& to, void* destination, size_t element_bytes);
+
+// Where the first element of `part`, which lies in the box, is in the box's storage.
+int64_t place_in(const Box& box, const Box& part);
+
+// Of a contiguous tensor that holds the box, what holds `part`: rows, or some of one row, which lie together.
+Tensor part_of(const Tensor& tensor, const Box& box, const Box& part);
 
 }  // namespace longspan

@@ -23,10 +23,7 @@ void RingReduction::start(Tensor data) { add({.data = std::move(data), .into = {
 void RingReduction::start_into(Tensor data, Tensor into) {
   check(result_ == Result::kOwnPiece, "sums of {} elements have no one place to go", data.num_elements());
   add({.data = std::move(data), .into = std::move(into)});
-  busy_ = true;
-  if (failure_) std::rethrow_exception(failure_);
   advance(kMostTaken);
-  busy_ = false;
 }
 
 void RingReduction::add(Sum sum) {
@@ -43,8 +40,8 @@ void RingReduction::add(Sum sum) {
   busy_ = false;
 }
 
-// In the first R - 1 hops the sum of piece rank - hop - 1 leaves and that of the piece before it arrives; in the others what leaves
-// is done: the own piece first.
+// In the first R - 1 hops the sum of piece rank - hop - 1 leaves and that of the piece before it arrives; in the others what
+// leaves is done: the own piece first.
 void RingReduction::post() {
   const int rank = group_.rank(), sums = group_.size() - 1;
   const int leaving = hop_ < sums ? rank - hop_ - 1 : rank - (hop_ - sums);
@@ -73,10 +70,13 @@ void RingReduction::take_arrived() {
 }
 
 void RingReduction::advance(size_t left) {
+  busy_ = true;
+  if (failure_) std::rethrow_exception(failure_);
   while (waiting_.size() > left) {
     work_->wait();
     take_arrived();
   }
+  busy_ = false;
 }
 
 void RingReduction::advance_arrived() {
@@ -97,15 +97,16 @@ void RingReduction::look() noexcept {
 
 void RingReduction::after_compute() {
   if (waiting_.empty()) return;
-  if (context_.stream().on_device()) context_.stream().record().wait(group_.timeout());
+  if (context_.stream().on_device()) context_.stream().synchronize();
   look();
 }
 
-void RingReduction::finish() {
-  busy_ = true;
-  if (failure_) std::rethrow_exception(failure_);
-  advance(0);
-  busy_ = false;
+void RingReduction::finish() { advance(0); }
+
+void RingReduction::finish(const Tensor& data) {
+  size_t later = 0;  // those behind it
+  while (later < waiting_.size() && waiting_[waiting_.size() - 1 - later].data.raw() != data.raw()) ++later;
+  if (later < waiting_.size()) advance(later);
 }
 
 }  // namespace longspan

@@ -4,12 +4,6 @@ namespace longspan {
 
 namespace {
 
-// Rows of a tensor that holds `box`, those of `part`, which lies in it.
-Tensor part_of(const Tensor& tensor, const Box& box, const Box& part) {
-  const int64_t first = part.begin[0] - box.begin[0];
-  return tensor.slice(0, first, first + part.extent[0]);
-}
-
 bool holds(const FlatRange& range, const Parameter& p) { return p.place >= range.begin && p.place < range.end; }
 
 // visit(gradient, summed): what this rank has of each shared part, and its place in the buffer that is summed.
@@ -21,7 +15,7 @@ void for_each_part(const ParameterSet& parameters, const FlatRange& range, const
     for (const Box& shared : p->shared) {
       const int64_t end = begin + shared.num_elements();
       if (const auto part = overlap(shared, p->box)) {
-        visit(part_of(p->gradient, p->box, *part), part_of(buffer.slice(0, begin, end).reshape(shared.extent), shared, *part));
+        visit(part_of(p->gradient, p->box, *part), part_of(buffer.slice(0, begin, end), shared, *part));
       }
       begin = end;
     }
@@ -61,8 +55,7 @@ std::vector<TensorPiece> counted_ranges(const ParameterSet& parameters) {
     }
     open = false;
     if (p->counted.num_elements() == 0) continue;
-    const int64_t rows_before = p->counted.begin[0] - p->box.begin[0], row = p->shape.num_elements() / p->shape[0];
-    const int64_t begin = offset + rows_before * row;
+    const int64_t begin = offset + place_in(p->box, p->counted);
     ranges.push_back({begin, begin + p->counted.num_elements()});
   }
   return ranges;

@@ -1,6 +1,11 @@
 // Gradients of what several ranks of a tensor axis hold alike (Parameter::shared): a norm's weight, of which each rank sees a
 // piece of the tokens or some of the heads, and key heads whose query heads lie on several ranks. Each rank has a part of such a
 // gradient; sums over the axis make them whole, before the replicas' sums, a norm and the optimizer see them.
+//
+// All of it that the parameters of a bucket have is one sum over the axis: of n elements, those of its norms and of each key head
+// that several ranks hold, once each; by a ring each of T ranks sends 2 (T - 1) / T n. For norms, which all hold, nothing less
+// will do. Key heads, e elements that g neighbours hold, could do with 2 (g - 1) / g e on these alone; but where query heads do
+// not divide, a rank is in two such groups, and its sums would wait for one another in a chain along the axis.
 #pragma once
 
 #include <limits>

@@ -3,9 +3,12 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <numeric>
+#include <span>
 
 #include "core/base/error.h"
+#include "core/tensor/tensor.h"
 
 namespace longspan {
 namespace {
@@ -93,6 +96,37 @@ TEST(Box, OverlapsAreCopied) {
       }
     }
   }
+}
+
+// Of a tensor that holds a box, those of another that lies in it: the tensor's own memory, or an error where they do not lie
+// together.
+TEST(Box, PartsThatLieTogetherAreSlices) {
+  int64_t slices = 0, refused = 0;
+  for (const Box& box : boxes()) {
+    std::vector<int64_t> stored = places(box);
+    const size_t bytes = stored.size() * sizeof(int64_t);
+    const Tensor tensor(std::shared_ptr<void>(std::shared_ptr<void>(), stored.data()), bytes, box.extent, DType::kInt64);
+    for (const Box& part : boxes()) {
+      if (box.whole != part.whole || overlap(box, part) != part) continue;
+      const std::vector<int64_t> want = places(part);
+      const auto first = std::ranges::find(stored, want.front());
+      const bool together = std::equal(want.begin(), want.end(), first, std::min(stored.end(), first + std::ssize(want)));
+      EXPECT_EQ(place_in(box, part), first - stored.begin());
+      if (together) {
+        const Tensor found = part_of(tensor, box, part);
+        EXPECT_EQ(found.shape(), part.extent);
+        EXPECT_TRUE(std::ranges::equal(std::span(found.data<int64_t>(), want.size()), want)) << part.to_string();
+        ++slices;
+      } else {
+        EXPECT_THROW(part_of(tensor, box, part), Error) << part.to_string() << " in " << box.to_string();
+        ++refused;
+      }
+    }
+  }
+  EXPECT_GT(slices, 20);
+  EXPECT_GT(refused, 5);
+  const Tensor four(std::make_shared<std::vector<float>>(4), 16, {4}, DType::kFloat32);
+  EXPECT_THROW(part_of(four, Box::slice_of({9}, 0, 2, 6), Box::slice_of({9}, 0, 5, 7)), Error) << "beyond the box";
 }
 
 TEST(Box, BeyondItsWholeIsRefused) {

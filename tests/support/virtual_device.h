@@ -55,9 +55,10 @@ class VirtualDevice {
    public:
     explicit Reached(VirtualDevice& device) : device_(device), at_ns_(device.compute_.end()) {}
     bool done() const override { return device_.has_passed(at_ns_); }
-    bool wait(std::chrono::milliseconds) const override {
-      device_.wait_until(at_ns_);
-      return true;
+    bool wait(std::chrono::milliseconds timeout) const override {
+      const int64_t latest_ns = device_.now_ns() + std::chrono::nanoseconds(timeout).count();
+      device_.wait_until(std::min(at_ns_, latest_ns));
+      return at_ns_ <= latest_ns;
     }
 
    private:

@@ -6,6 +6,7 @@
 #include "tests/train/history.h"
 #include "train/checkpoint.h"
 #include "train/pipeline_plan.h"
+#include "train/plan/traffic.h"
 #include "train/rank_context.h"
 
 namespace longspan::test {
@@ -185,10 +186,12 @@ TEST(PipelineRun, EveryMeshTakesTheStepsOfOneRank) {
           MeshShape{.pipeline = 3, .data = 4}}) {
       SCOPED_TRACE(mesh.to_string() + (tied ? ", tied" : ""));
       expect_near(run_on_mesh(with(mesh)), one);
-      RunSpec sharing = with(mesh);
-      sharing.sharding = RunSpec::Sharding::kOptimizer;
-      sharing.pipeline.schedule = PipelineSchedule::kZeroBubble;
-      expect_near(run_on_mesh(sharing), one);
+      for (const auto sharding : {RunSpec::Sharding::kOptimizer, RunSpec::Sharding::kWeights}) {
+        RunSpec sharing = with(mesh);
+        sharing.sharding = sharding;
+        sharing.pipeline.schedule = PipelineSchedule::kZeroBubble;
+        expect_near(run_on_mesh(sharing), one);
+      }
     }
   }
 }
@@ -260,31 +263,92 @@ TEST(PipelineRun, CheckpointsGoFromMeshToMesh) {
   }
 }
 
-// In fp32, where replicas that share state sum each element in an order that depends on where it lies in the buffers of a stage.
+// In fp32, where replicas that share state sum each element in an order that depends on where it lies in the buffers of a
+// stage; a table of 251 x 32 whose pieces lie elsewhere on the last.
 TEST(PipelineRun, BothCopiesOfATiedTableStayTheSameToTheLastBit) {
   struct Table final : TrainObserver {
-    void on_model(Decoder& decoder) override { table = decoder.half_of_tied_table(); }
+    void on_model(Decoder& d) override { decoder = &d; }
     void on_step(const StepReport&) override {
-      if (table) values.assign(table->value.data<float>(), table->value.data<float>() + table->value.num_elements());
+      for (const ParameterSet::Part& part : decoder->parameters().parts()) {
+        if (part.parameter != decoder->half_of_tied_table()) continue;
+        begin = part.begin;
+        values.assign(part.master.data<float>(), part.master.data<float>() + part.master.num_elements());
+      }
     }
-    const Parameter* table = nullptr;
+    const Decoder* decoder = nullptr;
+    int64_t begin = 0;
     std::vector<float> values;
   };
+  using Sharding = RunSpec::Sharding;
   const Folder folder;
-  for (const auto sharding : {RunSpec::Sharding::kNone, RunSpec::Sharding::kOptimizer}) {
-    RunSpec spec = double_run(folder, "", {.pipeline = 3, .data = 4});
-    spec.compute_dtype = DType::kFloat32;
-    spec.model.tie_embeddings = ModelSpec::Tie::kYes;
-    spec.sharding = sharding;
-    std::vector<std::vector<float>> tables(12);
-    run_in_process(12, [&](Communicator& world) {
-      Table table;
-      train(spec, world, {}, table, [] { return false; });
-      tables[static_cast<size_t>(world.rank())] = table.values;
-    });
-    ASSERT_EQ(tables[0].size(), 256u * 32);
-    EXPECT_TRUE(tables[4].empty()) << "the stage between has none";
-    for (const size_t rank : {1, 3, 8, 11}) EXPECT_EQ(tables[rank], tables[0]) << "rank " << rank;
+  for (const auto sharding : {Sharding::kNone, Sharding::kOptimizer, Sharding::kGradients, Sharding::kWeights}) {
+    for (const int64_t bucket_elements : {int64_t{1}, int64_t{1} << 22}) {
+      SCOPED_TRACE(fmt::format("state {}, buckets of {}", static_cast<int>(sharding), bucket_elements));
+      RunSpec spec = double_run(folder, "", {.pipeline = 3, .data = 4});
+      spec.compute_dtype = DType::kFloat32;
+      spec.model.tie_embeddings = ModelSpec::Tie::kYes;
+      spec.model.vocabulary_size = 251;
+      spec.sharding = sharding;
+      spec.bucket_elements = bucket_elements;
+      std::vector<Table> tables(12);
+      run_in_process(12, [&](Communicator& world) {
+        train(spec, world, {}, tables[static_cast<size_t>(world.rank())], [] { return false; });
+      });
+      std::vector<float> whole(251 * 32);  // by the ranks of the first stage
+      for (size_t rank = 0; rank < 4; ++rank) std::ranges::copy(tables[rank].values, whole.begin() + tables[rank].begin);
+      EXPECT_EQ(std::count(whole.begin(), whole.end(), 0.0f), 0);
+      size_t kept = 0;
+      for (const size_t rank : {0, 1, 2, 3, 8, 9, 10, 11}) {
+        const std::vector<float>& values = tables[rank].values;
+        const auto first = whole.begin() + tables[rank].begin;
+        EXPECT_EQ(values, std::vector<float>(first, first + static_cast<int64_t>(values.size()))) << "rank " << rank;
+        kept += values.size();
+      }
+      EXPECT_EQ(kept, (sharding == Sharding::kNone ? 8 : 2) * whole.size());
+      for (size_t rank = 4; rank < 8; ++rank) EXPECT_TRUE(tables[rank].values.empty()) << "the stage between has none";
+    }
+  }
+}
+
+// Once over the replicas, as all else, and once between the two stages: of what a rank keeps the sums of.
+TEST(PipelineRun, TheTiedTableMovesTheBytesOfItsFormula) {
+  const Folder folder;
+  using Sharding = RunSpec::Sharding;
+  const auto sent_in_a_step = [&](RunSpec spec) {
+    std::map<std::string, double> sent[2];
+    for (const int64_t steps : {1, 2}) {
+      spec.num_steps = steps;
+      run_in_process(spec.mesh.num_ranks(), [&](Communicator& plain) {
+        const auto log = std::make_shared<CommLog>();
+        const auto world = make_recording_communicator(plain, log);
+        TrainObserver silent;
+        train(spec, *world, {}, silent, [] { return false; });
+        if (plain.rank() > 0) return;
+        for (const CommRecord& record : log->records()) {
+          EXPECT_FALSE(record.kind == CommRecord::Kind::kAllReduce && record.what == "table");
+          if (record.kind != CommRecord::Kind::kSendRecvPosted) continue;
+          sent[steps - 1][record.what] += static_cast<double>(record.bytes_sent);
+        }
+      });
+    }
+    for (auto& [group, bytes] : sent[1]) bytes -= sent[0][group];
+    return sent[1];
+  };
+  for (const MeshShape& mesh : {MeshShape{.pipeline = 2}, MeshShape{.pipeline = 3, .data = 2, .context = 2},
+                                MeshShape{.pipeline = 2, .data = 2, .tensor = 2}}) {
+    for (const auto sharding : {Sharding::kNone, Sharding::kOptimizer, Sharding::kGradients, Sharding::kWeights}) {
+      SCOPED_TRACE(fmt::format("{}, state {}", mesh.to_string(), static_cast<int>(sharding)));
+      RunSpec spec = double_run(folder, "", mesh);
+      spec.model.tie_embeddings = ModelSpec::Tie::kYes;
+      spec.sharding = sharding;
+      spec.bucket_elements = 1;  // the table begins the first one, so that rank 0 keeps an even share
+      const double replicas = mesh.data * mesh.context, table = 256.0 * 32 / mesh.tensor * sizeof(double);
+      const auto sent = sent_in_a_step(spec);
+      EXPECT_DOUBLE_EQ(sent.at("table"), sharding == Sharding::kNone ? table : table / replicas);
+      const auto planned = traffic_of(spec, place_model(spec).blocks_of(0), 0);
+      EXPECT_EQ(planned.back().group, "table");
+      EXPECT_DOUBLE_EQ(planned.back().bytes, sent.at("table"));
+    }
   }
 }
 

@@ -40,6 +40,7 @@ class StepTraffic {
     context();
     add("pipeline", "outputs and gradients between stages", pipeline_bytes);
     replicas();
+    tied_table();
     return std::move(traffic_);
   }
 
@@ -84,6 +85,15 @@ class StepTraffic {
     if (spec_.sharding < Sharding::kWeights) return add("replicas", "updated weights gathered", once * compute_);
     // Those of the blocks where a step turns stay, which is left out.
     add("weights", "gathered forward and backward, at most", 2 * once * compute_ * microbatches_ * spec_.pipeline.sequence_chunks);
+  }
+
+  // Where the first stage and the last have a table both: what a rank has summed of it.
+  void tied_table() {
+    const bool embedding = holds(blocks_, 0), head = holds(blocks_, spec_.model.num_layers + 1);
+    if (spec_.model.tie_embeddings == ModelSpec::Tie::kNo || embedding == head) return;
+    const double rows = as_double(tensor_piece_of(spec_.model.vocabulary_size, spec_.mesh.tensor, 0).size());
+    const int keepers = spec_.sharding == RunSpec::Sharding::kNone ? 1 : spec_.mesh.data * spec_.mesh.context;
+    add("table", "gradients between first and last stage", rows * as_double(spec_.model.hidden_size) * sum_ / keepers);
   }
 
   const RunSpec& spec_;

@@ -11,7 +11,7 @@
 namespace longspan {
 
 struct Traffic {
-  std::string group;  // as the communicator is called: "tensor", "context", "replicas", "weights", "pipeline"
+  std::string group;  // as the communicator is called: "tensor", "context", "replicas", "weights", "pipeline", "table"
   std::string what;
   double bytes = 0;   // that a rank sends in a step
 };
