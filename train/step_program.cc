@@ -11,9 +11,9 @@ StepProgram::StepProgram(const RunSpec& spec, const ProcessMesh& mesh, PipelineS
     : mesh_(mesh),
       stage_(stage),
       decoder_(decoder),
-      tied_table_(mesh, decoder),
-      shared_(mesh, stage.blocks(), decoder, state_share(spec, mesh)) {
+      tied_table_(mesh, decoder) {
   const StateShare share = state_share(spec, mesh);
+  stage.share_state(mesh, decoder, share);
   PipelineProgram programs = plan_pipeline(spec);
   programs.shape.reductions = reduction_plan(mesh, decoder, share);
   Program& own = programs.ranks.at(static_cast<size_t>(mesh.coordinate(Axis::kPipeline)));
@@ -28,9 +28,7 @@ void StepProgram::run(Context& context) {
     decoder_.parameters().zero_gradients(context);
   }
   StepSums sums(context, mesh_, tied_table_, decoder_.parameters());
-  shared_.begin(program_);
   stage_.run(context, program_, decoder_, sums);
-  shared_.end();
 }
 
 }  // namespace longspan

@@ -3,7 +3,6 @@
 
 #include "model/tied_table.h"
 #include "train/pipeline_stage.h"
-#include "train/shared_stage.h"
 
 namespace longspan {
 
@@ -24,7 +23,6 @@ class StepProgram {
   PipelineStage& stage_;
   Decoder& decoder_;
   TiedTable tied_table_;
-  SharedStage shared_;
   Program program_;
 };
 
