@@ -95,6 +95,16 @@ Microbatch make_microbatch(const Context& context, const ModelSpec& model, const
           .losses = {}};
 }
 
+void add_chunks(const Context& context, const ModelSpec& model, int num_chunks, const std::vector<TokenSequence>& sequences,
+                std::vector<Microbatch>& batches) {
+  const auto prefixes = std::make_shared<SequencePrefixes>(num_chunks);
+  for (int chunk = 0; chunk < num_chunks; ++chunk) {
+    const ContextShare share = {.layout = LayoutType::kContiguous, .num_ranks = num_chunks, .rank = chunk};
+    batches.push_back(make_microbatch(context, model, share, sequences));
+    batches.back().shard.prefixes = prefixes;
+  }
+}
+
 double sum_of_losses(const Context& context, const Microbatch& batch) {
   if (!batch.losses.defined()) return 0;
   double sum = 0;
@@ -109,17 +119,6 @@ double sum_of_losses(const Context& context, const Microbatch& batch) {
 BatchLoader::BatchLoader(const RunSpec& spec, const Dataset& dataset, const ProcessMesh& mesh)
     : spec_(spec), dataset_(dataset), mesh_(mesh), num_microbatches_(num_microbatches_of(spec)) {
   continue_at(0, 1);
-}
-
-void BatchLoader::add_chunks(const Context& context, const std::vector<TokenSequence>& sequences,
-                             std::vector<Microbatch>& batches) const {
-  const int num_chunks = spec_.pipeline.sequence_chunks;
-  const auto prefixes = std::make_shared<SequencePrefixes>(num_chunks);
-  for (int chunk = 0; chunk < num_chunks; ++chunk) {
-    const ContextShare share = {.layout = LayoutType::kContiguous, .num_ranks = num_chunks, .rank = chunk};
-    batches.push_back(make_microbatch(context, spec_.model, share, sequences));
-    batches.back().shard.prefixes = prefixes;
-  }
 }
 
 std::vector<Microbatch> BatchLoader::load(Context& context, int64_t step) const {
@@ -139,7 +138,7 @@ std::vector<Microbatch> BatchLoader::load(Context& context, int64_t step) const 
     if (spec_.pipeline.sequence_chunks == 1) {
       batches.push_back(make_microbatch(context, spec_.model, share, sequences));
     } else {
-      add_chunks(context, sequences, batches);
+      add_chunks(context, spec_.model, spec_.pipeline.sequence_chunks, sequences, batches);
     }
   }
   for (const Microbatch& batch : batches) *predicted.data<int64_t>() += batch.num_predicted;

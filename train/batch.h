@@ -20,6 +20,9 @@ struct ContextShare {
 // target is the next token of its document; a document's last token has none. gradient_scale stays 0 for the caller to set.
 Microbatch make_microbatch(const Context& context, const ModelSpec& model, const ContextShare& share,
                            const std::vector<TokenSequence>& sequences);
+// The same cut into chunks of neighbouring tokens, each a microbatch, one after the other; later ones see earlier ones.
+void add_chunks(const Context& context, const ModelSpec& model, int num_chunks, const std::vector<TokenSequence>& sequences,
+                std::vector<Microbatch>& batches);
 // Counts the tokens of whole sequences, which are in ordinary vectors, while it lives.
 [[nodiscard]] CountedBytes count_tokens(const Context& context, const std::vector<TokenSequence>& sequences);
 double sum_of_losses(const Context& context, const Microbatch& batch);  // after forward; 0 where the head is on another rank
@@ -39,8 +42,6 @@ class BatchLoader {
   std::vector<Microbatch> load(Context& context, int64_t step) const;
 
  private:
-  void add_chunks(const Context& context, const std::vector<TokenSequence>& sequences, std::vector<Microbatch>& batches) const;
-
   const RunSpec& spec_;
   const Dataset& dataset_;
   const ProcessMesh& mesh_;

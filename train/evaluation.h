@@ -1,8 +1,12 @@
-// Evaluator: the loss on held-out documents, in their own order, by document.
+// Evaluator: the loss on held-out documents, in their own order, by document. Weights are as ranks share them in training. Several
+// sequences of a data rank go through a pipeline one behind the other, and in the chunks of pipeline.sequence_chunks where a step
+// cuts its own so; losses are then of the same order of sums. Where such chunks cannot be, with ranks that share a sequence or more
+// chunks than tokens, which training refuses, sequences stay whole.
 #pragma once
 
 #include "model/decoder.h"
 #include "parallel/comm/process_mesh.h"
+#include "train/batch.h"
 #include "train/data/dataset.h"
 #include "train/pipeline_stage.h"
 #include "train/train.h"
@@ -18,6 +22,11 @@ class Evaluator {
   EvaluationResult run(Context& context, PipelineStage& stage, Decoder& decoder) const;
 
  private:
+  int64_t sequences_at_once() const;  // of a data rank
+  int num_chunks() const;             // of a sequence
+  // Adds the microbatches of a sequence.
+  std::vector<DocumentSpan> load(const Context& context, int64_t number, std::vector<Microbatch>& batches) const;
+
   const RunSpec& spec_;
   const ProcessMesh& mesh_;
   Dataset data_;

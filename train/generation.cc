@@ -78,7 +78,9 @@ std::vector<int32_t> generate(const RunSpec& spec, const RankResources& resource
   Decoder decoder(spec.model, *alone, spec.loss_tile_tokens);
   const ProcessMesh mesh(*alone, {});
   check_weights(context, spec, mesh);
-  expect_room_for_inference(spec, resources.memory_bytes, resources.processor());
+  RunSpec whole = spec;
+  whole.mesh = {};
+  expect_room_for_inference(whole, resources.memory_bytes, resources.processor());
   decoder.parameters().materialize(context, ParameterSet::Purpose::kInference);
   TrainObserver silent;
   load_for_inference(context, spec, mesh, decoder.parameters(), silent);

@@ -23,6 +23,12 @@ bool packs(const RunSpec& spec, const Processor& processor) {
   return processor.on_cpu() && cpu_packs(spec.compute_dtype, processor.level);
 }
 
+// Over how many ranks that state is spread.
+double ranks_that_share(const RunSpec& spec, RunSpec::Sharding state) {
+  return spec.sharding < state ? 1 : as_double(spec.mesh.data) * as_double(spec.mesh.context);
+}
+bool shares(const RunSpec& spec, RunSpec::Sharding state) { return ranks_that_share(spec, state) > 1; }
+
 // A model of which the even part of each rank of the tensor axis is as large as what the fullest rank has of this one: heads do not
 // always divide, and key heads of which there are fewer than ranks are held, or seen by attention, by several.
 enum class KeyHeads { kHeld, kSeen };
@@ -212,6 +218,13 @@ double parameters_of(const ModelSpec& model, const Stage& stage) {
   return matrices_of(model, stage) + as_double(stage.num_layers) * block + (stage.has_head ? hidden : 0) + table;
 }
 
+// Of a block's products: what is whole while it works, where ranks share the weights.
+double largest_block(const ModelSpec& model, const Stage& stage) {
+  Stage layer{.num_layers = std::min<int64_t>(1, stage.num_layers), .has_embedding = false, .has_head = false};
+  const double table = as_double(model.vocabulary_size) * as_double(model.hidden_size);
+  return std::max(matrices_of(model, layer), stage.has_embedding || stage.has_head ? table : 0);
+}
+
 [[noreturn]] void refuse_parameters(double num_parameters, double bytes, int64_t available_bytes) {
   raise(ErrorKind::kResource,
         "the {:.0f} parameters that a rank holds of the model need at least {:.1f} GB of memory on each rank, which has {:.1f} GB: lower "
@@ -251,9 +264,8 @@ std::string what_would_fit(const RunSpec& spec, int64_t available_bytes, const P
 }
 
 TrainingNeed need_of(const Stage& stage, const RunSpec& spec, const Processor& processor) {
-  const bool several = spec.mesh.data * spec.mesh.context > 1;
-  const bool shares_gradients = several && spec.sharding >= RunSpec::Sharding::kGradients;
-  const bool shares_weights = several && spec.sharding >= RunSpec::Sharding::kWeights;
+  const bool shares_gradients = shares(spec, RunSpec::Sharding::kGradients);
+  const bool shares_weights = shares(spec, RunSpec::Sharding::kWeights);
   const ModelSpec held = evened(spec, KeyHeads::kHeld), seen = evened(spec, KeyHeads::kSeen);
   const TokenBytes b(spec, seen);
   const double length = as_double(spec.data.sequence_length), ranks = spec.mesh.context;
@@ -300,9 +312,7 @@ double training_bytes_per_parameter(const RunSpec& spec) {
   using Sharding = RunSpec::Sharding;
   const double value = as_double(static_cast<int64_t>(size_bytes(spec.compute_dtype)));
   const double sum = as_double(static_cast<int64_t>(size_bytes(accumulator(spec.compute_dtype))));
-  const auto share = [&](Sharding state) {
-    return spec.sharding < state ? 1 : as_double(spec.mesh.data) * as_double(spec.mesh.context);
-  };
+  const auto share = [&](Sharding state) { return ranks_that_share(spec, state); };
   return value / share(Sharding::kWeights) + sum / share(Sharding::kGradients) +
          (value == sum ? 2 : 3) * sum / share(Sharding::kOptimizer);
 }
@@ -324,11 +334,14 @@ void expect_room_for_parameters(int64_t num_parameters, double bytes_per_paramet
 double inference_weight_bytes(const RunSpec& spec, const Processor& processor) {
   const ModelSpec held = evened(spec, KeyHeads::kHeld);
   const TokenBytes b(spec, held);
-  const double value = b.sum == b.compute ? 0 : b.compute;  // else it is the master
+  const bool shares_weights = shares(spec, RunSpec::Sharding::kWeights);
+  const double value = b.compute / ranks_that_share(spec, RunSpec::Sharding::kWeights);
+  const double master = b.sum == b.compute ? 0 : b.sum / ranks_that_share(spec, RunSpec::Sharding::kOptimizer);  // else it is the value
   double most = 0;
   for (const Stage& stage : stages_of(spec, Step::kNone)) {
-    const double packed = packs(spec, processor) ? b.compute * matrices_of(held, stage) : 0;
-    most = std::max(most, parameters_of(held, stage) * (b.sum + value) + packed);
+    const double packed = packs(spec, processor) && !shares_weights ? b.compute * matrices_of(held, stage) : 0;
+    const double open = shares_weights ? b.compute * largest_block(held, stage) : 0;
+    most = std::max(most, parameters_of(held, stage) * (master + value) + packed + open);
   }
   return most / spec.mesh.tensor;
 }
@@ -336,7 +349,8 @@ double inference_weight_bytes(const RunSpec& spec, const Processor& processor) {
 void expect_room_for_inference(const RunSpec& spec, int64_t available_bytes, const Processor& processor) {
   const double bytes = inference_weight_bytes(spec, processor);
   if (!fits(bytes, available_bytes)) {
-    const double mine = parameters_of(evened(spec, KeyHeads::kHeld), whole_model(spec.model)) / (spec.mesh.tensor * spec.mesh.pipeline);
+    const double mine = parameters_of(evened(spec, KeyHeads::kHeld), whole_model(spec.model)) /
+                        (spec.mesh.tensor * spec.mesh.pipeline * ranks_that_share(spec, RunSpec::Sharding::kWeights));
     refuse_parameters(mine, bytes, available_bytes);
   }
 }

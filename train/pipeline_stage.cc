@@ -16,29 +16,27 @@ class NoSums final : public GradientSums {
 }  // namespace
 
 PipelineStage::PipelineStage(const RunSpec& spec, const ProcessMesh& mesh)
-    : placement_(place_model(spec)), link_(mesh.axis(Axis::kPipeline)) {
-  const auto rank = static_cast<size_t>(link_.rank());
-  forward_ = make_forward_program({.placement = placement_, .num_microbatches = 1}).ranks.at(rank);
+    : placement_(place_model(spec)), link_(mesh.axis(Axis::kPipeline)) {}
+
+void PipelineStage::share_state(const ProcessMesh& mesh, Decoder& decoder, const StateShare& share) {
+  shared_ = std::make_unique<SharedStage>(mesh, blocks(), decoder, share);
 }
 
 void PipelineStage::run(Context& context, const Program& program, Decoder& decoder, GradientSums& sums, BlockTimes* times) {
-  if (placement_.num_ranks == 1) return execute(context, program, decoder.stage(), sums);
+  if (shared_) shared_->begin(program);
   const PipelineRank rank = {.link = link_,
                              .placement = placement_,
                              .new_message = [&](int microbatch) { return decoder.new_message(context, microbatch); },
                              .times = times};
-  execute(context, program, decoder.stage(), sums, &rank);
+  execute(context, program, decoder.stage(), sums, placement_.num_ranks == 1 ? nullptr : &rank);
+  if (shared_) shared_->end();
 }
 
-Tensor PipelineStage::losses(Context& context, Decoder& decoder, Microbatch batch) {
-  std::vector<Microbatch>& microbatches = decoder.microbatches();
-  check(microbatches.empty(), "an evaluation between the {} microbatches of a step", microbatches.size());
-  microbatches.push_back(std::move(batch));
+void PipelineStage::run_forward(Context& context, Decoder& decoder) {
+  const auto num_microbatches = static_cast<int>(decoder.microbatches().size());
+  const PipelineProgram forward = make_forward_program({.placement = placement_, .num_microbatches = num_microbatches});
   NoSums none;
-  run(context, forward_, decoder, none);
-  Tensor losses = std::move(microbatches.front().losses);
-  microbatches.clear();
-  return losses;
+  run(context, forward.ranks.at(static_cast<size_t>(link_.rank())), decoder, none);
 }
 
 }  // namespace longspan

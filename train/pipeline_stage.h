@@ -6,6 +6,7 @@
 #include "parallel/comm/process_mesh.h"
 #include "parallel/pipeline/executor.h"
 #include "train/run_spec.h"
+#include "train/shared_stage.h"
 
 namespace longspan {
 
@@ -16,17 +17,20 @@ class PipelineStage {
 
   std::vector<int> blocks() const { return placement_.blocks_of(link_.rank()); }
 
+  // Before the first run: wraps the decoder's blocks where ranks share what they read or add to. Collective over the replicas.
+  void share_state(const ProcessMesh& mesh, Decoder& decoder, const StateShare& share);
+
   // This rank's program over the decoder's microbatches. The decoder has the blocks above. `times`: measures them.
   void run(Context& context, const Program& program, Decoder& decoder, GradientSums& sums, BlockTimes* times = nullptr);
 
-  // The losses of one microbatch without gradients, where the head is; elsewhere an undefined tensor. Collective over all axes but
-  // data.
-  Tensor losses(Context& context, Decoder& decoder, Microbatch batch);
+  // The decoder's microbatches without gradients, one behind the other through all stages; their losses are in them then, where the
+  // head is. Collective over all axes but data; over that, too, where weights are shared.
+  void run_forward(Context& context, Decoder& decoder);
 
  private:
   Placement placement_;
   PipelineLink link_;
-  Program forward_;  // of one microbatch
+  std::unique_ptr<SharedStage> shared_;
 };
 
 }  // namespace longspan

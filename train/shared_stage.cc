@@ -2,27 +2,20 @@
 
 namespace longspan {
 
-// One block of the stage; in forwards that keep nothing, as evaluations do, `next` follows it.
+// One block of the stage. Forwards that keep nothing, as evaluations do, add to no gradients.
 class SharedBlock final : public StageBlock {
  public:
   struct Place {
-    int number = 0, next = -1;  // of the model's blocks
-    bool is_last = false;       // of the model: the gradients of the head come with its loss, in forward
+    int number = 0;        // of the model's blocks
+    bool is_last = false;  // of the model: the gradients of the head come with its loss, in forward
   };
   SharedBlock(SharedStage& stage, std::unique_ptr<StageBlock> inner, const Place& place)
       : stage_(stage), inner_(std::move(inner)), place_(place) {}
   int layer() const override { return inner_->layer(); }
 
   Tensor forward(Context& context, int microbatch, const Tensor& x, std::any* stash) override {
-    if (!stash) {
-      stage_.use(context, place_.number, place_.next);
-      Tensor y = inner_->forward(context, microbatch, x, nullptr);
-      stage_.after_compute();
-      if (place_.next < 0) stage_.end();
-      return y;
-    }
     stage_.use(context, place_.number);
-    if (place_.is_last) stage_.open_gradients(context, place_.number);
+    if (stash && place_.is_last) stage_.open_gradients(context, place_.number);
     Tensor y = inner_->forward(context, microbatch, x, stash);
     stage_.after_compute();
     return y;
@@ -51,9 +44,7 @@ SharedStage::SharedStage(const ProcessMesh& mesh, const std::vector<int>& blocks
   if (share.of_weights()) group_ = mesh.replicas().split(0, mesh.replicas().rank(), "weights");
   Stage& stage = decoder.stage();
   for (size_t b = 0; b < stage.size(); ++b) {
-    const bool is_last = b + 1 == stage.size();
-    const SharedBlock::Place place = {
-        .number = blocks[b], .next = is_last ? -1 : blocks[b + 1], .is_last = is_last && decoder.has_head()};
+    const SharedBlock::Place place = {.number = blocks[b], .is_last = b + 1 == stage.size() && decoder.has_head()};
     stage[b] = std::make_unique<SharedBlock>(*this, std::move(stage[b]), place);
   }
 }
@@ -78,17 +69,12 @@ void SharedStage::open_gradients(const Context& context, int block) {
   }
 }
 
-void SharedStage::use(Context& context, int block, int next) {
-  if (!group_) return;
-  if (!weights_) weights_ = std::make_unique<GatheredWeights>(context, *group_, parameters_);
-  weights_->use(block, next);
-}
-
 void SharedStage::use(Context& context, int block) {
   if (!group_) return;
   if (uses_.at(at_) != block) ++at_;
   check(uses_.at(at_) == block, "block {} runs where the program has block {}", block, uses_[at_]);
-  use(context, block, at_ + 1 < uses_.size() ? uses_[at_ + 1] : -1);
+  if (!weights_) weights_ = std::make_unique<GatheredWeights>(context, *group_, parameters_);
+  weights_->use(block, at_ + 1 < uses_.size() ? uses_[at_ + 1] : -1);
 }
 
 }  // namespace longspan

@@ -26,7 +26,6 @@ class SharedStage {
  private:
   friend class SharedBlock;
   void open_gradients(const Context& context, int block);
-  void use(Context& context, int block, int next);  // outside of a program; `next`: -1 for the end
   void use(Context& context, int block);
   void after_compute() {
     if (weights_) weights_->after_compute();

@@ -15,12 +15,13 @@ StepProgram::StepProgram(const Context& context, const RunSpec& spec, const Proc
       stage_(stage),
       decoder_(decoder),
       tied_table_(mesh, decoder, state_share(spec, mesh)),
-      shared_(mesh, stage.blocks(), decoder, state_share(spec, mesh)),
       reductions_(reduction_plan(mesh, decoder.parameters(), state_share(spec, mesh))),
       planned_(plan_pipeline(spec)) {
+  const StateShare share = state_share(spec, mesh);
+  stage.share_state(mesh, decoder, share);
   adopt(context, planned_);
   const bool by_times = spec.mesh.pipeline > 1 && spec.pipeline.schedule == PipelineSchedule::kZeroBubble;
-  if (by_times && !state_share(spec, mesh).of_gradients()) {
+  if (by_times && !share.of_gradients()) {
     times_ = std::make_unique<BlockTimes>(planned_.shape);
   } else {
     planned_ = {};
@@ -43,9 +44,7 @@ std::string StepProgram::run(Context& context) {
     decoder_.parameters().zero_gradients(context);
   }
   StepSums sums(context, mesh_, tied_table_, decoder_.parameters());
-  shared_.begin(program_);
   stage_.run(context, program_, decoder_, sums, times_.get());
-  shared_.end();
   return times_ ? plan_by_times(context) : std::string();
 }
 

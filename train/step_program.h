@@ -7,7 +7,6 @@
 
 #include "model/tied_table.h"
 #include "train/pipeline_stage.h"
-#include "train/shared_stage.h"
 
 namespace longspan {
 
@@ -33,7 +32,6 @@ class StepProgram {
   PipelineStage& stage_;
   Decoder& decoder_;
   TiedTable tied_table_;
-  SharedStage shared_;
   ReductionPlan reductions_;
   Program program_;
   // Until the blocks are measured, if they are to be.

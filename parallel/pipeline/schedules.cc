@@ -44,10 +44,13 @@ PipelineProgram make_pipeline_program(PipelineSchedule schedule, const PipelineS
 
 PipelineProgram make_forward_program(const PipelineShape& shape) {
   std::vector<Program> compute(static_cast<size_t>(shape.placement.num_ranks));
-  for (int m = 0; m < shape.num_microbatches; ++m) {
+  const int at_once = shape.placement.num_ranks;
+  for (int first = 0; first < shape.num_microbatches; first += at_once) {
     for (const PlacedChunk& chunk : shape.placement.chunks) {
-      for (int b = chunk.begin; b < chunk.end; ++b) {
-        compute[static_cast<size_t>(chunk.rank)].push_back({Action::Kind::kForward, m, b});
+      for (int m = first; m < std::min(first + at_once, shape.num_microbatches); ++m) {
+        for (int b = chunk.begin; b < chunk.end; ++b) {
+          compute[static_cast<size_t>(chunk.rank)].push_back({Action::Kind::kForward, m, b});
+        }
       }
     }
   }

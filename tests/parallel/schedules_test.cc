@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "parallel/pipeline/simulation.h"
 #include "parallel/pipeline/verifier.h"
 #include "tests/parallel/comm_support.h"
 
@@ -127,6 +128,28 @@ TEST(Schedules, WaitAsLongAsTheyShould) {
         for (int chunks = 2; chunks <= 4; ++chunks) {  // each as large as a whole stage above
           const PipelineFacts interleaved = facts_of(Schedule::kInterleaved, shape_of(p, chunks, m, 1, blocks));
           EXPECT_NEAR(interleaved.makespan_seconds, m * chunks * stage + waits, 1e-9);
+        }
+      }
+    }
+  }
+}
+
+// Only the way to the last rank and back is waited for, once.
+TEST(Schedules, ForwardsAloneKeepAllRanksBusy) {
+  for (int ranks = 1; ranks <= 8; ++ranks) {
+    for (int chunks = 1; chunks <= 4; ++chunks) {
+      for (int microbatches = 1; microbatches <= 32; ++microbatches) {
+        const PipelineShape shape = shape_of(ranks, chunks, microbatches);
+        const PipelineProgram program = make_forward_program(shape);
+        const std::string what = fmt::format("{} ranks, {} chunks, {} microbatches", ranks, chunks, microbatches);
+        EXPECT_TRUE(simulate(program, {}, SendMode::kRendezvous).finished) << what;
+        PipelineCosts costs{.blocks = {}};
+        for (int b = 0; b < shape.placement.num_blocks(); ++b) costs.blocks.push_back({1, 1, 1});
+        const Simulation done = simulate(program, costs, SendMode::kAsynchronous);
+        ASSERT_TRUE(done.finished) << what;
+        EXPECT_EQ(done.busy_seconds(0), chunks * microbatches) << what;
+        if (microbatches % ranks == 0 || chunks == 1) {
+          EXPECT_EQ(done.makespan_seconds, chunks * microbatches + ranks - 1) << what;
         }
       }
     }
