@@ -35,6 +35,19 @@ int exchanging_ranks(ContextScheme scheme, int inner, int num_ranks) {
   return scheme == ContextScheme::kHybrid ? inner : 1;
 }
 
+std::vector<SchemeInGroups> schemes_over(int num_ranks) {
+  std::vector<SchemeInGroups> schemes = {{ContextScheme::kRing, 1}};
+  if (num_ranks == 1) return schemes;
+  schemes.push_back({ContextScheme::kAllToAll, 1});
+  schemes.push_back({ContextScheme::kAllGather, 1});
+  for (int inner = 2; inner < num_ranks; ++inner) {
+    if (num_ranks % inner != 0) continue;
+    schemes.push_back({ContextScheme::kHybrid, inner});
+    schemes.push_back({ContextScheme::kDoubleRing, inner});
+  }
+  return schemes;
+}
+
 int nearest_inner(int inner, int num_ranks) {
   int nearest = 1;
   for (int divisor = 2; divisor <= num_ranks; ++divisor) {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace longspan {
 
@@ -17,6 +18,14 @@ std::string describe(ContextScheme scheme, int inner);
 bool is_grouped(ContextScheme scheme);
 // How many ranks exchange heads with each other: none may have fewer heads than that.
 int exchanging_ranks(ContextScheme scheme, int inner, int num_ranks);
+
+// All that so many ranks may choose from, whatever the heads are: every scheme, and of those with groups every size that leaves
+// something to do inside and across. RING comes first.
+struct SchemeInGroups {
+  ContextScheme scheme = ContextScheme::kRing;
+  int inner = 1;
+};
+std::vector<SchemeInGroups> schemes_over(int num_ranks);
 
 // The divisor of `num_ranks` that is nearest to `inner`; of two, the smaller.
 int nearest_inner(int inner, int num_ranks);

@@ -163,17 +163,7 @@ SchemeCost cost_of(ContextScheme scheme, int inner, const AttentionShape& shape,
 
 SchemeChoice choose_scheme(const AttentionShape& shape, const AttentionRates& rates) {
   SchemeChoice choice;
-  const auto add = [&](ContextScheme scheme, int inner) { choice.costs.push_back(cost_of(scheme, inner, shape, rates)); };
-  add(ContextScheme::kRing, 1);
-  if (shape.num_ranks > 1) {
-    add(ContextScheme::kAllToAll, 1);
-    add(ContextScheme::kAllGather, 1);
-    for (int inner = 2; inner < shape.num_ranks; ++inner) {
-      if (shape.num_ranks % inner != 0) continue;
-      add(ContextScheme::kHybrid, inner);
-      add(ContextScheme::kDoubleRing, inner);
-    }
-  }
+  for (const auto& [scheme, inner] : schemes_over(shape.num_ranks)) choice.costs.push_back(cost_of(scheme, inner, shape, rates));
   std::stable_sort(choice.costs.begin(), choice.costs.end(), [](const SchemeCost& a, const SchemeCost& b) {
     if (a.refused.empty() != b.refused.empty()) return a.refused.empty();
     return a.refused.empty() && a.seconds() < b.seconds();

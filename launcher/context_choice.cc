@@ -17,6 +17,11 @@ ContextScheme scheme_of(const config::Context& context) {
   return static_cast<ContextScheme>(static_cast<int>(context.scheme()) - config::Context::RING);
 }
 
+// Query heads of the rank with fewest.
+int64_t heads_of_a_rank(const config::RunConfig& config) {
+  return config.model().num_heads() / std::max<int64_t>(config.mesh().tensor(), 1);
+}
+
 void set_scheme(config::Context& context, ContextScheme scheme, int64_t group_ranks) {
   context.set_scheme(static_cast<config::Context::Scheme>(static_cast<int>(scheme) + config::Context::RING));
   context.clear_group_ranks();
@@ -33,7 +38,7 @@ std::optional<config::Context> continued_context(const config::RunConfig& config
   if (!stored || stored->context().scheme() == config::Context::AUTO) return {};
   if (!asks && stored->context().scheme() != context.scheme()) return {};
   if (stored->mesh().context() != config.mesh().context()) return {};
-  const int64_t heads = config.model().num_heads() / std::max<int64_t>(config.mesh().tensor(), 1);
+  const int64_t heads = heads_of_a_rank(config);
   const int group = is_grouped(scheme_of(stored->context())) ? static_cast<int>(stored->context().group_ranks()) : 1;
   const bool works =
       scheme_problem(scheme_of(stored->context()), group, static_cast<int>(config.mesh().context()), heads).empty();
@@ -65,13 +70,27 @@ std::string settle_context(config::RunConfig& config, int ranks_per_host, const 
   }
   if (context.scheme() == config::Context::AUTO || context.group_ranks() > 0) return note;
   const auto scheme = static_cast<ContextScheme>(context.scheme() - config::Context::RING);
-  const int64_t heads = config.model().num_heads() / std::max<int64_t>(config.mesh().tensor(), 1);
+  const int64_t heads = heads_of_a_rank(config);
   if (is_grouped(scheme) && found != kNone && found / kGroups == context.scheme()) {
     set_scheme(context, scheme, found % kGroups);
   } else if (is_grouped(scheme)) {
     set_scheme(context, scheme, group_of_host(scheme, static_cast<int>(config.mesh().context()), ranks_per_host, heads));
   }
   return note;
+}
+
+std::vector<config::Context> contexts_to_verify(const config::RunConfig& given, const config::RunConfig& settled) {
+  std::vector<config::Context> contexts = {settled.context()};
+  if (given.context().scheme() != config::Context::AUTO) return contexts;
+  const int num_ranks = static_cast<int>(settled.mesh().context());
+  const int64_t heads = heads_of_a_rank(settled);
+  for (const auto& [scheme, inner] : schemes_over(num_ranks)) {
+    config::Context context = settled.context();
+    set_scheme(context, scheme, inner);
+    const bool is_new = context.SerializeAsString() != settled.context().SerializeAsString();
+    if (is_new && scheme_problem(scheme, inner, num_ranks, heads).empty()) contexts.push_back(context);
+  }
+  return contexts;
 }
 
 }  // namespace longspan

@@ -173,6 +173,21 @@ void settle_context(config::RunConfig& config, const Ranks& ranks, std::vector<s
   if (!note.empty()) notes.push_back(note);
 }
 
+int run_verifications(const config::RunConfig& given, const config::RunConfig& settled, const Ranks& ranks,
+                      const RankResources& resources) {
+  config::RunConfig config = settled;
+  const std::vector<config::Context> contexts = contexts_to_verify(given, settled);
+  for (const config::Context& context : contexts) {
+    *config.mutable_context() = context;
+    const int code = run_verify(config, ranks.world, ranks.communicator, resources, std::cout);
+    if (code != kExitDone) return code;
+  }
+  if (contexts.size() > 1 && ranks.world.rank() == 0) {
+    std::cout << fmt::format("context.scheme: all {} that AUTO may take agree with one rank\n", contexts.size()) << std::flush;
+  }
+  return kExitDone;
+}
+
 void create_output_folder(const std::string& path) {
   std::error_code error;
   std::filesystem::create_directories(path, error);
@@ -220,7 +235,7 @@ int run(const CommandLine& line, const config::RunConfig& given, const Ranks& me
   const RankResources resources = resources_of(config, ranks);
   if (line.command == Command::kBench) return run_benchmark(line.bench_name, config, resources, ranks.communicator, std::cout);
   if (line.command == Command::kGenerate) return run_generation(config, resources);
-  return run_verify(config, ranks.world, ranks.communicator, resources, std::cout);
+  return run_verifications(given, config, ranks, resources);
 }
 
 }  // namespace longspan

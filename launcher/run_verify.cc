@@ -24,6 +24,7 @@ namespace {
 std::string describe(const RunSpec& run, const RunSpec& small, bool threads) {
   std::string text = fmt::format("{}: {}, {}, {}\n", run.name, run.mesh.to_string(), name(run.layout),
                                  run.data.packing == Packing::kDocuments ? "documents apart" : "one stream of text");
+  if (run.mesh.context > 1) text += fmt::format("context.scheme: {}\n", describe(run.context.scheme, group_ranks(run)));
   if (threads && run.mesh.num_ranks() > 1) {
     text +=
         fmt::format("its {} ranks are threads of this process, which compute the same numbers\n", run.mesh.num_ranks());

@@ -9,21 +9,46 @@
 
 namespace longspan {
 
+namespace {
+
+// This rank's gradients: those that count in the norm of the whole model, and those that another rank counts.
+struct Counted {
+  std::vector<Tensor> here, elsewhere;
+};
+
+Counted counted_of(const ParameterSet& parameters, const std::vector<TensorPiece>& pieces) {
+  Counted counted;
+  const auto add = [&](std::vector<Tensor>& to, int64_t begin, int64_t end) {
+    if (begin < end) to.push_back(parameters.own_gradients({begin, end}));
+  };
+  for (const FlatRange& range : parameters.own_ranges()) {
+    int64_t next = range.begin;
+    for (const TensorPiece& piece : pieces) {
+      const int64_t begin = std::max(piece.begin, next), end = std::min(piece.end, range.end);
+      if (begin >= end) continue;
+      add(counted.elsewhere, next, begin);
+      add(counted.here, begin, end);
+      next = end;
+    }
+    add(counted.elsewhere, next, range.end);
+  }
+  return counted;
+}
+
+}  // namespace
+
 double gradient_norm(const Context& context, const ParameterSet& parameters, Communicator& replicas,
                      Communicator& parts) {
   const auto& kernel = context.kernels<OptimizerKernels>();
-  std::vector<TensorPiece> counted = {{0, std::numeric_limits<int64_t>::max()}};
-  if (parts.size() > 1) counted = counted_ranges(parameters);
-  std::vector<Tensor> counted_here;
-  for (const FlatRange& range : parameters.own_ranges()) {
-    for (const TensorPiece& piece : counted) {
-      const int64_t begin = std::max(piece.begin, range.begin), end = std::min(piece.end, range.end);
-      if (begin < end) counted_here.push_back(parameters.own_gradients({begin, end}));
-    }
-  }
+  std::vector<TensorPiece> pieces = {{0, std::numeric_limits<int64_t>::max()}};
+  if (parts.size() > 1) pieces = counted_ranges(parameters);
+  const Counted counted = counted_of(parameters, pieces);
   const Context& host = context.host();
   const Tensor sum = host.empty({1}, DType::kFloat64, MemoryTag::kWorkspace);
-  *sum.data<double>() = kernel.sum_of_squares(context, counted_here);
+  *sum.data<double>() = kernel.sum_of_squares(context, counted.here);
+  // Of what ranks hold alike one counts, but each updates its own.
+  const bool sound = counted.elsewhere.empty() || std::isfinite(kernel.sum_of_squares(context, counted.elsewhere));
+  if (!sound) *sum.data<double>() = std::nan("");
   if (parameters.share().num_ranks > 1) replicas.all_reduce(host.stream(), sum, ReduceOp::kSum);
   if (parts.size() > 1) parts.all_reduce(host.stream(), sum, ReduceOp::kSum);
   return std::sqrt(*sum.data<double>());

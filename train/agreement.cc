@@ -1,6 +1,7 @@
 #include "train/agreement.h"
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <new>
 #include <optional>
@@ -23,6 +24,22 @@ Range range_over_ranks(const Context& context, Communicator& world, int64_t mine
   e[1] = mine;
   world.all_reduce(host.stream(), extremes, ReduceOp::kMax);
   return {-e[0], e[1]};
+}
+
+template <class T>
+int64_t num_not_finite(const Tensor& tensor) {
+  return std::count_if(tensor.data<T>(), tensor.data<T>() + tensor.num_elements(), [](T x) { return !std::isfinite(x); });
+}
+
+// The first gradient of this rank in which a number is not finite; empty: there is none.
+std::string not_finite_gradient(const Context& context, const ParameterSet& parameters) {
+  for (const ParameterSet::Part& part : parameters.parts()) {
+    const Tensor gradient = context.to_host(part.gradient);
+    const int64_t count = gradient.dtype() == DType::kFloat64 ? num_not_finite<double>(gradient) : num_not_finite<float>(gradient);
+    if (count == 0) continue;
+    return fmt::format("{} of {} numbers of the gradient of {} are not finite", count, gradient.num_elements(), part.parameter->name);
+  }
+  return {};
 }
 
 // What body raises, as an Error.
@@ -126,11 +143,15 @@ std::vector<std::string> texts_of_ranks(const Context& context, Communicator& wo
   return texts;
 }
 
-void refuse_not_finite(const RunSpec& spec, const StepReport& report) {
+void refuse_not_finite(const Context& context, Communicator& world, const RunSpec& spec, const StepReport& report,
+                       const ParameterSet& parameters) {
   const bool imported = report.step == 1 && !spec.model_folder.empty();
+  const std::vector<std::string> found = texts_of_ranks(context, world, not_finite_gradient(context, parameters));
+  const auto first = std::find_if(found.begin(), found.end(), [](const std::string& text) { return !text.empty(); });
+  const std::string where = first == found.end() ? "" : fmt::format("; on rank {}, {}", first - found.begin(), *first);
   raise(ErrorKind::kNumerical,
-        "step {}: the loss is {} and the gradient norm on this rank {}; the weights of the step before are unchanged. {}",
-        report.step, report.loss, report.grad_norm,
+        "step {}: the loss is {} and the gradient norm on this rank {}{}; the weights of the step before are unchanged. {}",
+        report.step, report.loss, report.grad_norm, where,
         imported ? "Are the weights in model.from_huggingface sound?"
                  : "Lower optimizer.learning_rate, or continue from an older checkpoint with other data");
 }

@@ -151,7 +151,7 @@ void Trainer::agree(const std::function<bool()>& stop_requested, StepResult& res
   result.stop = s[1] > 0;
   report.tokens = spec_.global_batch_sequences * spec_.data.sequence_length;
   report.model_flop = training_flop(spec_.model, static_cast<double>(report.tokens), s[3]);
-  if (!std::isfinite(report.loss) || s[2] > 0) refuse_not_finite(spec_, report);
+  if (!std::isfinite(report.loss) || s[2] > 0) refuse_not_finite(context, world_, spec_, report, decoder_.parameters());
 }
 
 void Trainer::update(StepReport& report) {

@@ -23,19 +23,21 @@ void Findings::measured(double difference, const std::string& name) {
 }
 
 void Findings::add(const Finding& finding) {
-  const double key = 2 * static_cast<double>(finding.order) + (finding.blame == Blame::kSome ? 1 : 0);
-  if (key >= key_) return;
-  key_ = key;
+  const bool own = finding.blame == Blame::kThisRank;
+  const double key = 2 * static_cast<double>(finding.order) + (own ? 0 : 1);
+  if (key >= first_.key && (!own || key >= own_.key)) return;
   const TensorDifference& difference = finding.difference;
-  text_ = fmt::format(
+  const std::string text = fmt::format(
       "{}, {}, {}: {} where one rank has {}; {} of {} elements are off, by up to {:.2g} of the largest{}", rank_name(),
       finding.name, finding.place, difference.got, difference.expected, difference.num_off, finding.num_elements,
       difference.largest, finding.remark);
+  if (key < first_.key) first_ = {key, text};
+  if (own && key < own_.key) own_ = {key, text};
 }
 
 VerifyReport Findings::settle(int64_t num_tensors) {
   Communicator& world = mesh_.world();
-  const std::vector<double> keys = gathered(world, key_), differences = gathered(world, largest_);
+  const std::vector<double> keys = gathered(world, first_.key), differences = gathered(world, largest_);
   VerifyReport report;
   const auto most = std::max_element(differences.begin(), differences.end());
   const int owner = static_cast<int>(most - differences.begin());
@@ -44,8 +46,8 @@ VerifyReport Findings::settle(int64_t num_tensors) {
   report.num_tensors = static_cast<int64_t>(summed(world, {static_cast<double>(num_tensors)}).front());
   const double least = *std::min_element(keys.begin(), keys.end());
   if (!std::isfinite(least)) return report;
-  const int speaker = first_in_ring(keys, least);
-  report.difference = broadcast(world, text_, speaker);
+  const int speaker = first_in_ring(keys);
+  report.difference = broadcast(world, first_.text, speaker);
   std::string others;
   for (size_t rank = 0; rank < keys.size(); ++rank) {
     if (keys[rank] == least && static_cast<int>(rank) != speaker)
@@ -53,6 +55,10 @@ VerifyReport Findings::settle(int64_t num_tensors) {
   }
   if (!others.empty()) report.difference += "; off there, too: rank " + others;
   report.difference += "; all that was computed before agrees";
+  const std::vector<double> own_keys = gathered(world, own_.key);
+  const double least_own = *std::min_element(own_keys.begin(), own_keys.end());
+  if (least_own == least || !std::isfinite(least_own)) return report;
+  report.difference += "; the first after it that a rank has wrong by itself: " + broadcast(world, own_.text, first_in_ring(own_keys));
   return report;
 }
 
@@ -120,7 +126,8 @@ std::string Findings::rank_name() const {
   return fmt::format("{} ({})", text, places);
 }
 
-int Findings::first_in_ring(const std::vector<double>& keys, double least) const {
+int Findings::first_in_ring(const std::vector<double>& keys) const {
+  const double least = *std::min_element(keys.begin(), keys.end());
   const int ring = mesh_.shape().context;
   const auto off = [&](int rank) { return keys[static_cast<size_t>(rank)] == least; };
   int first = -1;

@@ -42,7 +42,8 @@ class Findings {
   void add(const Finding& finding);
 
   // Collective over the world: the report on which all agree. Of those ranks that found the first difference, it names
-  // the one whose predecessor in its ring did not: what is wrong with a shard of keys is passed on to the ranks behind.
+  // the one whose predecessor in its ring did not: what is wrong with a shard of keys is passed on to the ranks behind. Where that is
+  // a sum that no rank's part explains, it also names the first that a rank has wrong by itself.
   VerifyReport settle(int64_t num_tensors);
 
   // Collective over the group.
@@ -59,12 +60,15 @@ class Findings {
   std::vector<double> reduced(Communicator& group, const std::vector<double>& values, ReduceOp op) const;
   std::string broadcast(Communicator& group, std::string text, int root) const;
   std::string rank_name() const;
-  int first_in_ring(const std::vector<double>& keys, double least) const;
+  int first_in_ring(const std::vector<double>& keys) const;  // of those with the least
 
   const ProcessMesh& mesh_;
   Context context_;
-  double key_ = std::numeric_limits<double>::infinity();  // twice the order; one more where the blame is not clear
-  std::string text_;
+  struct First {
+    double key = std::numeric_limits<double>::infinity();  // twice the order; one more where the blame is not clear
+    std::string text;
+  };
+  First first_, own_;  // of all; of those that are this rank's own
   double largest_ = 0;
   std::string where_;
 };

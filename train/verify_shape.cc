@@ -27,16 +27,14 @@ int64_t shrunk_width(int64_t width, int64_t target, int64_t num_ranks = 1) {
   return width <= least ? width : least + width % unit;
 }
 
-// Two key heads, where there are two: with a single one, a query head that took the wrong one could not be seen. More where ranks
-// share the heads or exchange them, so that each has some; and the remainder by the ranks that share them, which decides whether
-// they cut groups. Where that leaves many query heads, narrower ones keep the step short.
+// Two key heads, where there are two: with a single one, a query head that took the wrong one could not be seen. As many as ranks
+// share or exchange them, where there are, and the remainder by these: so heads that do not divide still do not, and the cuts
+// between ranks go through the same places of groups. Where that leaves many query heads, narrower ones keep the step short.
 void shrink_heads(const RunSpec& run, ModelSpec& model) {
-  const int64_t group = model.num_heads / model.num_kv_heads, most = model.num_kv_heads, tensor = run.mesh.tensor;
-  const int64_t least = tensor * exchanging_ranks(run.context.scheme, group_ranks(run), run.mesh.context);
-  model.num_kv_heads = std::min<int64_t>(most, 2);
-  while (model.num_kv_heads < most && (model.num_kv_heads * group < least || (most - model.num_kv_heads) % tensor != 0)) {
-    ++model.num_kv_heads;
-  }
+  const int64_t group = model.num_heads / model.num_kv_heads;
+  const int64_t ranks = int64_t{run.mesh.tensor} * exchanging_ranks(run.context.scheme, group_ranks(run), run.mesh.context);
+  const int64_t least = std::max<int64_t>(2, ranks);
+  if (model.num_kv_heads > least) model.num_kv_heads = least + (model.num_kv_heads - least) % ranks;
   model.num_heads = group * model.num_kv_heads;
   model.head_dim = shrunk_width(model.head_dim, model.num_heads > 16 ? 16 : 32);
 }

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 
 #include "launcher/config_file.h"
@@ -83,6 +84,27 @@ TEST(ContextChoice, RanksThatWereToldDifferentThingsMeasureNothing) {
   EXPECT_EQ(settled[0].context, "scheme: RING");
   EXPECT_EQ(settled[1].context, "scheme: AUTO");
   EXPECT_EQ(choices, 0);
+}
+
+TEST(ContextChoice, VerifyProvesAllThatAutoMayTake) {
+  const auto proven = [](const std::string& given, const std::string& settled, int64_t heads = 4) {
+    config::RunConfig config = config_of(settled);
+    config.mutable_model()->set_num_heads(heads);
+    std::vector<std::string> texts;
+    for (const config::Context& context : contexts_to_verify(config_of(given), config)) {
+      texts.push_back(context.ShortDebugString());
+    }
+    if (!texts.empty()) std::sort(texts.begin() + 1, texts.end());
+    return texts;
+  };
+  const std::string gather = "context { scheme: ALL_GATHER }";
+  const std::vector<std::string> all = {"scheme: ALL_GATHER", "scheme: ALL_TO_ALL", "scheme: DOUBLE_RING group_ranks: 2",
+                                        "scheme: HYBRID group_ranks: 2", "scheme: RING"};
+  EXPECT_EQ(proven("context { scheme: AUTO }", gather), all) << "what was chosen comes first";
+  EXPECT_EQ(proven(gather, gather), (std::vector<std::string>{"scheme: ALL_GATHER"}));
+  const std::vector<std::string> possible = {"scheme: ALL_GATHER", "scheme: DOUBLE_RING group_ranks: 2",
+                                             "scheme: HYBRID group_ranks: 2", "scheme: RING"};
+  EXPECT_EQ(proven("context { scheme: AUTO }", gather, 2), possible) << "four ranks cannot exchange two heads";
 }
 
 TEST(ContextChoice, GroupsThatNobodyNamedAreThoseOfAHost) {

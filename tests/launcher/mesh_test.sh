@@ -32,6 +32,7 @@ verified() {
 
 for mesh in 'data: 8' 'context: 8' 'tensor: 8' 'data: 2 context: 2 tensor: 2'; do verified "mesh={$mesh}"; done
 for scheme in ALL_TO_ALL ALL_GATHER; do verified 'mesh={context: 4 tensor: 2}' "context.scheme=$scheme"; done
+for scheme in HYBRID DOUBLE_RING; do verified 'mesh={context: 8}' "context={scheme: $scheme group_ranks: 2}"; done
 verified 'mesh={data: 2 context: 4}' sharding.state=OPTIMIZER
 verified 'mesh={data: 2 context: 2 tensor: 2}' sharding.state=WEIGHTS
 verified 'mesh={pipeline: 8}'

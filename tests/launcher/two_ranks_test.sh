@@ -71,6 +71,18 @@ for column in loss grad_norm; do
 done
 expect 0 "nothing left to do: training.steps is $steps" 20 two train $(run whole) --set training.steps=$steps
 
+# AUTO goes on with the scheme of the checkpoint, whoever chose it, to the last bit.
+long() { two train $(run "$1") --set mesh.context=2 --set "context.scheme=$2" --set training.steps="$3"; }
+expect 0 'step 2/2' 30 long scheme ALL_TO_ALL 2
+expect 0 'context.scheme: AUTO is ALL_TO_ALL, that of the checkpoint' 30 long scheme AUTO 4
+expect 0 'step 4/4' 30 long scheme_whole ALL_TO_ALL 4
+[ "$(column loss scheme)" = "$(column loss scheme_whole)" ] || complain "AUTO did not go on as ALL_TO_ALL"
+grep -q 'scheme: ALL_TO_ALL' scheme/config.textproto || complain "the configuration does not name the scheme"
+expect 0 'context.scheme: AUTO is ' 30 long chosen AUTO 2
+chosen=$(sed -n 's/.*context.scheme: AUTO is \([A-Z_]*\).*/\1/p' said)
+expect 0 "context.scheme: AUTO is $chosen" 30 long chosen AUTO 4
+grep -q 'that of the checkpoint' said || { complain "AUTO was chosen again"; cat said; }
+
 # A resume that is refused, and other commands that fail, leave what the run left.
 cp whole/config.textproto before && cp whole/exit_status.json status_before
 expect 4 'checkpoint' 20 "$longspan" evaluate $(run whole) --set model.hidden_size=32

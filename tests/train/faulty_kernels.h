@@ -181,6 +181,21 @@ class LosesKeyGradients final : public RightAttention {
   }
 };
 
+// One row of the gradient of queries gets lost.
+class DropsARow final : public RightAttention {
+ public:
+  DropsARow(Kernels right, int row) : RightAttention(std::move(right)), row_(row) {}
+
+ private:
+  void do_backward(const Context& context, const AttentionBlock& block,
+                   const AttentionGradient& gradient) const override {
+    right().backward(context, block, gradient);
+    const Tensor row = gradient.dq.select(0, row_);
+    std::memset(row.raw(), 0, row.num_bytes());
+  }
+  int row_;
+};
+
 // Every token is turned by the angle of the one behind it in the rank's share.
 class TurnsByTheNextPosition final : public Rotary {
  public:
@@ -246,6 +261,40 @@ class ScalesTheGradient final : public Loss {
   }
   Kernels right_;
   double factor_;
+};
+
+// One row of the gradient of logits gets lost, of every tile.
+class DropsARowOfLogits final : public Loss {
+ public:
+  DropsARowOfLogits(Kernels right, int row) : right_(std::move(right)), row_(row) {}
+
+ private:
+  const Loss& right() const { return right_->get<Loss>(); }
+  void do_cross_entropy(const Context& context, const Tensor& logits, const Tensor& targets, double gradient_scale,
+                        const Tensor& losses, const Tensor& dlogits) const override {
+    if (!dlogits.defined()) return right().cross_entropy(context, logits, targets, losses);
+    right().cross_entropy_with_gradient(context, logits, targets, gradient_scale, losses, dlogits);
+    drop(dlogits);
+  }
+  void do_partial(const Context& context, const VocabularySlice& slice, const Tensor& logits, const Tensor& targets,
+                  const Tensor& parts) const override {
+    right().partial_cross_entropy(context, slice, logits, targets, parts);
+  }
+  void do_combine(const Context& context, const VocabularySlice& slice, const Tensor& parts, const Tensor& targets,
+                  const Tensor& losses, const Tensor& totals) const override {
+    right().combine_cross_entropy(context, slice, parts, targets, losses, totals);
+  }
+  void do_gradient(const Context& context, const VocabularySlice& slice, const Tensor& logits, const Tensor& targets,
+                   double gradient_scale, const Tensor& totals, const Tensor& dlogits) const override {
+    right().cross_entropy_gradient(context, slice, logits, targets, gradient_scale, totals, dlogits);
+    drop(dlogits);
+  }
+  void drop(const Tensor& dlogits) const {
+    const Tensor row = dlogits.select(0, row_);
+    std::memset(row.raw(), 0, row.num_bytes());
+  }
+  Kernels right_;
+  int row_;
 };
 
 // What arrives of the sums of dK and dV is added twice.

@@ -55,6 +55,32 @@ TEST(Hosts, ChangeNoBitOfARun) {
   }
 }
 
+// Both copies of a tied table are summed between the stages, wherever these are.
+TEST(Hosts, ChangeNoBitOfAPipelineWithATiedTable) {
+  const Folder folder;
+  for (const MeshShape& mesh : {MeshShape{.pipeline = 4, .data = 2}, MeshShape{.pipeline = 2, .data = 2, .tensor = 2}}) {
+    for (const auto sharding : {RunSpec::Sharding::kNone, RunSpec::Sharding::kOptimizer, RunSpec::Sharding::kGradients,
+                                RunSpec::Sharding::kWeights}) {
+      SCOPED_TRACE(fmt::format("{}, state {}", mesh.to_string(), static_cast<int>(sharding)));
+      RunSpec spec = small_run(folder, "");
+      spec.output_directory = "";
+      spec.model.tie_embeddings = ModelSpec::Tie::kYes;
+      spec.data.sequence_length = 41;
+      spec.mesh = mesh;
+      spec.sharding = sharding;
+      spec.bucket_elements = 3000;
+      spec.num_steps = 3;
+      const Steps one_host = run_on(spec, kOneHost);
+      ASSERT_EQ(one_host.losses.size(), 3u);
+      for (const std::vector<int>& hosts : {kInTurn, kUneven}) {
+        const Steps run = run_on(spec, hosts);
+        EXPECT_EQ(run.losses, one_host.losses);
+        EXPECT_EQ(run.gradient_norms, one_host.gradient_norms);
+      }
+    }
+  }
+}
+
 TEST(Hosts, MayChangeBetweenCheckpoints) {
   const Folder folder;
   for (const auto sharding : {RunSpec::Sharding::kNone, RunSpec::Sharding::kOptimizer}) {

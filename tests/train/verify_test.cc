@@ -7,6 +7,8 @@
 #include <cmath>
 #include <filesystem>
 
+#include "attention/exchanged_heads.h"
+#include "parallel/tensor/head_split.h"
 #include "tests/support/folder.h"
 #include "tests/train/faulty_kernels.h"
 #include "tests/train/verified_run.h"
@@ -78,6 +80,61 @@ TEST(VerifyShape, KeepsWhatAMeshCouldGetWrong) {
   run.model.num_kv_heads = 1;
   EXPECT_EQ(shrunk(run).model.num_heads, 64);
   EXPECT_EQ(shrunk(run).model.num_kv_heads, 1);
+}
+
+// What a rank of the tensor axis exchanges with which others, by the sizes of all its parts.
+std::vector<int64_t> parts_of_heads(const RunSpec& run, int exchanging) {
+  std::vector<int64_t> parts;
+  for (int t = 0; t < run.mesh.tensor; ++t) {
+    const HeadSplit split = split_heads(run.model.num_heads, run.model.num_kv_heads, run.mesh.tensor, t);
+    const auto exchanged = exchanged_heads(split.q.size(), static_cast<int64_t>(split.kv_of.size()), exchanging);
+    parts.push_back(split.repeats());
+    parts.push_back(split.counted_kv.size() == split.kv.size());
+    parts.push_back(exchanged.replicated);
+    const auto [least, most] = std::minmax_element(exchanged.queries.begin(), exchanged.queries.end(), [](const auto& a, const auto& b) {
+      return a.back().end - a.front().begin < b.back().end - b.front().begin;
+    });
+    parts.push_back(most->back().end - most->front().begin - (least->back().end - least->front().begin));
+  }
+  return parts;
+}
+
+// Heads that divide, in the large model or the small one alone, would hide what only the others can get wrong.
+TEST(VerifyShape, KeepsHeadsThatDoNotDivide) {
+  struct Heads {
+    int64_t queries, keys;
+    int tensor, context;
+  };
+  for (const Heads& heads : {Heads{6, 6, 1, 4}, Heads{6, 3, 1, 4}, Heads{6, 2, 1, 4}, Heads{10, 10, 1, 4}, Heads{12, 6, 1, 4},
+                             Heads{64, 64, 1, 4}, Heads{64, 8, 1, 4}, Heads{28, 4, 1, 8}, Heads{40, 40, 2, 3}, Heads{30, 15, 2, 4},
+                             Heads{96, 8, 3, 4}, Heads{56, 28, 3, 4}}) {
+    for (const auto& [scheme, exchanging] : {std::pair{ContextScheme::kRing, 1}, {ContextScheme::kAllToAll, heads.context}}) {
+      RunSpec run = small_run(1, heads.context);
+      run.context.scheme = scheme;
+      run.mesh.tensor = heads.tensor;
+      run.model.num_heads = heads.queries;
+      run.model.num_kv_heads = heads.keys;
+      const RunSpec small = shrunk(run);
+      SCOPED_TRACE(fmt::format("{} of {} heads, {}: {} of {}", heads.queries, heads.keys, run.mesh.to_string(),
+                               small.model.num_heads, small.model.num_kv_heads));
+      EXPECT_EQ(parts_of_heads(small, exchanging), parts_of_heads(run, exchanging));
+      EXPECT_LT(small.model.num_kv_heads, std::max(3, 2 * heads.tensor * exchanging));
+      EXPECT_EQ(small.model.num_heads / small.model.num_kv_heads, heads.queries / heads.keys);
+    }
+  }
+}
+
+// Ranks with one head each cannot take a wrong group: of ten heads over four ranks, shrunk, two of them still have two.
+TEST(Verify, SeesAnErrorOfHeadsThatDoNotDivide) {
+  RunSpec run = small_run(1, 4);
+  run.context.scheme = ContextScheme::kAllToAll;
+  run.model.num_heads = run.model.num_kv_heads = 10;
+  const auto found = [&](int rank) {
+    const auto kernels = test::with_fault<BlockAttention, test::UsesTheNextGroup>();
+    return verified(run, DType::kFloat64, {.rank = rank, .faults = {}, .kernels = kernels}).difference;
+  };
+  EXPECT_NE(found(3).find(", attention of model.layers.0, "), std::string::npos) << found(3);
+  EXPECT_EQ(found(2), "") << "it has one head";
 }
 
 // Edges must fall inside shares and between them, or a wrong edge could not be seen.
