@@ -24,7 +24,8 @@ class Sums {
       : tensor_(context.host().zeros({num_documents + 1, 3}, DType::kFloat64, MemoryTag::kWorkspace)) {}
 
   // `documents`: of the sequence; `ranges`: the places in it of what the batch holds. Its targets and losses are the host's.
-  void add(const std::vector<DocumentSpan>& documents, const IndexRanges& ranges, const Tensor& batch_targets, const Tensor& losses) {
+  void add(const std::vector<DocumentSpan>& documents, const IndexRanges& ranges, const Tensor& batch_targets,
+           const Tensor& losses) {
     const auto view = tensor_.view<double, 2>();
     const int32_t* targets = batch_targets.data<int32_t>();
     const bool doubles = losses.dtype() == DType::kFloat64;
@@ -62,8 +63,8 @@ Evaluator::Evaluator(const Context& context, const RunSpec& spec, const ProcessM
   agree_on_data(context, mesh.world(), data_, "evaluation.files");
 }
 
-// Those under way at once keep a pipeline busy, with four microbatches for each stage. They have tables, and keys that later chunks
-// read, and nothing is kept for backward: no more than a training step has of as many tokens, and no more tokens than that.
+// Those under way at once keep a pipeline busy, with four microbatches for each stage. They have tables, and keys that later
+// chunks read, and nothing is kept for backward: less than a training step has of as many tokens, and no more tokens than that.
 int64_t Evaluator::sequences_at_once() const {
   if (mesh_.shape().pipeline == 1) return 1;
   const int64_t of_step =

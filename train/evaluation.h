@@ -1,7 +1,7 @@
-// Evaluator: the loss on held-out documents, in their own order, by document. Weights are as ranks share them in training. Several
-// sequences of a data rank go through a pipeline one behind the other, and in the chunks of pipeline.sequence_chunks where a step
-// cuts its own so; losses are then of the same order of sums. Where such chunks cannot be, with ranks that share a sequence or more
-// chunks than tokens, which training refuses, sequences stay whole.
+// Evaluator: the loss on held-out documents, in their own order, by document. Ranks share weights as in training. Several
+// sequences of a data rank go through a pipeline one behind the other, cut into pipeline.sequence_chunks as those of a step are;
+// but not where ranks share a sequence, or where it has fewer tokens than chunks, which training refuses and an evaluation need
+// not.
 #pragma once
 
 #include "model/decoder.h"

@@ -336,7 +336,8 @@ double inference_weight_bytes(const RunSpec& spec, const Processor& processor) {
   const TokenBytes b(spec, held);
   const bool shares_weights = shares(spec, RunSpec::Sharding::kWeights);
   const double value = b.compute / ranks_that_share(spec, RunSpec::Sharding::kWeights);
-  const double master = b.sum == b.compute ? 0 : b.sum / ranks_that_share(spec, RunSpec::Sharding::kOptimizer);  // else it is the value
+  // Where the dtypes agree it is the value.
+  const double master = b.sum == b.compute ? 0 : b.sum / ranks_that_share(spec, RunSpec::Sharding::kOptimizer);
   double most = 0;
   for (const Stage& stage : stages_of(spec, Step::kNone)) {
     const double packed = packs(spec, processor) && !shares_weights ? b.compute * matrices_of(held, stage) : 0;

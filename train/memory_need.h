@@ -28,8 +28,8 @@ struct TrainingNeed {
 };
 TrainingNeed training_need(const RunSpec& spec, const Processor& processor = {});
 
-// Of an evaluation: masters and values, as ranks share them; what a CPU's products read packed, or, of weights that are gathered, those
-// of one block.
+// Of an evaluation: masters and values, as ranks share them; what a CPU's products read packed, or, where weights are gathered,
+// those of one block.
 double inference_weight_bytes(const RunSpec& spec, const Processor& processor = {});
 
 // These raise Error(kResource), naming the fields, what is needed and what there is; `available_bytes` is for one rank,

@@ -23,8 +23,8 @@ class PipelineStage {
   // This rank's program over the decoder's microbatches. The decoder has the blocks above. `times`: measures them.
   void run(Context& context, const Program& program, Decoder& decoder, GradientSums& sums, BlockTimes* times = nullptr);
 
-  // The decoder's microbatches without gradients, one behind the other through all stages; their losses are in them then, where the
-  // head is. Collective over all axes but data; over that, too, where weights are shared.
+  // The decoder's microbatches without gradients, one behind the other through all stages; their losses are in them then, where
+  // the head is. Collective over all axes but data; over that, too, where weights are shared.
   void run_forward(Context& context, Decoder& decoder);
 
  private:

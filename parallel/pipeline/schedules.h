@@ -32,9 +32,10 @@ PipelineProgram make_pipeline_program(PipelineSchedule schedule, const PipelineS
 // rank keeps more stashes than by `program`, for which it was seen to have room; where none is faster, `program` itself.
 PipelineProgram replan_zero_bubble(const PipelineProgram& program, const PipelineCosts& costs);
 
-// F alone, for losses without gradients; no reduction. As many microbatches as there are ranks go through a chunk together, so that no
-// rank with several chunks waits for the first of them to come round. What verify_pipeline asks of a step it does not keep, but nobody
-// waits for ever: all ranks take (group of microbatches, chunk, microbatch) in this one order, in which each comes after what it reads.
+// F alone, for losses without gradients; no reduction. As many microbatches as there are ranks go through a chunk together, so
+// that no rank with several chunks waits for the first of them to come round. What verify_pipeline asks of a step it does not
+// keep, but nobody waits for ever: all ranks take (group of microbatches, chunk, microbatch) in this one order, in which each
+// comes after what it reads.
 PipelineProgram make_forward_program(const PipelineShape& shape);
 
 }  // namespace longspan

@@ -1,5 +1,5 @@
-// Evaluations on meshes: the loss of one rank, of weights that ranks share as in training; several sequences, or chunks of one, under
-// way in a pipeline at once.
+// Evaluations on meshes: the loss of one rank, of weights that ranks share as in training; several sequences, or chunks of one,
+// under way in a pipeline at once.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -137,7 +137,8 @@ TEST(Evaluation, OfSharedWeightsHoldsTheShareOfEachRank) {
       expect_near(not_shared.result, one.result);
       const double sharers = mesh.data * mesh.context, layer = static_cast<double>(one.weight_bytes[0]) / 22 / mesh.tensor;
       for (size_t rank = 0; rank < shared.weight_bytes.size(); ++rank) {
-        const auto held = static_cast<double>(shared.weight_bytes[rank]), all = static_cast<double>(not_shared.weight_bytes[rank]);
+        const auto held = static_cast<double>(shared.weight_bytes[rank]);
+        const auto all = static_cast<double>(not_shared.weight_bytes[rank]);
         EXPECT_LE(held, all / sharers + 2 * 1.5 * layer) << "rank " << rank;
         EXPECT_GE(held, all / sharers) << "rank " << rank;
       }
@@ -194,7 +195,8 @@ TEST(Evaluation, OfFewerSequencesThanDataRanks) {
     };
     const double one = with({}, Sharding::kNone);
     for (const Sharding state : {Sharding::kNone, Sharding::kOptimizer, Sharding::kWeights}) {
-      for (const MeshShape& mesh : {MeshShape{.data = 4}, MeshShape{.pipeline = 2, .data = 4}, MeshShape{.data = 2, .context = 2}}) {
+      for (const MeshShape& mesh :
+           {MeshShape{.data = 4}, MeshShape{.pipeline = 2, .data = 4}, MeshShape{.data = 2, .context = 2}}) {
         EXPECT_NEAR(with(mesh, state), one, 1e-11 * one) << sequences << " on " << mesh.to_string();
       }
     }
