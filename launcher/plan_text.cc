@@ -137,7 +137,7 @@ std::string work_text(const RunSpec& spec, const StepPlan& plan, const PlanRate&
   }
   text += "sent by a rank in a step:\n";
   for (const Traffic& traffic : plan.traffic) {
-    text += fmt::format("  {:<9}{:<44}{:>10}\n", traffic.group, traffic.what, bytes_text(traffic.bytes));
+    text += fmt::format("  {:<11}{:<44}{:>10}\n", traffic.group, traffic.what, bytes_text(traffic.bytes));
   }
   return plan.traffic.empty() ? text + "  nothing\n" : text;
 }

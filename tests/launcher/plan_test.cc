@@ -62,7 +62,7 @@ TEST(PlanText, DividesByTheRateThatItNames) {
   EXPECT_NE(text.find("at least 4 s: "), std::string::npos) << text;
   EXPECT_NE(text.find("a rate of tests"), std::string::npos) << text;
   EXPECT_NE(text.find("fits; on this mesh sequences of up to "), std::string::npos) << text;
-  EXPECT_NE(text.find("context  RING: keys, values and their gradients"), std::string::npos) << text;
+  EXPECT_NE(text.find("context    RING: keys, values and their gradients"), std::string::npos) << text;
 }
 
 TEST(PlanText, DrawsThePipeline) {
@@ -72,7 +72,7 @@ TEST(PlanText, DrawsThePipeline) {
   EXPECT_NE(text.find(", head; at most "), std::string::npos) << text;
   EXPECT_NE(text.find("\n  rank 1  "), std::string::npos) << text;
   EXPECT_EQ(text.find("bubble ", text.find("rank 1  ")), std::string::npos) << "once: " << text;
-  EXPECT_NE(text.find("pipeline outputs and gradients between stages"), std::string::npos) << text;
+  EXPECT_NE(text.find("pipeline   outputs and gradients between stages"), std::string::npos) << text;
 }
 
 }  // namespace
