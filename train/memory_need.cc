@@ -1,6 +1,7 @@
 #include "train/memory_need.h"
 
 #include <algorithm>
+#include <numeric>
 #include <ranges>
 
 #include "attention/exchanged_heads.h"
@@ -9,6 +10,7 @@
 #include "core/kernels/backends.h"
 #include "parallel/tensor/head_split.h"
 #include "train/pipeline_plan.h"
+#include "train/plan/held_parameters.h"
 
 namespace longspan {
 
@@ -153,9 +155,14 @@ enum class Step { kNone, kTraining };
 struct Stage {
   int64_t num_layers = 0, peak_stashes = 0;
   bool has_embedding = true, has_head = true;
+  std::vector<int> blocks = {};
 };
 
-Stage whole_model(const ModelSpec& model) { return {.num_layers = model.num_layers, .peak_stashes = model.num_layers}; }
+Stage whole_model(const ModelSpec& model) {
+  std::vector<int> blocks(static_cast<size_t>(num_blocks(model)));
+  std::iota(blocks.begin(), blocks.end(), 0);
+  return {.num_layers = model.num_layers, .peak_stashes = model.num_layers, .blocks = std::move(blocks)};
+}
 
 // Once a pipeline is full, more microbatches keep no more stashes, but by GPipe, which keeps those of all. So few are planned.
 void count_stashes(const RunSpec& spec, std::vector<Stage>& found) {
@@ -187,6 +194,7 @@ std::vector<Stage> stages_of(const RunSpec& spec, Step step) {
     stage.has_embedding = blocks.front() == 0;
     stage.has_head = blocks.back() + 1 == placement.num_blocks();
     stage.num_layers = static_cast<int64_t>(blocks.size()) - (stage.has_embedding ? 1 : 0) - (stage.has_head ? 1 : 0);
+    stage.blocks = blocks;
     stages.push_back(stage);
   }
   if (step == Step::kTraining) count_stashes(spec, stages);
@@ -250,33 +258,94 @@ std::string what_would_fit(const RunSpec& spec, int64_t available_bytes, const P
   return text;
 }
 
+// Of what ranks share, the buckets that are whole at a rank while it needs them, in bytes.
+class OpenBuckets {
+ public:
+  OpenBuckets(const RunSpec& spec, const ModelSpec& held, const Stage& stage, const TokenBytes& b)
+      : held_(held), b_(b), has_head_(stage.has_head), buckets_(held_buckets(spec, stage.blocks)) {
+    waits_ = has_head_ || goes_on_after_backward(spec);
+    const bool several = spec.mesh.data * spec.mesh.context > 1;
+    gradients_ = several && spec.sharding >= RunSpec::Sharding::kGradients;
+    values_ = several && spec.sharding >= RunSpec::Sharding::kWeights;
+  }
+
+  bool shares_values() const { return values_; }
+  // Gradients that wait for the end of backward, where they do so while the most stashes are kept.
+  double waiting() const {
+    double bytes = 0;
+    for (const HeldBucket& bucket : buckets_) {
+      if (gradients_ && waits_ && bucket.waits) bytes += b_.sum * elements_of(bucket);
+    }
+    return bytes;
+  }
+  // Beside these: gradients that the loss has begun and blocks from here on have yet to add to; values of the block at work, the
+  // head or the last layer, and of the one that backward comes to next.
+  double at_block(int block) const {
+    const int head = static_cast<int>(held_.num_layers) + 1;
+    double bytes = 0;
+    for (const HeldBucket& bucket : buckets_) {
+      const bool begun = has_head_ && reads(bucket, head) && (block == head || bucket.blocks.front() <= block);
+      if (gradients_ && begun && !(waits_ && bucket.waits)) bytes += b_.sum * elements_of(bucket);
+      if (values_ && (reads(bucket, block) || reads(bucket, block - 1))) bytes += b_.compute * elements_of(bucket);
+    }
+    return bytes;
+  }
+
+ private:
+  // A head whose table lies with the embedding reads that bucket, too.
+  bool reads(const HeldBucket& bucket, int block) const {
+    const auto has = [&](int number) { return std::find(bucket.blocks.begin(), bucket.blocks.end(), number) != bucket.blocks.end(); };
+    return has(block) || (block > held_.num_layers && held_.tie_embeddings == ModelSpec::Tie::kYes && has(0));
+  }
+  // An embedding's gradients begin with the end of a backward; here the first stage keeps as many stashes once more after it.
+  static bool goes_on_after_backward(const RunSpec& spec) {
+    return spec.pipeline.schedule == PipelineSchedule::kOneForwardOneBackward && spec.pipeline.sequence_chunks == 1 &&
+           num_microbatches_of(spec) > spec.mesh.pipeline;
+  }
+  double elements_of(const HeldBucket& bucket) const { return as_double(parameters_held(held_, bucket.blocks, 1, 0)); }
+
+  const ModelSpec& held_;
+  const TokenBytes& b_;
+  bool has_head_;
+  std::vector<HeldBucket> buckets_;
+  bool waits_ = false, gradients_ = false, values_ = false;
+};
+
+// Where a bucket's gradients are summed over a tensor axis, what its ranks hold alike is there once more.
+double summed_alike(const RunSpec& spec, const Stage& stage, const TokenBytes& b) {
+  const auto alike = [&](const std::vector<int>& blocks) {
+    return b.sum * as_double(parameters_held_alike(spec.model, blocks, spec.mesh.tensor));
+  };
+  if (spec.mesh.data * spec.mesh.context == 1) return alike(stage.blocks);
+  double most = 0;
+  for (const HeldBucket& bucket : held_buckets(spec, stage.blocks)) most = std::max(most, alike(bucket.blocks));
+  return most;
+}
+
 TrainingNeed need_of(const Stage& stage, const RunSpec& spec, const Processor& processor) {
-  const bool several = spec.mesh.data * spec.mesh.context > 1;
-  const bool shares_gradients = several && spec.sharding >= RunSpec::Sharding::kGradients;
-  const bool shares_weights = several && spec.sharding >= RunSpec::Sharding::kWeights;
   const ModelSpec held = evened(spec, KeyHeads::kHeld), seen = evened(spec, KeyHeads::kSeen);
   const TokenBytes b(spec, seen);
+  const OpenBuckets open(spec, held, stage, b);
   const double length = as_double(spec.data.sequence_length), ranks = spec.mesh.context;
   // Of a microbatch, or of a chunk of its sequences, on one rank; of a step, on a whole ring.
   const double chunks = spec.pipeline.sequence_chunks;
   const double tokens = length * as_double(spec.micro_batch_sequences) / (ranks * chunks);
   const double all_tokens = length * as_double(spec.global_batch_sequences) / spec.mesh.data;
   TrainingNeed need;
-  need.weights = parameters_of(held, stage) * training_bytes_per_parameter(spec);
-  if (packs(spec, processor) && !shares_weights) need.weights += 2 * b.compute * matrices_of(held, stage);
+  need.weights = parameters_of(held, stage) * training_bytes_per_parameter(spec) + open.waiting();
+  if (packs(spec, processor) && !open.shares_values()) need.weights += 2 * b.compute * matrices_of(held, stage);
   const SchemeBytes scheme = scheme_bytes(spec, b);
   // Once a last chunk has gone back, its stash is gone, and there are sums of gradients by the keys and values of those before.
   const double stash = stash_of_block(seen, b) + scheme.kept, stashes = as_double(stage.peak_stashes);
   const double layers = as_double(stage.num_layers);
   need.kept = tokens * std::max(stashes * stash, (stashes - layers) * stash + layers * (chunks - 1) * b.in_sums(b.kv));
   const bool has_layers = stage.num_layers > 0;
-  // The head's weight and its gradient are whole while the loss works, whoever keeps them after.
-  const double head = as_double(spec.model.vocabulary_size) * as_double(spec.model.hidden_size);
-  const double open_head = head * ((shares_gradients ? b.sum : 0) + (shares_weights ? b.compute : 0));
-  const double loss = stage.has_head ? at_work_in_loss(spec, b, processor, tokens) + open_head : 0;
-  const double mlp = has_layers ? at_work_in_mlp(b, tokens) : 0;
-  const double attention =
-      has_layers ? at_work_in_attention(seen, b, tokens) + packed_in_attention(spec, seen, processor, tokens) : 0;
+  const int last = stage.blocks.back(), last_layer = stage.has_head ? last - 1 : last;
+  const double loss = stage.has_head ? at_work_in_loss(spec, b, processor, tokens) + open.at_block(last) : 0;
+  const double open_layer = has_layers ? open.at_block(last_layer) : 0;
+  const double mlp = has_layers ? at_work_in_mlp(b, tokens) + open_layer : 0;
+  const double packed = has_layers ? packed_in_attention(spec, seen, processor, tokens) : 0;
+  const double attention = has_layers ? at_work_in_attention(seen, b, tokens) + packed + open_layer : 0;
   const double context = has_layers ? tokens * scheme.in_pass : 0;
   need.at_work = std::max({loss, mlp, attention});
   if (attention + context >= need.at_work) {
@@ -285,6 +354,7 @@ TrainingNeed need_of(const Stage& stage, const RunSpec& spec, const Processor& p
   }
   // A tensor axis shares the weights, and what blocks keep and work on.
   for (double* shared : {&need.weights, &need.kept, &need.at_work, &need.context}) *shared /= spec.mesh.tensor;
+  need.at_work = std::max(need.at_work, summed_alike(spec, stage, b) - need.kept - need.context);
   // Id, target, rotary angles and loss; of each query, for every rank of the ring or chunk, the interval of keys that it sees: on the
   // host. A GPU has copies of some of them, which are not counted.
   const double interval = !processor.on_cpu() ? 0 : 8 + as_double(sizeof(KeyIntervals::Tile)) / as_double(KeyIntervals::kTileQueries);

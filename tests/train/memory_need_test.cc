@@ -110,6 +110,38 @@ TEST(MemoryNeed, KnowsWhatRanksOfATensorAxisHoldAlike) {
   }
 }
 
+// Buckets of one block, of which few are open, and one of all, which is; activations are little.
+TEST(MemoryNeed, KnowsWhatIsOpenOfWhatRanksShare) {
+  for (const auto state : {RunSpec::Sharding::kGradients, RunSpec::Sharding::kWeights}) {
+    for (const int64_t bucket_elements : {int64_t{1}, StateShare{}.bucket_elements}) {
+      for (const auto& [pipeline, microbatches] : {std::pair{1, 1}, {2, 1}, {2, 3}}) {
+        RunSpec spec = small_run(512, 1);
+        spec.mesh.data = 4;
+        spec.mesh.pipeline = pipeline;
+        spec.global_batch_sequences = 4 * microbatches;
+        spec.model.hidden_size = 64;
+        spec.model.num_layers = 6;
+        spec.model.mlp_size = 256;
+        spec.model.vocabulary_size = 1000;
+        spec.model.tie_embeddings = ModelSpec::Tie::kYes;
+        spec.sharding = state;
+        spec.bucket_elements = bucket_elements;
+        expect_close_to_measured(spec, fmt::format("state_{}_buckets_{}_stages_{}_microbatches_{}", static_cast<int>(state),
+                                                   bucket_elements, pipeline, microbatches).c_str(), {.least = 0.96});
+      }
+    }
+  }
+}
+
+// Key heads that every rank holds: their gradients are there twice where they are summed, which is most where tokens are few.
+TEST(MemoryNeed, KnowsTheSumsOfWhatRanksHoldAlike) {
+  RunSpec spec = small_run(8, 1);
+  spec.mesh.tensor = 4;
+  spec.model = {.vocabulary_size = 256, .hidden_size = 256, .num_layers = 3, .num_heads = 4, .num_kv_heads = 1, .head_dim = 64,
+                .mlp_size = 16, .rope = {}};
+  expect_close_to_measured(spec, "held_alike", {.least = 0.97});
+}
+
 TEST(MemoryNeed, KnowsWhatEverySchemeHolds) {
   for (const auto scheme : {ContextScheme::kAllToAll, ContextScheme::kAllGather, ContextScheme::kHybrid,
                             ContextScheme::kDoubleRing}) {
