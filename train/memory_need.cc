@@ -228,6 +228,19 @@ double parameters_of(const ModelSpec& model, const Stage& stage) {
         num_parameters, gigabytes(bytes), gigabytes(as_double(available_bytes)));
 }
 
+// The least degree of a tensor axis beyond this one that would hold the run, with heads that divide; 0: none.
+int64_t enough_tensor_ranks(const RunSpec& spec, int64_t available_bytes, const Processor& processor) {
+  for (int64_t degree = spec.mesh.tensor + 1; degree <= spec.model.num_heads; ++degree) {
+    if (spec.model.num_heads % degree != 0 || !problem_of_tensor_degree(spec.model, static_cast<int>(degree)).empty()) continue;
+    RunSpec other = spec;
+    other.mesh.tensor = static_cast<int>(degree);
+    const int exchanging = exchanging_ranks(spec.context.scheme, group_ranks(spec), spec.mesh.context);
+    if (exchanging > spec.model.num_heads / degree) return 0;  // nor could a higher one
+    if (fits(training_need(other, processor).total(), available_bytes)) return degree;
+  }
+  return 0;
+}
+
 // How many ranks with as much memory would hold the run, or which length these ranks hold. The need grows with the length but for
 // what attention packs, which comes in windows; so a length somewhat longer may fit, too.
 std::string what_would_fit(const RunSpec& spec, int64_t available_bytes, const Processor& processor) {
@@ -246,14 +259,20 @@ std::string what_would_fit(const RunSpec& spec, int64_t available_bytes, const P
                                     : *std::ranges::partition_point(std::views::iota(context, most_ranks),
                                                                     [&](int64_t ranks) { return !fits_with(length, ranks); });
   std::string text = too_long > chunks ? fmt::format("lower data.sequence_length to at most {}", too_long - 1)
-                                  : std::string("lower model.num_layers or model.hidden_size, since no length fits");
+                                       : std::string("lower model.num_layers or model.hidden_size, since no length fits");
   if (spec.global_batch_sequences > spec.mesh.data) {
     text += ", or lower training.micro_batch_sequences or global_batch_sequences";
   }
+  const int64_t others = spec.mesh.product();
+  const auto start = [&](int64_t ranks) { return fmt::format(", or start at least {} ranks with as much memory each, as", ranks); };
   if (enough < most_ranks) {
-    text += fmt::format(", or start at least {} ranks with as much memory each, as mesh.context {}{}",
-                        enough * (spec.mesh.num_ranks() / context), enough,
+    text += fmt::format("{} mesh.context {}{}", start(others / context * enough), enough,
                         spec.context.scheme == ContextScheme::kRing ? "" : " with context.scheme RING");
+  }
+  // A tensor axis moves more, so it is worth a word only where it needs fewer ranks.
+  const int64_t tensor = enough_tensor_ranks(spec, available_bytes, processor), tensor_ranks = others / spec.mesh.tensor * tensor;
+  if (tensor > 0 && (enough == most_ranks || tensor_ranks < others / context * enough)) {
+    text += fmt::format("{} mesh.tensor {}", start(tensor_ranks), tensor);
   }
   return text;
 }

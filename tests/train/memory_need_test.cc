@@ -280,7 +280,42 @@ TEST(MemoryNeed, SaysWhatWouldFit) {
   spec.global_batch_sequences = 4;
   expect_error(ErrorKind::kResource, {"or lower training.micro_batch_sequences or global_batch_sequences"},
                [&] { expect_room_for_batch(spec, 1000); });
-  spec.data.sequence_length = int64_t{1} << 40;
+}
+
+std::string refusal(const RunSpec& spec, double available_bytes) {
+  try {
+    expect_room_for_batch(spec, static_cast<int64_t>(available_bytes));
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "fits";
+}
+
+// Weights that no ring makes smaller; long sequences, of which a ring takes as much for fewer messages; heads that do not divide.
+TEST(MemoryNeed, SuggestsATensorAxisWhereItHelps) {
+  RunSpec wide = small_run(64, 2);
+  wide.model.hidden_size = 256;
+  wide.model.mlp_size = 1024;
+  RunSpec tensor = wide;
+  tensor.mesh.tensor = 4;
+  const std::string text = refusal(wide, 1.01 * training_need(tensor).total());
+  EXPECT_NE(text.find("or start at least 8 ranks with as much memory each, as mesh.tensor 4"), std::string::npos) << text;
+  EXPECT_EQ(text.find("mesh.context"), std::string::npos) << text;
+  wide.model.num_heads = wide.model.num_kv_heads = 5;
+  EXPECT_EQ(refusal(wide, 1.01 * training_need(tensor).total()).find("mesh.tensor 4"), std::string::npos) << "heads do not divide";
+  wide.model.num_heads = wide.model.num_kv_heads = 4;
+  wide.context.scheme = ContextScheme::kAllToAll;
+  EXPECT_EQ(refusal(wide, 1.01 * training_need(tensor).total()).find("mesh.tensor"), std::string::npos) << "too few heads to exchange";
+  const RunSpec long_run = small_run(100'000, 1);
+  RunSpec split = long_run;
+  split.mesh.context = 4;
+  const std::string ring = refusal(long_run, 1.01 * training_need(split).total());
+  EXPECT_NE(ring.find("mesh.context 4"), std::string::npos) << ring;
+  EXPECT_EQ(ring.find("mesh.tensor"), std::string::npos) << ring;
+}
+
+TEST(MemoryNeed, CountsBeyond64Bits) {
+  RunSpec spec = small_run(int64_t{1} << 40, 1);
   spec.global_batch_sequences = 1 << 24;
   EXPECT_THROW(expect_room_for_batch(spec, int64_t{1} << 50), Error) << "beyond 64 bits";
 }
