@@ -108,6 +108,7 @@ expect 0 '1 of the 65 ranks of a context axis has no token' "$longspan" plan --c
 expect 5 'does not fit: the' "$longspan" plan --config bare.textproto --set model.num_layers=16384 --set model.hidden_size=8192
 expect 0 'whether it fits is not known' env CUDA_VISIBLE_DEVICES= "$longspan" plan --config bare.textproto --set device=CUDA
 expect 0 '2 ranks on 1 host' mpirun -np 2 "$longspan" plan --config bare.textproto
+expect 0 'a rank (of the rank with fewest) at' mpirun -np 2 "$longspan" plan --config bare.textproto
 said_once 'fits;'
 expect 0 '4 ranks on 1 host' mpirun -np 2 "$longspan" plan --config bare.textproto --world 4
 said_once 'fits;'

@@ -24,6 +24,14 @@ TEST(PlanText, ShowsWhereRanksLie) {
             "  context  4 ranks, across hosts, 2 neighbours on each\n");
 }
 
+// Neighbouring places need not be neighbours on an axis.
+TEST(PlanText, NamesTheCoordinatesThatAHostHas) {
+  const std::string text = format_mesh_map(MeshMap({.data = 2, .context = 3}, equal_hosts(6, 4)));
+  EXPECT_NE(text.find("  host 1: ranks 4-5; data 1; context 1-2\n"), std::string::npos) << text;
+  const std::string apart = format_mesh_map(MeshMap({.data = 3, .context = 3}, {0, 0, 1, 1, 2, 2, 2, 2, 3}));
+  EXPECT_NE(apart.find("  host 1: ranks 2-3; data 0-1; context 0,2\n"), std::string::npos) << apart;
+}
+
 TEST(PlanText, IsShortForManyHosts) {
   const std::string text = format_mesh_map(MeshMap({.context = 1024}, equal_hosts(1024, 8)));
   EXPECT_NE(text.find("  ...\n  host 127: ranks 1016-1023; context 1016-1023\n"), std::string::npos) << text;
@@ -44,6 +52,16 @@ RunSpec small_run(const MeshShape& mesh) {
 std::string text_of(const RunSpec& spec, int64_t memory_bytes, const PlanRate& rate) {
   const PlanTarget target = {.host_of_rank = equal_hosts(spec.mesh.num_ranks(), 8), .memory_bytes = memory_bytes};
   return format_plan(spec, plan_step(spec, target), memory_bytes, rate);
+}
+
+TEST(PlanText, NamesTheSchedule) {
+  RunSpec spec = small_run({.pipeline = 2});
+  spec.pipeline.schedule = PipelineSchedule::kZeroBubble;
+  EXPECT_NE(text_of(spec, 0, {}).find("schedule: zero bubble, 8 microbatches, bubble "), std::string::npos);
+  spec.pipeline = {.schedule = PipelineSchedule::kOneForwardOneBackward, .sequence_chunks = 4};
+  EXPECT_NE(text_of(spec, 0, {}).find("schedule: 1F1B, 8 microbatches of 4 chunks of their sequences, bubble "), std::string::npos);
+  spec.pipeline = {.schedule = PipelineSchedule::kInterleaved, .chunks_per_stage = 2};
+  EXPECT_NE(text_of(spec, 0, {}).find("schedule: interleaved, 8 microbatches, 2 chunks of blocks a stage, bubble "), std::string::npos);
 }
 
 TEST(PlanText, SaysWhatIsNotKnownAndInventsNothing) {
@@ -67,7 +85,7 @@ TEST(PlanText, DividesByTheRateThatItNames) {
 
 TEST(PlanText, DrawsThePipeline) {
   const std::string text = text_of(small_run({.pipeline = 2}), 0, {});
-  EXPECT_NE(text.find("schedule: 8 microbatches, bubble "), std::string::npos) << text;
+  EXPECT_NE(text.find("schedule: 1F1B, 8 microbatches, bubble "), std::string::npos) << text;
   EXPECT_NE(text.find("  stage 0: embedding, layers 0-"), std::string::npos) << text;
   EXPECT_NE(text.find(", head; at most "), std::string::npos) << text;
   EXPECT_NE(text.find("\n  rank 1  "), std::string::npos) << text;
