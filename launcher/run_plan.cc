@@ -95,10 +95,12 @@ void settle_scheme(const config::RunConfig& config, const std::vector<int>& host
   if (config.context().scheme() == config::Context::AUTO && spec.mesh.context > 1) {
     notes += "context.scheme: AUTO goes by what a run measures; planned is RING\n";
   }
-  if (!is_grouped(spec.context.scheme) || spec.context.group_ranks > 0) return;
-  const int per_host = MeshMap(spec.mesh, hosts).ranks_per_host(Axis::kContext);
-  spec.context.group_ranks =
-      group_of_host(spec.context.scheme, spec.mesh.context, per_host, spec.model.num_heads / spec.mesh.tensor);
+  if (!is_grouped(spec.context.scheme)) return;
+  const int per_host = MeshMap(spec.mesh, hosts).ranks_per_host(Axis::kContext), ranks = spec.mesh.context;
+  const int64_t heads = spec.model.num_heads / spec.mesh.tensor;
+  int& group = spec.context.group_ranks;
+  if (group == 0) group = group_of_host(spec.context.scheme, ranks, per_host, heads);
+  if (const std::string note = group_note(spec.context.scheme, group, ranks, per_host, heads); !note.empty()) notes += note + "\n";
 }
 
 RanksHere ranks_here(const CommandLine& line, Launch launch, bool& answers) {

@@ -50,7 +50,7 @@ expect 2 'did you mean "--config"?' "$longspan" train --confg x
 expect 2 'No such file' "$longspan" train --config missing.textproto
 expect 2 'misspelt.textproto:3:3: model has no field "hiden_size"; did you mean "hidden_size"?' \
   "$longspan" train $(run misspelt.textproto a)
-expect 2 'context 2 x tensor 1 is 2, but this run has 1 rank' \
+expect 2 'context 2 x tensor 1 has 2 ranks, but this run has 1' \
   "$longspan" train $(run good.textproto a) --set 'mesh={context:2}'
 # No GPU is visible, in a build with CUDA either.
 expect 2 '--set device=CUDA: device: CUDA: ' env CUDA_VISIBLE_DEVICES= "$longspan" train $(run good.textproto a) --set device=CUDA

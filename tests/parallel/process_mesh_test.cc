@@ -114,10 +114,10 @@ std::string refusal(int size, const MeshShape& shape) {
 
 TEST(ProcessMesh, RefusesWhatDoesNotFit) {
   EXPECT_EQ(refusal(3, {.data = 2, .context = 2}),
-            "mesh pipeline 1 x data 2 x context 2 x tensor 1 has 4 ranks, but this run has 3: start it with 4 ranks or "
-            "change mesh");
-  EXPECT_EQ(refusal(1, {.data = 65536, .context = 65536}).substr(0, 72),
-            "mesh pipeline 1 x data 65536 x context 65536 x tensor 1 has 4294967296 r");
+            "mesh: pipeline 1 x data 2 x context 2 x tensor 1 has 4 ranks, but this run has 3: start it with 4, or leave mesh "
+            "out");
+  EXPECT_EQ(refusal(1, {.data = 65536, .context = 65536}).substr(0, 84),
+            "mesh: pipeline 1 x data 65536 x context 65536 x tensor 1 has at least 4294967296 ran");
   EXPECT_EQ(refusal(1, {.context = 0}), "mesh.context: 0 is not a number of ranks; use 1 or more");
 }
 
