@@ -38,7 +38,7 @@ struct AttentionShape {
   int64_t num_heads = 1, num_kv_heads = 1, head_dim = 1;
   DType dtype = DType::kBFloat16;
   int num_ranks = 1, ranks_per_host = 1;       // neighbours are on one host
-  int64_t total_pairs = 0, most_pairs = 0;     // of a query and a key that it sees: of all ranks, and of the one with most
+  double total_pairs = 0, most_pairs = 0;     // of a query and a key that it sees: of all ranks, and of the one with most
 };
 
 struct SchemeCost {

@@ -1,6 +1,7 @@
 // The area of a rank: how many pairs of a query of its tokens and a key that it sees there are, which is what attention costs it.
 // Documents make areas uneven even where tokens are even; a layout by area gives each rank chunks of even areas instead.
-// Pure functions, the same on every rank.
+// Pure functions, the same on every rank. Areas are doubles: exact up to 2^53 pairs, which 2^26 tokens do not reach, and none
+// overflows, as pairs of 2^32 tokens would in 64 bits.
 #pragma once
 
 #include "attention/sequence_layout.h"
@@ -9,10 +10,10 @@
 namespace longspan {
 
 // By rank, in a time that grows with ranges and documents, not with tokens. document_begins as TileMap wants them.
-std::vector<int64_t> areas(Masking masking, const SequenceLayout& layout, const std::vector<int64_t>& document_begins);
+std::vector<double> areas(Masking masking, const SequenceLayout& layout, const std::vector<int64_t>& document_begins);
 
 // The largest over the mean; 1 where all is even, or nothing is to be done.
-double imbalance(const std::vector<int64_t>& areas);
+double imbalance(const std::vector<double>& areas);
 
 struct AreaOptions {
   Masking masking = Masking::kCausal;

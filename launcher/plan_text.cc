@@ -119,8 +119,8 @@ std::string memory_text(const TrainingNeed& need, int64_t memory_bytes) {
 }
 
 std::string work_text(const RunSpec& spec, const StepPlan& plan, const PlanRate& rate) {
-  const int64_t tokens = spec.global_batch_sequences * spec.data.sequence_length;
-  std::string text = fmt::format("a step: {} tokens, {:.3g} FLOP, {:.3g} of a rank\n", tokens, plan.step_flop,
+  const double tokens = static_cast<double>(spec.global_batch_sequences) * static_cast<double>(spec.data.sequence_length);
+  std::string text = fmt::format("a step: {:.0f} tokens, {:.3g} FLOP, {:.3g} of a rank\n", tokens, plan.step_flop,
                                  plan.step_flop / spec.mesh.num_ranks());
   if (plan.idle_ranks > 0) {
     text += fmt::format("  {} of the {} ranks of a context axis {} no token of a sequence: lower mesh.context\n", plan.idle_ranks,

@@ -11,10 +11,10 @@
 namespace longspan {
 namespace {
 
-std::vector<int64_t> counted(Masking masking, const SequenceLayout& layout, const std::vector<int64_t>& begins) {
-  std::vector<int64_t> areas;
+std::vector<double> counted(Masking masking, const SequenceLayout& layout, const std::vector<int64_t>& begins) {
+  std::vector<double> areas;
   for (int rank = 0; rank < layout.num_ranks(); ++rank) {
-    areas.push_back(TileMap(masking, layout, rank, begins).all_keys().visible.num_pairs());
+    areas.push_back(static_cast<double>(TileMap(masking, layout, rank, begins).all_keys().visible.num_pairs()));
   }
   return areas;
 }
@@ -43,6 +43,16 @@ TEST(SequenceArea, ImbalanceIsTheLargestOverTheMean) {
   const SequenceLayout contiguous(LayoutType::kContiguous, 8, 4096, 1), zigzag(LayoutType::kZigzag, 8, 4096, 1);
   EXPECT_NEAR(imbalance(areas(Masking::kCausal, contiguous, {0})), 1.875, 1e-3);  // 15 / 8
   EXPECT_DOUBLE_EQ(imbalance(areas(Masking::kCausal, zigzag, {0})), 1);
+}
+
+// More pairs than 64 bits count.
+TEST(SequenceArea, DoesNotOverflow) {
+  constexpr int64_t kLength = int64_t{1} << 33;
+  for (const auto type : {LayoutType::kContiguous, LayoutType::kZigzag, LayoutType::kStriped, LayoutType::kArea}) {
+    const std::vector<double> found = areas(Masking::kCausal, lay_out(type, 2, {.sequence_length = kLength}, {0}), {0});
+    EXPECT_NEAR((found[0] + found[1]) / 0x1p65, 1, 1e-9) << name(type);
+    EXPECT_NEAR(imbalance(found), type == LayoutType::kContiguous ? 1.5 : 1, 1e-6) << name(type);
+  }
 }
 
 TEST(SequenceArea, ALayoutByAreaHoldsEveryTokenOnceAndNearlyEvenShares) {

@@ -228,6 +228,35 @@ TEST(StepPlan, SaysWhatDoesNotFit) {
   EXPECT_EQ(plan_step(spec, target).problem, "") << "nothing is known";
 }
 
+// One rank, which has more pairs of queries and keys than 64 bits count.
+TEST(StepPlan, LongSequencesDoNotOverflow) {
+  for (const LayoutType layout : {LayoutType::kZigzag, LayoutType::kArea}) {
+    for (const int ranks : {1, 2}) {
+      RunSpec spec = large_run({.context = ranks});
+      spec.layout = layout;
+      spec.data.sequence_length = int64_t{1} << 32;
+      const double half = plan_step(spec, target_of(spec)).step_flop;
+      spec.data.sequence_length *= 2;
+      const StepPlan plan = plan_step(spec, target_of(spec));
+      EXPECT_NEAR(plan.step_flop / half, 4, 1e-3);
+      EXPECT_NEAR(plan.critical_flop() * ranks / plan.step_flop, 1, 1e-3);
+      EXPECT_NEAR(plan.imbalance, 1, 1e-6);
+      EXPECT_EQ(plan.idle_ranks, 0);
+      for (const Traffic& traffic : plan.traffic) EXPECT_GT(traffic.bytes, 0) << traffic.what;
+      EXPECT_GT(plan.pipeline.facts.ranks.front().peak_stash_bytes, 0);
+    }
+  }
+  RunSpec endless = large_run({});
+  endless.data.sequence_length = int64_t{1} << 40;
+  endless.micro_batch_sequences = endless.global_batch_sequences = 1 << 20;
+  try {
+    plan_step(endless, target_of(endless));
+    FAIL() << "its stashes have more bytes than can be counted";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("more bytes in a step than 64 bits count"), std::string::npos) << error.what();
+  }
+}
+
 TEST(StepPlan, RefusesWhatTrainingRefuses) {
   const RunSpec spec = large_run({.tensor = 33});
   try {

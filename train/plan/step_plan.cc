@@ -24,16 +24,16 @@ struct Pairs {
 
 Pairs pairs_of(const RunSpec& spec) {
   const SequenceLayout layout = lay_out(spec.layout, spec.mesh.context, {.sequence_length = spec.data.sequence_length}, {0});
-  const std::vector<int64_t> own = areas(Masking::kCausal, layout, {0});
+  const std::vector<double> own = areas(Masking::kCausal, layout, {0});
   const auto together = static_cast<size_t>(exchanging_ranks(spec.context.scheme, group_ranks(spec), spec.mesh.context));
   double most = 0;
   for (size_t first = 0; first < own.size(); first += together) {
     const auto begin = own.begin() + static_cast<std::ptrdiff_t>(first);
     most = std::max(most, std::accumulate(begin, begin + static_cast<std::ptrdiff_t>(together), 0.0) / static_cast<double>(together));
   }
-  return {.all = std::accumulate(own.begin(), own.end(), 0.0, [](double sum, int64_t area) { return sum + as_double(area); }),
+  return {.all = std::accumulate(own.begin(), own.end(), 0.0),
           .most = most,
-          .idle_ranks = static_cast<int>(std::count(own.begin(), own.end(), 0))};
+          .idle_ranks = static_cast<int>(std::count(own.begin(), own.end(), 0.0))};
 }
 
 // Operations of the blocks with one microbatch, or with one chunk of its sequences, on the rank with most of the pairs.
@@ -41,8 +41,17 @@ class BlockWork {
  public:
   BlockWork(const RunSpec& spec, int sequence_chunks, double stash_bytes) : spec_(spec), chunks_(sequence_chunks) {
     const double share = 1.0 / spec.mesh.tensor;
-    tokens_ = as_double(spec.data.sequence_length * spec.micro_batch_sequences) / spec.mesh.context / chunks_ * share;
+    tokens_ = as_double(spec.data.sequence_length) * as_double(spec.micro_batch_sequences) / spec.mesh.context / chunks_ * share;
     pairs_ = pairs_of(spec).most * as_double(spec.micro_batch_sequences) * share;
+    // The verifier sums them up over layers and microbatches.
+    const double most = std::max(stash_bytes, tokens_ * as_double(spec.model.hidden_size) * sizeof(double)) *
+                        as_double(spec.model.num_layers) * num_microbatches_of(spec);
+    if (most > 0x1p62) {
+      raise(ErrorKind::kConfiguration,
+            "data.sequence_length: {} tokens of training.micro_batch_sequences {} make a rank keep and send more bytes in a step "
+            "than 64 bits count; lower one of them, or raise mesh.context",
+            spec.data.sequence_length, spec.micro_batch_sequences);
+    }
     stash_bytes_ = static_cast<int64_t>(stash_bytes / chunks_);
   }
 

@@ -35,7 +35,7 @@ class StepTraffic {
         sum_(bytes_of(accumulator(spec.compute_dtype))),
         microbatches_(as_double(spec.global_batch_sequences) /
                       (as_double(spec.mesh.data) * as_double(spec.micro_batch_sequences))),
-        tokens_(as_double(spec.data.sequence_length * spec.micro_batch_sequences) / spec.mesh.context),
+        tokens_(as_double(spec.data.sequence_length) * as_double(spec.micro_batch_sequences) / spec.mesh.context),
         layers_(as_double(layers_in(spec.model, blocks))) {
     // How often each bucket is summed: where ranks share gradients, after each microbatch.
     const bool each = replicas_ > 1 && spec.sharding >= RunSpec::Sharding::kGradients;
