@@ -71,8 +71,8 @@ std::string scheme_problem(ContextScheme scheme, int inner, int num_ranks, int64
   if (is_grouped(scheme) && (inner < 1 || num_ranks % inner != 0)) {
     const int64_t most = exchanging_ranks(scheme, num_ranks, num_ranks) > num_heads ? num_heads : num_ranks;
     const std::string heads = most < num_ranks ? fmt::format(", with {} heads to exchange,", most) : "";
-    return fmt::format("{} over {} ranks cannot have groups of {}: the nearest that divides them{} is {}", name(scheme), num_ranks,
-                       inner, heads, nearest_group(scheme, inner, num_ranks, num_heads));
+    return fmt::format("{} over {} ranks cannot have groups of {}: the nearest that divides them{} is {}", name(scheme),
+                       num_ranks, inner, heads, nearest_group(scheme, inner, num_ranks, num_heads));
   }
   const int exchanging = exchanging_ranks(scheme, inner, num_ranks);
   if (exchanging <= std::max<int64_t>(num_heads, 1)) return {};

@@ -27,8 +27,8 @@ int group_of_host(ContextScheme scheme, int num_ranks, int ranks_per_host, int64
 // fewest.
 std::string scheme_problem(ContextScheme scheme, int inner, int num_ranks, int64_t num_heads);
 
-// What groups that can be do not do: those of one rank or of all have nothing inside or across, and those that lie on several hosts
-// send across them what they were to keep inside. With the groups that would, if there are any; empty where all is well.
+// What groups that can be do not do: those of one rank or of all have nothing inside or across, and those that lie on several
+// hosts send across them what they were to keep inside. With the groups that would, if there are any; empty where all is well.
 std::string group_note(ContextScheme scheme, int inner, int num_ranks, int ranks_per_host, int64_t num_heads);
 
 }  // namespace longspan

@@ -38,7 +38,8 @@ class Model {
   Pass all_gather(bool forward) const {
     const double sets = keys_, others = ranks_ - 1;
     const double gathered = 2 * others * tokens_ * row_, summed = forward ? 0 : 2 * others * tokens_ * sum_row_;  // of a set
-    const double c = compute(forward, most_, heads_ / sets), m = to_all(ranks_, 2, gathered), g = forward ? 0 : to_all(ranks_, 2, summed);
+    const double c = compute(forward, most_, heads_ / sets), m = to_all(ranks_, 2, gathered);
+    const double g = forward ? 0 : to_all(ranks_, 2, summed);
     return {.seconds = m + (sets - 1) * std::max(c, m + g) + c + g, .compute = sets * c, .bytes = sets * (gathered + summed)};
   }
 

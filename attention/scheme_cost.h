@@ -6,9 +6,9 @@
 //   ALL_TO_ALL   the exchanges, then all compute at once, then the exchanges back: nothing hides, but every rank has the same area
 //   ALL_GATHER   the first set of heads, then max(compute of one, transfer of the next) for each, then the last
 //   HYBRID       the exchanges inside a group, and a ring of groups with the heads of one rank
-// Compute is that of the rank with most to do: by area where queries stay, by heads where they are exchanged. A transfer takes its
-// messages' latencies and its bytes over the rate of the link; to ranks inside and across at the same time, the longer of the two.
-// Packing on the device and what memory the schemes need is not in it.
+// Compute is that of the rank with most to do: by area where queries stay, by heads where they are exchanged. A transfer takes
+// its messages' latencies and its bytes over the rate of the link; to ranks inside and across at the same time, the longer of
+// the two. Packing on the device and what memory the schemes need is not in it.
 #pragma once
 
 #include <string>

@@ -21,9 +21,10 @@ struct AreaOptions {
   int chunks_per_rank = 8;
 };
 
-// All tokens in num_ranks * chunks_per_rank chunks of nearly even lengths, of which each rank has chunks_per_rank, so that no rank
-// has more than that many tokens more than another (MagiAttention's dispatch). The largest chunks by area are dealt out first, each
-// to the rank with the least area that has room, and then pairs of chunks change ranks while that lowers the largest area.
+// All tokens in num_ranks * chunks_per_rank chunks of nearly even lengths, of which each rank has chunks_per_rank, so that no
+// rank has more than that many tokens more than another (MagiAttention's dispatch). The largest chunks by area are dealt out
+// first, each to the rank with the least area that has room, and then pairs of chunks change ranks while that lowers the
+// largest area.
 SequenceLayout layout_by_area(const AreaOptions& options, int64_t total_tokens, const std::vector<int64_t>& document_begins);
 
 // Of a batch of causal sequences of one length: as the type says, or by the areas of all its documents.

@@ -130,8 +130,8 @@ std::string work_text(const RunSpec& spec, const StepPlan& plan, const PlanRate&
                         spec.layout == LayoutType::kZigzag ? "" : "; context.layout ZIGZAG evens it out");
   }
   if (rate.flop_per_second > 0) {
-    text += fmt::format("  at least {:.3g} s: {:.3g} FLOP one after another, bubble included, at {:.3g} FLOP/s, {}; what does not "
-                        "reach that, and communication that nothing hides, come on top\n",
+    text += fmt::format("  at least {:.3g} s: {:.3g} FLOP one after another, bubble included, at {:.3g} FLOP/s, {}; what does "
+                        "not reach that, and communication that nothing hides, come on top\n",
                         plan.critical_flop() / rate.flop_per_second, plan.critical_flop(), rate.flop_per_second, rate.from);
   }
   text += "sent by a rank in a step:\n";

@@ -100,7 +100,8 @@ void settle_scheme(const config::RunConfig& config, const std::vector<int>& host
   const int64_t heads = spec.model.num_heads / spec.mesh.tensor;
   int& group = spec.context.group_ranks;
   if (group == 0) group = group_of_host(spec.context.scheme, ranks, per_host, heads);
-  if (const std::string note = group_note(spec.context.scheme, group, ranks, per_host, heads); !note.empty()) notes += note + "\n";
+  const std::string note = group_note(spec.context.scheme, group, ranks, per_host, heads);
+  if (!note.empty()) notes += note + "\n";
 }
 
 RanksHere ranks_here(const CommandLine& line, Launch launch, bool& answers) {
@@ -142,7 +143,9 @@ int run_plan(const CommandLine& line, Launch launch, std::ostream& out) {
   RunSpec spec = spec_of(loaded.config, notes);
   if (!are_here) {
     ranks = taken_to_be(equal_hosts(spec.mesh.num_ranks(), kRanksOfAHost));
-    if (ranks.hosts.back() > 0) notes += fmt::format("hosts of {} ranks each are assumed, all of them like this one\n", kRanksOfAHost);
+    if (ranks.hosts.back() > 0) {
+      notes += fmt::format("hosts of {} ranks each are assumed, all of them like this one\n", kRanksOfAHost);
+    }
   }
   settle_scheme(loaded.config, ranks.hosts, spec, notes);
   const bool on_gpu = loaded.config.device() == config::RunConfig::CUDA;

@@ -40,9 +40,9 @@ std::optional<FieldProblem> problem_of_stages(const RunSpec& spec) {
   const std::string has = fmt::format("the {} blocks of this model ({} layers, the embedding and the head)", blocks,
                                       spec.model.num_layers);
   if (stages <= blocks) {
-    return FieldProblem{"pipeline.chunks_per_stage", fmt::format("is {}, and {} chunks on each of {} stages are more than {}; the "
-                                                                 "nearest that works is {}",
-                                                                 chunks, chunks, stages, has, blocks / stages)};
+    return FieldProblem{"pipeline.chunks_per_stage",
+                        fmt::format("is {}, and {} chunks on each of {} stages are more than {}; the nearest that works is {}",
+                                    chunks, chunks, stages, has, blocks / stages)};
   }
   const int64_t kept = chunks > blocks ? 1 : chunks;  // chunks, in what is suggested
   std::string nearest = fmt::format("{}", blocks / kept);
@@ -54,7 +54,8 @@ std::string problem_of_batch(const RunSpec& spec) {
   const int64_t batch = spec.global_batch_sequences, at_once = spec.mesh.data * spec.micro_batch_sequences;
   if (at_once < 1 || (batch > 0 && batch % at_once == 0)) return "";
   const int64_t below = batch / at_once * at_once, above = below + at_once;
-  std::string text = fmt::format("is {}, not a multiple of mesh.data {} x training.micro_batch_sequences {}; the nearest that is: ",
+  std::string text = fmt::format("is {}, not a multiple of mesh.data {} x training.micro_batch_sequences {}; the nearest that "
+                                 "is: ",
                                  batch, spec.mesh.data, spec.micro_batch_sequences);
   text += below < 1 ? fmt::format("{}", above) : fmt::format("{} or {}", below, above);
   const int64_t degree = data_degree_that_divides(spec);

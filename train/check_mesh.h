@@ -15,8 +15,8 @@ enum class MeshUse {
   kInference,  // in which no batch is divided
 };
 
-// Every degree that cannot work, with the nearest that can; `field` is the path in the configuration. A context axis of more ranks
-// than a sequence has tokens works: some have nothing to do.
+// Every degree that cannot work, with the nearest that can; `field` is the path in the configuration. A context axis of more
+// ranks than a sequence has tokens works: some have nothing to do.
 std::vector<FieldProblem> mesh_problems(const RunSpec& spec, int64_t num_ranks, MeshUse use = MeshUse::kTraining);
 
 // Of the stages and their chunks alone: that the model's blocks reach for them. None where they do.

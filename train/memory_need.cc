@@ -25,8 +25,8 @@ bool packs(const RunSpec& spec, const Processor& processor) {
   return processor.on_cpu() && cpu_packs(spec.compute_dtype, processor.level);
 }
 
-// A model of which the even part of each rank of the tensor axis is as large as what the fullest rank has of this one: heads do not
-// always divide, and key heads of which there are fewer than ranks are held, or seen by attention, by several.
+// A model of which the even part of each rank of the tensor axis is as large as what the fullest rank has of this one: heads do
+// not always divide, and key heads of which there are fewer than ranks are held, or seen by attention, by several.
 enum class KeyHeads { kHeld, kSeen };
 ModelSpec evened(const RunSpec& spec, KeyHeads keys) {
   const int tensor = spec.mesh.tensor;
@@ -121,7 +121,8 @@ double repeated_keys(const RunSpec& spec, int inner) {
   return as_double(held) / as_double(kv_heads);
 }
 
-// Exchanged heads are kept apart from the output of a rank's own tokens; rings in rounds have a round's keys and sums beside a hop's.
+// Exchanged heads are kept apart from the output of a rank's own tokens; rings in rounds have a round's keys and sums beside a
+// hop's.
 SchemeBytes scheme_bytes(const RunSpec& spec, const TokenBytes& b) {
   const int ranks = spec.mesh.context, inner = group_ranks(spec);
   if (ranks == 1) return {};
@@ -136,7 +137,8 @@ SchemeBytes scheme_bytes(const RunSpec& spec, const TokenBytes& b) {
       return {.in_pass = ring_buffers(ranks, b, 1)};
     case ContextScheme::kDoubleRing:
       return {.in_pass = ring_buffers(inner, b, 1) + (ranks > inner ? b.kv + 2 * b.in_sums(b.kv) : 0)};
-    case ContextScheme::kAllGather: {  // of a key head and the next, the keys of all ranks and sums for them, and what arrives of these
+    // Of a key head and the next, the keys of all ranks and sums for them, and what arrives of these.
+    case ContextScheme::kAllGather: {
       const double heads = as_double(std::max<int64_t>(1, spec.model.num_kv_heads / spec.mesh.tensor));
       const double sets = ranks * std::min(2.0, heads), sums = b.in_sums(b.kv) / heads;
       return {.in_pass = sets * (b.kv / heads + sums) + (ranks - 1) * sums};
@@ -167,7 +169,8 @@ Stage whole_model(const ModelSpec& model) {
 // Once a pipeline is full, more microbatches keep no more stashes, but by GPipe, which keeps those of all. So few are planned.
 void count_stashes(const RunSpec& spec, std::vector<Stage>& found) {
   const int stages = spec.mesh.pipeline, chunks = spec.pipeline.sequence_chunks;
-  const int enough = 4 * chunks * ((stages + chunks - 1) / chunks);  // 4 for each stage; a multiple of what schedules take at once
+  // 4 for each stage; a multiple of what schedules take at once.
+  const int enough = 4 * chunks * ((stages + chunks - 1) / chunks);
   const int all = num_microbatches_of(spec);
   RunSpec few = spec;
   if (all > enough) few.global_batch_sequences = spec.global_batch_sequences / all * enough;
@@ -222,8 +225,8 @@ double parameters_of(const ModelSpec& model, const Stage& stage) {
 
 [[noreturn]] void refuse_parameters(double num_parameters, double bytes, int64_t available_bytes) {
   raise(ErrorKind::kResource,
-        "the {:.0f} parameters that a rank holds of the model need at least {:.1f} GB of memory on each rank, which has {:.1f} GB: lower "
-        "model.num_layers, model.hidden_size, model.mlp_size or model.vocabulary_size, or start fewer ranks on each "
+        "the {:.0f} parameters that a rank holds of the model need at least {:.1f} GB of memory on each rank, which has {:.1f} "
+        "GB: lower model.num_layers, model.hidden_size, model.mlp_size or model.vocabulary_size, or start fewer ranks on each "
         "host",
         num_parameters, gigabytes(bytes), gigabytes(as_double(available_bytes)));
 }
@@ -264,7 +267,9 @@ std::string what_would_fit(const RunSpec& spec, int64_t available_bytes, const P
     text += ", or lower training.micro_batch_sequences or global_batch_sequences";
   }
   const int64_t others = spec.mesh.product();
-  const auto start = [&](int64_t ranks) { return fmt::format(", or start at least {} ranks with as much memory each, as", ranks); };
+  const auto start = [](int64_t ranks) {
+    return fmt::format(", or start at least {} ranks with as much memory each, as", ranks);
+  };
   if (enough < most_ranks) {
     text += fmt::format("{} mesh.context {}{}", start(others / context * enough), enough,
                         spec.context.scheme == ContextScheme::kRing ? "" : " with context.scheme RING");
@@ -313,7 +318,8 @@ class OpenBuckets {
  private:
   // A head whose table lies with the embedding reads that bucket, too.
   bool reads(const HeldBucket& bucket, int block) const {
-    const auto has = [&](int number) { return std::find(bucket.blocks.begin(), bucket.blocks.end(), number) != bucket.blocks.end(); };
+    const auto& blocks = bucket.blocks;
+    const auto has = [&](int number) { return std::find(blocks.begin(), blocks.end(), number) != blocks.end(); };
     return has(block) || (block > held_.num_layers && held_.tie_embeddings == ModelSpec::Tie::kYes && has(0));
   }
   // An embedding's gradients begin with the end of a backward; here the first stage keeps as many stashes once more after it.
@@ -374,17 +380,18 @@ TrainingNeed need_of(const Stage& stage, const RunSpec& spec, const Processor& p
   // A tensor axis shares the weights, and what blocks keep and work on.
   for (double* shared : {&need.weights, &need.kept, &need.at_work, &need.context}) *shared /= spec.mesh.tensor;
   need.at_work = std::max(need.at_work, summed_alike(spec, stage, b) - need.kept - need.context);
-  // Id, target, rotary angles and loss; of each query, for every rank of the ring or chunk, the interval of keys that it sees: on the
-  // host. A GPU has copies of some of them, which are not counted.
-  const double interval = !processor.on_cpu() ? 0 : 8 + as_double(sizeof(KeyIntervals::Tile)) / as_double(KeyIntervals::kTileQueries);
+  // Id, target, rotary angles and loss; of each query, for every rank of the ring or chunk, the interval of keys that it sees:
+  // on the host. A GPU has copies of some of them, which are not counted.
+  const double tile = as_double(sizeof(KeyIntervals::Tile)) / as_double(KeyIntervals::kTileQueries);
+  const double interval = processor.on_cpu() ? 8 + tile : 0;
   need.tables = all_tokens / ranks * (8 + b.sum * (as_double(spec.model.head_dim) + 1)) + all_tokens * chunks * interval;
   return need;
 }
 
 }  // namespace
 
-// Gradient and two moments are sums, and the master, which is the value where the dtypes agree. What ranks share is divided; weights
-// that are gathered for a layer, and gradients on their way into sums, come on top.
+// Gradient and two moments are sums, and the master, which is the value where the dtypes agree. What ranks share is divided;
+// weights that are gathered for a layer, and gradients on their way into sums, come on top.
 double training_bytes_per_parameter(const RunSpec& spec) {
   using Sharding = RunSpec::Sharding;
   const double value = as_double(static_cast<int64_t>(size_bytes(spec.compute_dtype)));
@@ -425,8 +432,8 @@ double inference_weight_bytes(const RunSpec& spec, const Processor& processor) {
 void expect_room_for_inference(const RunSpec& spec, int64_t available_bytes, const Processor& processor) {
   const double bytes = inference_weight_bytes(spec, processor);
   if (!fits(bytes, available_bytes)) {
-    const double mine = parameters_of(evened(spec, KeyHeads::kHeld), whole_model(spec.model)) / (spec.mesh.tensor * spec.mesh.pipeline);
-    refuse_parameters(mine, bytes, available_bytes);
+    const double all = parameters_of(evened(spec, KeyHeads::kHeld), whole_model(spec.model));
+    refuse_parameters(all / (spec.mesh.tensor * spec.mesh.pipeline), bytes, available_bytes);
   }
 }
 

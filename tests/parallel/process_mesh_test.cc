@@ -68,7 +68,8 @@ TEST(ProcessMesh, KnowsWhoHoldsTheSameAndWhoHoldsTheRest) {
   });
 }
 
-// Ranks that were dealt to the hosts in turn, and hosts of 3 and 5 ranks: groups are of neighbours on a host, and rank 0 is first.
+// Ranks that were dealt to the hosts in turn, and hosts of 3 and 5 ranks: groups are of neighbours on a host, and rank 0 is
+// first.
 TEST(ProcessMesh, TakesPlacesByHost) {
   const std::vector<std::vector<int>> many_hosts = {{0, 1, 0, 1, 0, 1, 0, 1}, {1, 0, 0, 1, 0, 0, 0, 1}, {4, 4, 4, 2, 2, 2, 2, 2}};
   for (const std::vector<int>& hosts : many_hosts) {

@@ -232,8 +232,8 @@ TEST(MemoryNeed, CountsMicrobatchesAndTheMesh) {
   expect_close_to_measured(spec, "many_microbatches");
 }
 
-// The stage that holds most: by GPipe all stashes, by 1F1B those of the microbatches under way, by zero bubble some more; with chunks
-// of sequences smaller ones, and sums of gradients by keys and values.
+// The stage that holds most: by GPipe all stashes, by 1F1B those of the microbatches under way, by zero bubble some more; with
+// chunks of sequences smaller ones, and sums of gradients by keys and values.
 TEST(MemoryNeed, CountsTheStashesOfAPipeline) {
   RunSpec spec = small_run(1024, 1);
   spec.model.num_layers = 6;
@@ -302,10 +302,13 @@ TEST(MemoryNeed, SuggestsATensorAxisWhereItHelps) {
   EXPECT_NE(text.find("or start at least 8 ranks with as much memory each, as mesh.tensor 4"), std::string::npos) << text;
   EXPECT_EQ(text.find("mesh.context"), std::string::npos) << text;
   wide.model.num_heads = wide.model.num_kv_heads = 5;
-  EXPECT_EQ(refusal(wide, 1.01 * training_need(tensor).total()).find("mesh.tensor 4"), std::string::npos) << "heads do not divide";
+  const auto suggests = [&](const char* what) {
+    return refusal(wide, 1.01 * training_need(tensor).total()).find(what) != std::string::npos;
+  };
+  EXPECT_FALSE(suggests("mesh.tensor 4")) << "heads do not divide";
   wide.model.num_heads = wide.model.num_kv_heads = 4;
   wide.context.scheme = ContextScheme::kAllToAll;
-  EXPECT_EQ(refusal(wide, 1.01 * training_need(tensor).total()).find("mesh.tensor"), std::string::npos) << "too few heads to exchange";
+  EXPECT_FALSE(suggests("mesh.tensor")) << "too few heads to exchange";
   const RunSpec long_run = small_run(100'000, 1);
   RunSpec split = long_run;
   split.mesh.context = 4;

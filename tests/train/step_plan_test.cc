@@ -89,7 +89,8 @@ TEST(StepPlan, BytesAreThoseOfAStep) {
       // Of the head's softmax, three numbers a token go in a collective.
       const double rows = 96.0 / mesh.context * static_cast<double>(spec.global_batch_sequences) / mesh.data;
       const double softmax = (mesh.tensor - 1) * 3 * rows * sizeof(float);
-      EXPECT_DOUBLE_EQ(planned(plan, "tensor"), mesh.tensor == 1 ? 0 : seen.sent.at("tensor") + softmax + planned_alike(plan.traffic));
+      const double collectives = softmax + planned_alike(plan.traffic);
+      EXPECT_DOUBLE_EQ(planned(plan, "tensor"), mesh.tensor == 1 ? 0 : seen.sent.at("tensor") + collectives);
       const double ranks = mesh.data * mesh.context;
       if (ranks == 1) continue;
       EXPECT_NEAR(planned(plan, "replicas"), seen.sent.at("replicas"), 2000) << "but for gaps";
@@ -97,8 +98,8 @@ TEST(StepPlan, BytesAreThoseOfAStep) {
   }
 }
 
-// Sums that are collectives, on every rank of pipelines and of tensor axes that hold key heads twice: with buckets of one block and
-// with one of all, where gradients are shared or not.
+// Sums that are collectives, on every rank of pipelines and of tensor axes that hold key heads twice: with buckets of one block
+// and with one of all, where gradients are shared or not.
 TEST(StepPlan, SumsOfWhatIsHeldTwiceAreThoseOfAStep) {
   const Folder folder;
   for (const MeshShape& mesh : {MeshShape{.tensor = 4}, MeshShape{.data = 2, .tensor = 2}, MeshShape{.pipeline = 2},
@@ -157,8 +158,8 @@ TEST(StepPlan, SharedStateMovesPiecesAndValues) {
 
 RunSpec large_run(const MeshShape& mesh) {
   RunSpec spec;
-  spec.model = {.vocabulary_size = 128256, .hidden_size = 4096, .num_layers = 32, .num_heads = 32, .num_kv_heads = 8, .head_dim = 128,
-                .mlp_size = 14336,
+  spec.model = {.vocabulary_size = 128256, .hidden_size = 4096, .num_layers = 32, .num_heads = 32, .num_kv_heads = 8,
+                .head_dim = 128, .mlp_size = 14336,
                 .rope = {}};
   spec.compute_dtype = DType::kBFloat16;
   spec.data.sequence_length = 1 << 20;
