@@ -27,9 +27,6 @@ struct SchemeInGroups {
 };
 std::vector<SchemeInGroups> schemes_over(int num_ranks);
 
-// The divisor of `num_ranks` that is nearest to `inner`; of two, the smaller.
-int nearest_inner(int inner, int num_ranks);
-
 // The groups that nobody named: the ranks of a host, which are neighbours. They divide the ranks, so they may be fewer; where
 // they can, they cross no host, and are more than one rank and not all of them, so that there is something to do inside and
 // across. HYBRID's are no larger than the heads of a rank.
@@ -38,5 +35,9 @@ int group_of_host(ContextScheme scheme, int num_ranks, int ranks_per_host, int64
 // Why the scheme cannot be, with the nearest degree that can; empty where it can. `num_heads`: query heads of the rank with
 // fewest.
 std::string scheme_problem(ContextScheme scheme, int inner, int num_ranks, int64_t num_heads);
+
+// What groups that can be do not do: those of one rank or of all have nothing inside or across, and those that lie on several
+// hosts send across them what they were to keep inside. With the groups that would, if there are any; empty where all is well.
+std::string group_note(ContextScheme scheme, int inner, int num_ranks, int ranks_per_host, int64_t num_heads);
 
 }  // namespace longspan

@@ -26,7 +26,7 @@ class Model {
         tokens_(static_cast<double>(shape.num_tokens) / shape.num_ranks),
         row_(static_cast<double>(shape.head_dim) * static_cast<double>(size_bytes(shape.dtype))),
         sum_row_(static_cast<double>(shape.head_dim) * static_cast<double>(size_bytes(accumulator(shape.dtype)))),
-        most_(static_cast<double>(shape.most_pairs)),
+        most_(shape.most_pairs),
         heads_(static_cast<double>(shape.num_heads)),
         keys_(static_cast<double>(shape.num_kv_heads)) {}
 
@@ -38,7 +38,8 @@ class Model {
   Pass all_gather(bool forward) const {
     const double sets = keys_, others = ranks_ - 1;
     const double gathered = 2 * others * tokens_ * row_, summed = forward ? 0 : 2 * others * tokens_ * sum_row_;  // of a set
-    const double c = compute(forward, most_, heads_ / sets), m = to_all(ranks_, 2, gathered), g = forward ? 0 : to_all(ranks_, 2, summed);
+    const double c = compute(forward, most_, heads_ / sets), m = to_all(ranks_, 2, gathered);
+    const double g = forward ? 0 : to_all(ranks_, 2, summed);
     return {.seconds = m + (sets - 1) * std::max(c, m + g) + c + g, .compute = sets * c, .bytes = sets * (gathered + summed)};
   }
 
@@ -57,8 +58,7 @@ class Model {
     const double q_bytes = others * tokens_ * queries * row_, k_bytes = 2 * others * tokens_ * keys * row_;
     const double dk_bytes = 2 * others * tokens_ * keys * sum;
     const double in = forward ? q_bytes + k_bytes : q_bytes, out = forward ? q_bytes : q_bytes + dk_bytes;
-    const double pairs = inner == ranks_ ? static_cast<double>(s_.total_pairs)
-                                         : std::min(static_cast<double>(s_.total_pairs), most_ * inner);
+    const double pairs = inner == ranks_ ? s_.total_pairs : std::min(s_.total_pairs, most_ * inner);
     Pass pass = rings(forward, {ranks_ / inner, 1, tokens_ * inner, pairs, queries, keys}, inner);
     pass.seconds += to_all(inner, forward ? 3 : 1, in) + to_all(inner, forward ? 1 : 3, out);
     pass.bytes += in + out;

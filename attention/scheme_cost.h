@@ -6,9 +6,9 @@
 //   ALL_TO_ALL   the exchanges, then all compute at once, then the exchanges back: nothing hides, but every rank has the same area
 //   ALL_GATHER   the first set of heads, then max(compute of one, transfer of the next) for each, then the last
 //   HYBRID       the exchanges inside a group, and a ring of groups with the heads of one rank
-// Compute is that of the rank with most to do: by area where queries stay, by heads where they are exchanged. A transfer takes its
-// messages' latencies and its bytes over the rate of the link; to ranks inside and across at the same time, the longer of the two.
-// Packing on the device and what memory the schemes need is not in it.
+// Compute is that of the rank with most to do: by area where queries stay, by heads where they are exchanged. A transfer takes
+// its messages' latencies and its bytes over the rate of the link; to ranks inside and across at the same time, the longer of
+// the two. Packing on the device and what memory the schemes need is not in it.
 #pragma once
 
 #include <string>
@@ -38,7 +38,7 @@ struct AttentionShape {
   int64_t num_heads = 1, num_kv_heads = 1, head_dim = 1;
   DType dtype = DType::kBFloat16;
   int num_ranks = 1, ranks_per_host = 1;       // neighbours are on one host
-  int64_t total_pairs = 0, most_pairs = 0;     // of a query and a key that it sees: of all ranks, and of the one with most
+  double total_pairs = 0, most_pairs = 0;     // of a query and a key that it sees: of all ranks, and of the one with most
 };
 
 struct SchemeCost {

@@ -9,16 +9,20 @@ namespace longspan {
 
 namespace {
 
+double as_double(int64_t value) { return static_cast<double>(value); }
+
 // Pairs of the queries at these indices.
-int64_t area_of(Masking masking, const IndexRange& range, int64_t total_tokens, const std::vector<int64_t>& begins) {
-  int64_t area = 0;
+double area_of(Masking masking, const IndexRange& range, int64_t total_tokens, const std::vector<int64_t>& begins) {
+  double area = 0;
   for (int64_t i = 0; i < range.length;) {
     const auto next = std::upper_bound(begins.begin(), begins.end(), range[i]);
     const int64_t begin = *std::prev(next), end = next == begins.end() ? total_tokens : *next;
     // Of the range's indices, these are in the document.
     const int64_t count = std::min(range.length - i, (end - range[i] + range.stride - 1) / range.stride);
-    area += masking == Masking::kFull ? count * (end - begin)
-                                      : count * (range[i] - begin + 1) + range.stride * (count * (count - 1) / 2);
+    const double queries = as_double(count);
+    area += masking == Masking::kFull
+                ? queries * as_double(end - begin)
+                : queries * as_double(range[i] - begin + 1) + as_double(range.stride) * (queries * (queries - 1) / 2);
     i += count;
   }
   return area;
@@ -26,7 +30,7 @@ int64_t area_of(Masking masking, const IndexRange& range, int64_t total_tokens, 
 
 struct Chunk {
   IndexRange range;
-  int64_t area;
+  double area;
 };
 
 std::vector<Chunk> chunks_of(const AreaOptions& options, int64_t count, int64_t total_tokens, const std::vector<int64_t>& begins) {
@@ -58,7 +62,7 @@ std::vector<Chunk> chunks_of(const AreaOptions& options, int64_t total_tokens, c
 
 struct Share {
   std::vector<Chunk> chunks;
-  int64_t area = 0;
+  double area = 0;
 };
 
 // The rank that a chunk goes to: of those with room, the one with the least area.
@@ -73,14 +77,14 @@ Share& emptiest(std::vector<Share>& shares, size_t room) {
 // Changes one chunk of the largest share for one of another, so that the larger of the two areas falls most. False: none does.
 bool improve(std::vector<Share>& shares) {
   Share& most = *std::max_element(shares.begin(), shares.end(), [](const Share& a, const Share& b) { return a.area < b.area; });
-  int64_t best = most.area;
+  double best = most.area;
   Chunk *give = nullptr, *take = nullptr;
   Share* with = nullptr;
   for (Share& other : shares) {
     if (&other == &most) continue;
     for (Chunk& a : most.chunks) {
       for (Chunk& b : other.chunks) {
-        const int64_t moved = a.area - b.area, larger = std::max(most.area - moved, other.area + moved);
+        const double moved = a.area - b.area, larger = std::max(most.area - moved, other.area + moved);
         if (moved > 0 && larger < best) {
           best = larger;
           give = &a;
@@ -91,7 +95,7 @@ bool improve(std::vector<Share>& shares) {
     }
   }
   if (!with) return false;
-  const int64_t moved = give->area - take->area;
+  const double moved = give->area - take->area;
   most.area -= moved;
   with->area += moved;
   std::swap(*give, *take);
@@ -100,10 +104,10 @@ bool improve(std::vector<Share>& shares) {
 
 }  // namespace
 
-std::vector<int64_t> areas(Masking masking, const SequenceLayout& layout, const std::vector<int64_t>& document_begins) {
-  std::vector<int64_t> of_ranks;
+std::vector<double> areas(Masking masking, const SequenceLayout& layout, const std::vector<int64_t>& document_begins) {
+  std::vector<double> of_ranks;
   for (int rank = 0; rank < layout.num_ranks(); ++rank) {
-    int64_t area = 0;
+    double area = 0;
     for (const IndexRange& range : layout.ranges(rank)) {
       area += area_of(masking, range, layout.total_tokens(), document_begins);
     }
@@ -112,11 +116,10 @@ std::vector<int64_t> areas(Masking masking, const SequenceLayout& layout, const 
   return of_ranks;
 }
 
-double imbalance(const std::vector<int64_t>& areas) {
-  const int64_t sum = std::accumulate(areas.begin(), areas.end(), int64_t{0});
+double imbalance(const std::vector<double>& areas) {
+  const double sum = std::accumulate(areas.begin(), areas.end(), 0.0);
   if (sum == 0) return 1;
-  return static_cast<double>(*std::max_element(areas.begin(), areas.end())) * static_cast<double>(areas.size()) /
-         static_cast<double>(sum);
+  return *std::max_element(areas.begin(), areas.end()) * static_cast<double>(areas.size()) / sum;
 }
 
 SequenceLayout layout_by_area(const AreaOptions& options, int64_t total_tokens,

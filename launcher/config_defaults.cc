@@ -3,6 +3,7 @@
 #include "core/base/error.h"
 #include "core/nn/tiled_loss.h"
 #include "launcher/config_limits.h"
+#include "parallel/comm/mesh_shape.h"
 
 namespace longspan {
 namespace {
@@ -141,6 +142,14 @@ void fill_data(RunConfig& c) {
   LS_DEFAULT(evaluation, sequence_length, data.sequence_length());
 }
 
+// The limits of an axis are less than an int holds.
+MeshShape shape_of(const Mesh& mesh) {
+  return {.pipeline = static_cast<int>(mesh.pipeline()),
+          .data = static_cast<int>(mesh.data()),
+          .context = static_cast<int>(mesh.context()),
+          .tensor = static_cast<int>(mesh.tensor())};
+}
+
 void fill_mesh(Mesh& mesh, const ConfigTarget& target, ConfigProblems& problems) {
   if (target.command == Command::kGenerate) {
     mesh.Clear();  // it runs on one rank, whatever mesh the model was trained on
@@ -152,11 +161,7 @@ void fill_mesh(Mesh& mesh, const ConfigTarget& target, ConfigProblems& problems)
   LS_DEFAULT(mesh, context, 1);
   LS_DEFAULT(mesh, tensor, 1);
   if (target.command == Command::kGenerate) return;
-  constexpr int64_t kMost = 1'000'000'000;  // the limits of an axis keep a product with this from overflowing
-  int64_t product = 1;
-  for (const int64_t axis : {mesh.pipeline(), mesh.data(), mesh.context(), mesh.tensor()}) {
-    product = std::min(product * axis, kMost);
-  }
+  const int64_t product = shape_of(mesh).product();
   if (target.ranks == ConfigTarget::Ranks::kThreads) {
     constexpr int64_t kMostThreads = 64;
     if (product > kMostThreads) {
@@ -165,15 +170,11 @@ void fill_mesh(Mesh& mesh, const ConfigTarget& target, ConfigProblems& problems)
     }
   } else if (target.ranks == ConfigTarget::Ranks::kPlanned) {
     if (product == target.num_ranks || (target.num_ranks == 0 && product <= kMostPlannedRanks)) return;
-    problems.add("mesh", "pipeline {} x data {} x context {} x tensor {} is {}{}, but the plan is for {} rank{}: change one of the two",
-                 mesh.pipeline(), mesh.data(), mesh.context(), mesh.tensor(), product == kMost ? "at least " : "", product,
-                 target.num_ranks == 0 ? "at most " + std::to_string(kMostPlannedRanks) : std::to_string(target.num_ranks),
+    problems.add("mesh", "{} has {} ranks, but the plan is for {} rank{}: change one of the two", shape_of(mesh).to_string(),
+                 product, target.num_ranks == 0 ? "at most " + std::to_string(kMostPlannedRanks) : std::to_string(target.num_ranks),
                  target.num_ranks == 1 ? "" : "s");
-  } else if (product != target.num_ranks) {
-    problems.add("mesh", "pipeline {} x data {} x context {} x tensor {} is {}{}, but this run has {} rank{}: {}",
-                 mesh.pipeline(), mesh.data(), mesh.context(), mesh.tensor(), product == kMost ? "at least " : "", product,
-                 target.num_ranks, target.num_ranks == 1 ? "" : "s",
-                 product == kMost ? "leave mesh out" : fmt::format("start {}, or leave mesh out", product));
+  } else if (const std::string mismatch = mesh_mismatch(shape_of(mesh), target.num_ranks); !mismatch.empty()) {
+    problems.add("mesh", "{}", mismatch);
   }
 }
 

@@ -128,7 +128,8 @@ PipelineSpec pipeline_spec(const config::Pipeline& pipeline) {
   return spec;
 }
 
-// By what the run will do itself. One stage that works on one whole microbatch after the other does nothing that could be refused.
+// By what the run will do itself. One stage that works on one whole microbatch after the other does nothing that could be
+// refused.
 void check_pipeline(const RunSpec& spec, ConfigProblems& problems) {
   const PipelineSpec& p = spec.pipeline;
   const bool chunked = p.chunks_per_stage > 1 || p.sequence_chunks > 1;
@@ -146,7 +147,9 @@ void check_pipeline(const RunSpec& spec, ConfigProblems& problems) {
 void check_spread(const config::RunConfig& config, Command command, ConfigProblems& problems) {
   const RunSpec spec = make_run_spec(config);
   const MeshUse use = command == Command::kEvaluate ? MeshUse::kInference : MeshUse::kTraining;
-  for (const FieldProblem& problem : mesh_problems(spec, spec.mesh.product(), use)) problems.add(problem.field, "{}", problem.what);
+  for (const FieldProblem& problem : mesh_problems(spec, spec.mesh.product(), use)) {
+    problems.add(problem.field, "{}", problem.what);
+  }
   if (problems.empty() && use == MeshUse::kTraining) check_pipeline(spec, problems);
 }
 

@@ -68,15 +68,16 @@ std::string settle_context(config::RunConfig& config, int ranks_per_host, const 
     note = fmt::format("context.scheme: AUTO is {}{}{}", describe(choice.scheme, choice.group_ranks),
                        found == kNone ? ": " : ", ", choice.reason);
   }
-  if (context.scheme() == config::Context::AUTO || context.group_ranks() > 0) return note;
-  const auto scheme = static_cast<ContextScheme>(context.scheme() - config::Context::RING);
+  if (context.scheme() == config::Context::AUTO || (asks && context.group_ranks() > 0)) return note;
+  const auto scheme = scheme_of(context);
+  if (!is_grouped(scheme)) return note;
+  const auto ranks = static_cast<int>(config.mesh().context());
   const int64_t heads = heads_of_a_rank(config);
-  if (is_grouped(scheme) && found != kNone && found / kGroups == context.scheme()) {
-    set_scheme(context, scheme, found % kGroups);
-  } else if (is_grouped(scheme)) {
-    set_scheme(context, scheme, group_of_host(scheme, static_cast<int>(config.mesh().context()), ranks_per_host, heads));
+  if (context.group_ranks() == 0) {
+    const bool continues = found != kNone && found / kGroups == context.scheme();
+    set_scheme(context, scheme, continues ? found % kGroups : group_of_host(scheme, ranks, ranks_per_host, heads));
   }
-  return note;
+  return group_note(scheme, static_cast<int>(context.group_ranks()), ranks, ranks_per_host, heads);
 }
 
 std::vector<config::Context> contexts_to_verify(const config::RunConfig& given, const config::RunConfig& settled) {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 
 #include "launcher/join.h"
 #include "launcher/system_files.h"
@@ -25,8 +26,6 @@ std::string plural(int64_t count, const std::string& word) {
   return fmt::format("{} {}{}", count, word, count == 1 ? "" : "s");
 }
 
-std::string range_text(int first, int last) { return first == last ? fmt::format("{}", first) : fmt::format("{}-{}", first, last); }
-
 // "0-3,8"; of many runs the first ones.
 std::string runs_text(const std::vector<int>& numbers) {
   std::string text = format_cpu_list(numbers);
@@ -45,13 +44,9 @@ std::string host_text(const MeshMap& map, int number, const Host& host) {
   std::string text = fmt::format("  host {}: {} {}", number, ranks.size() == 1 ? "rank" : "ranks", runs_text(ranks));
   for (const Axis axis : kAxes) {
     if (map.shape()[axis] == 1) continue;
-    int least = map.shape()[axis], most = 0;
-    for (const int place : host.places) {
-      const int at = map.coordinates_at(place)[static_cast<size_t>(axis)];
-      least = std::min(least, at);
-      most = std::max(most, at);
-    }
-    text += fmt::format("; {} {}", name(axis), range_text(least, most));
+    std::set<int> at;
+    for (const int place : host.places) at.insert(map.coordinates_at(place)[static_cast<size_t>(axis)]);
+    text += fmt::format("; {} {}", name(axis), runs_text({at.begin(), at.end()}));
   }
   return text + "\n";
 }
@@ -93,8 +88,12 @@ std::string rows_of(const StepPipeline& pipeline) {
 std::string schedule_text(const RunSpec& spec, const StepPipeline& pipeline) {
   const PipelineShape& shape = pipeline.program.shape;
   const int stages = shape.placement.num_ranks;
-  std::string text = fmt::format("schedule: {} {}, bubble {:.1f} %\n", shape.num_microbatches,
-                                 shape.num_microbatches == 1 ? "microbatch" : "microbatches", 100 * pipeline.facts.bubble);
+  const int microbatches = shape.num_microbatches / shape.sequence_chunks;
+  std::string text = fmt::format("schedule: {}, {} microbatch{}", name(spec.pipeline.schedule), microbatches,
+                                 microbatches == 1 ? "" : "es");
+  if (shape.sequence_chunks > 1) text += fmt::format(" of {} chunks of their sequences", shape.sequence_chunks);
+  if (spec.pipeline.chunks_per_stage > 1) text += fmt::format(", {} chunks of blocks a stage", spec.pipeline.chunks_per_stage);
+  text += fmt::format(", bubble {:.1f} %\n", 100 * pipeline.facts.bubble);
   for (int stage = 0; stage < stages; ++stage) {
     const RankFacts& facts = pipeline.facts.ranks[static_cast<size_t>(stage)];
     text += fmt::format("  stage {}: {}; at most {} stashes, {}\n", stage,
@@ -120,8 +119,8 @@ std::string memory_text(const TrainingNeed& need, int64_t memory_bytes) {
 }
 
 std::string work_text(const RunSpec& spec, const StepPlan& plan, const PlanRate& rate) {
-  const int64_t tokens = spec.global_batch_sequences * spec.data.sequence_length;
-  std::string text = fmt::format("a step: {} tokens, {:.3g} FLOP, {:.3g} of a rank\n", tokens, plan.step_flop,
+  const double tokens = static_cast<double>(spec.global_batch_sequences) * static_cast<double>(spec.data.sequence_length);
+  std::string text = fmt::format("a step: {:.0f} tokens, {:.3g} FLOP, {:.3g} of a rank\n", tokens, plan.step_flop,
                                  plan.step_flop / spec.mesh.num_ranks());
   if (plan.idle_ranks > 0) {
     text += fmt::format("  {} of the {} ranks of a context axis {} no token of a sequence: lower mesh.context\n", plan.idle_ranks,
@@ -131,13 +130,13 @@ std::string work_text(const RunSpec& spec, const StepPlan& plan, const PlanRate&
                         spec.layout == LayoutType::kZigzag ? "" : "; context.layout ZIGZAG evens it out");
   }
   if (rate.flop_per_second > 0) {
-    text += fmt::format("  at least {:.3g} s: {:.3g} FLOP one after another, bubble included, at {:.3g} FLOP/s, {}; what does not "
-                        "reach that, and communication that nothing hides, come on top\n",
+    text += fmt::format("  at least {:.3g} s: {:.3g} FLOP one after another, bubble included, at {:.3g} FLOP/s, {}; what does "
+                        "not reach that, and communication that nothing hides, come on top\n",
                         plan.critical_flop() / rate.flop_per_second, plan.critical_flop(), rate.flop_per_second, rate.from);
   }
   text += "sent by a rank in a step:\n";
   for (const Traffic& traffic : plan.traffic) {
-    text += fmt::format("  {:<9}{:<44}{:>10}\n", traffic.group, traffic.what, bytes_text(traffic.bytes));
+    text += fmt::format("  {:<11}{:<44}{:>10}\n", traffic.group, traffic.what, bytes_text(traffic.bytes));
   }
   return plan.traffic.empty() ? text + "  nothing\n" : text;
 }

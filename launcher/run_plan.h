@@ -1,5 +1,5 @@
-// `longspan plan`: what a step would be, from the configuration alone. Needs neither data nor a GPU, and MPI only where it is started
-// by one and no --world is given: the ranks then say which host they are on.
+// `longspan plan`: what a step would be, from the configuration alone. Needs neither data nor a GPU, and MPI only where it is
+// started by one and no --world is given: the ranks then say which host they are on, and what they have of it.
 #pragma once
 
 #include <ostream>

@@ -24,30 +24,6 @@ void check_degrees(const MeshShape& mesh, Problems& problems) {
   }
 }
 
-// An axis that, changed alone, makes the mesh one of so many ranks.
-std::string other_degree(const MeshShape& mesh, int64_t num_ranks) {
-  for (const Axis axis : {Axis::kContext, Axis::kData, Axis::kPipeline, Axis::kTensor}) {
-    const int64_t rest = mesh.product() / mesh[axis];
-    if (num_ranks % rest == 0) return fmt::format("set {} {}", field_of(axis), num_ranks / rest);
-  }
-  return "leave mesh out";
-}
-
-void check_product(const MeshShape& mesh, int64_t num_ranks, Problems& problems) {
-  const int64_t product = mesh.product();
-  if (product == num_ranks) return;
-  problems.push_back({"mesh", fmt::format("{} has {} ranks, but this run has {}: start it with {}, or {}", mesh.to_string(), product,
-                                          num_ranks, product, other_degree(mesh, num_ranks))});
-}
-
-void check_blocks(const RunSpec& spec, Problems& problems) {
-  const int64_t blocks = spec.model.num_layers + 2;
-  if (spec.mesh.pipeline <= blocks) return;
-  problems.push_back({"mesh.pipeline", fmt::format("is {}, more than the {} blocks of this model ({} layers, the embedding and the "
-                                                   "head); the nearest that works is {}",
-                                                   spec.mesh.pipeline, blocks, spec.model.num_layers, blocks)});
-}
-
 // The most ranks on the data axis, of no more than there are, that share the batch evenly; 0 where none do.
 int64_t data_degree_that_divides(const RunSpec& spec) {
   int64_t degree = spec.mesh.data;
@@ -57,11 +33,29 @@ int64_t data_degree_that_divides(const RunSpec& spec) {
 
 }  // namespace
 
+// Stages come first: what is said of one of the two works with the other as it is, unless that alone is too much.
+std::optional<FieldProblem> problem_of_stages(const RunSpec& spec) {
+  const int64_t blocks = spec.model.num_layers + 2, stages = spec.mesh.pipeline, chunks = spec.pipeline.chunks_per_stage;
+  if (stages * chunks <= blocks) return {};
+  const std::string has = fmt::format("the {} blocks of this model ({} layers, the embedding and the head)", blocks,
+                                      spec.model.num_layers);
+  if (stages <= blocks) {
+    return FieldProblem{"pipeline.chunks_per_stage",
+                        fmt::format("is {}, and {} chunks on each of {} stages are more than {}; the nearest that works is {}",
+                                    chunks, chunks, stages, has, blocks / stages)};
+  }
+  const int64_t kept = chunks > blocks ? 1 : chunks;  // chunks, in what is suggested
+  std::string nearest = fmt::format("{}", blocks / kept);
+  if (chunks > 1) nearest += fmt::format(" with pipeline.chunks_per_stage {}", kept);
+  return FieldProblem{"mesh.pipeline", fmt::format("is {}, more than {}; the nearest that works is {}", stages, has, nearest)};
+}
+
 std::string problem_of_batch(const RunSpec& spec) {
   const int64_t batch = spec.global_batch_sequences, at_once = spec.mesh.data * spec.micro_batch_sequences;
   if (at_once < 1 || (batch > 0 && batch % at_once == 0)) return "";
   const int64_t below = batch / at_once * at_once, above = below + at_once;
-  std::string text = fmt::format("is {}, not a multiple of mesh.data {} x training.micro_batch_sequences {}; the nearest that is: ",
+  std::string text = fmt::format("is {}, not a multiple of mesh.data {} x training.micro_batch_sequences {}; the nearest that "
+                                 "is: ",
                                  batch, spec.mesh.data, spec.micro_batch_sequences);
   text += below < 1 ? fmt::format("{}", above) : fmt::format("{} or {}", below, above);
   const int64_t degree = data_degree_that_divides(spec);
@@ -72,11 +66,11 @@ Problems mesh_problems(const RunSpec& spec, int64_t num_ranks, MeshUse use) {
   Problems problems;
   check_degrees(spec.mesh, problems);
   if (!problems.empty()) return problems;
-  check_product(spec.mesh, num_ranks, problems);
+  if (const std::string mismatch = mesh_mismatch(spec.mesh, num_ranks); !mismatch.empty()) problems.push_back({"mesh", mismatch});
   if (const std::string tensor = problem_of_tensor_degree(spec.model, spec.mesh.tensor); !tensor.empty()) {
     problems.push_back({"mesh.tensor", tensor});
   }
-  check_blocks(spec, problems);
+  if (std::optional<FieldProblem> stages = problem_of_stages(spec)) problems.push_back(std::move(*stages));
   const std::string batch = use == MeshUse::kTraining ? problem_of_batch(spec) : "";
   if (!batch.empty()) problems.push_back({kBatchField, batch});
   return problems;

@@ -2,6 +2,8 @@
 // a world that is not here. Pure functions.
 #pragma once
 
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "train/run_spec.h"
@@ -13,9 +15,12 @@ enum class MeshUse {
   kInference,  // in which no batch is divided
 };
 
-// Every degree that cannot work, with the nearest that can; `field` is the path in the configuration. A context axis of more ranks
-// than a sequence has tokens works: some have nothing to do.
+// Every degree that cannot work, with the nearest that can; `field` is the path in the configuration. A context axis of more
+// ranks than a sequence has tokens works: some have nothing to do.
 std::vector<FieldProblem> mesh_problems(const RunSpec& spec, int64_t num_ranks, MeshUse use = MeshUse::kTraining);
+
+// Of the stages and their chunks alone: that the model's blocks reach for them. None where they do.
+std::optional<FieldProblem> problem_of_stages(const RunSpec& spec);
 
 // Of the batch alone: that it divides over the data axis and into microbatches. Empty where it does.
 std::string problem_of_batch(const RunSpec& spec);

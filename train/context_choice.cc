@@ -16,7 +16,7 @@ AttentionShape attention_shape(const RunSpec& spec, int ranks_per_host) {
   for (int64_t i = 0; i < spec.micro_batch_sequences; ++i) begins.push_back(i * spec.data.sequence_length);
   const BatchShape batch = {.sequence_length = spec.data.sequence_length, .num_sequences = spec.micro_batch_sequences};
   const SequenceLayout layout = lay_out(spec.layout, spec.mesh.context, batch, begins);
-  const std::vector<int64_t> pairs = areas(Masking::kCausal, layout, begins);
+  const std::vector<double> pairs = areas(Masking::kCausal, layout, begins);
   // Of the rank of a tensor axis that has fewest.
   const int64_t kv_heads = std::max<int64_t>(1, spec.model.num_kv_heads / spec.mesh.tensor);
   const int64_t groups = std::max<int64_t>(1, spec.model.num_heads / spec.mesh.tensor / kv_heads);
@@ -27,7 +27,7 @@ AttentionShape attention_shape(const RunSpec& spec, int ranks_per_host) {
           .dtype = spec.compute_dtype,
           .num_ranks = spec.mesh.context,
           .ranks_per_host = ranks_per_host,
-          .total_pairs = std::accumulate(pairs.begin(), pairs.end(), int64_t{0}),
+          .total_pairs = std::accumulate(pairs.begin(), pairs.end(), 0.0),
           .most_pairs = *std::max_element(pairs.begin(), pairs.end())};
 }
 

@@ -1,6 +1,7 @@
 #include "train/memory_need.h"
 
 #include <algorithm>
+#include <numeric>
 #include <ranges>
 
 #include "attention/exchanged_heads.h"
@@ -9,6 +10,7 @@
 #include "core/kernels/backends.h"
 #include "parallel/tensor/head_split.h"
 #include "train/pipeline_plan.h"
+#include "train/plan/held_parameters.h"
 
 namespace longspan {
 
@@ -29,8 +31,8 @@ double ranks_that_share(const RunSpec& spec, RunSpec::Sharding state) {
 }
 bool shares(const RunSpec& spec, RunSpec::Sharding state) { return ranks_that_share(spec, state) > 1; }
 
-// A model of which the even part of each rank of the tensor axis is as large as what the fullest rank has of this one: heads do not
-// always divide, and key heads of which there are fewer than ranks are held, or seen by attention, by several.
+// A model of which the even part of each rank of the tensor axis is as large as what the fullest rank has of this one: heads do
+// not always divide, and key heads of which there are fewer than ranks are held, or seen by attention, by several.
 enum class KeyHeads { kHeld, kSeen };
 ModelSpec evened(const RunSpec& spec, KeyHeads keys) {
   const int tensor = spec.mesh.tensor;
@@ -125,7 +127,8 @@ double repeated_keys(const RunSpec& spec, int inner) {
   return as_double(held) / as_double(kv_heads);
 }
 
-// Exchanged heads are kept apart from the output of a rank's own tokens; rings in rounds have a round's keys and sums beside a hop's.
+// Exchanged heads are kept apart from the output of a rank's own tokens; rings in rounds have a round's keys and sums beside a
+// hop's.
 SchemeBytes scheme_bytes(const RunSpec& spec, const TokenBytes& b) {
   const int ranks = spec.mesh.context, inner = group_ranks(spec);
   if (ranks == 1) return {};
@@ -140,7 +143,8 @@ SchemeBytes scheme_bytes(const RunSpec& spec, const TokenBytes& b) {
       return {.in_pass = ring_buffers(ranks, b, 1)};
     case ContextScheme::kDoubleRing:
       return {.in_pass = ring_buffers(inner, b, 1) + (ranks > inner ? b.kv + 2 * b.in_sums(b.kv) : 0)};
-    case ContextScheme::kAllGather: {  // of a key head and the next, the keys of all ranks and sums for them, and what arrives of these
+    // Of a key head and the next, the keys of all ranks and sums for them, and what arrives of these.
+    case ContextScheme::kAllGather: {
       const double heads = as_double(std::max<int64_t>(1, spec.model.num_kv_heads / spec.mesh.tensor));
       const double sets = ranks * std::min(2.0, heads), sums = b.in_sums(b.kv) / heads;
       return {.in_pass = sets * (b.kv / heads + sums) + (ranks - 1) * sums};
@@ -159,14 +163,20 @@ enum class Step { kNone, kTraining };
 struct Stage {
   int64_t num_layers = 0, peak_stashes = 0;
   bool has_embedding = true, has_head = true;
+  std::vector<int> blocks = {};
 };
 
-Stage whole_model(const ModelSpec& model) { return {.num_layers = model.num_layers, .peak_stashes = model.num_layers}; }
+Stage whole_model(const ModelSpec& model) {
+  std::vector<int> blocks(static_cast<size_t>(num_blocks(model)));
+  std::iota(blocks.begin(), blocks.end(), 0);
+  return {.num_layers = model.num_layers, .peak_stashes = model.num_layers, .blocks = std::move(blocks)};
+}
 
 // Once a pipeline is full, more microbatches keep no more stashes, but by GPipe, which keeps those of all. So few are planned.
 void count_stashes(const RunSpec& spec, std::vector<Stage>& found) {
   const int stages = spec.mesh.pipeline, chunks = spec.pipeline.sequence_chunks;
-  const int enough = 4 * chunks * ((stages + chunks - 1) / chunks);  // 4 for each stage; a multiple of what schedules take at once
+  // 4 for each stage; a multiple of what schedules take at once.
+  const int enough = 4 * chunks * ((stages + chunks - 1) / chunks);
   const int all = num_microbatches_of(spec);
   RunSpec few = spec;
   if (all > enough) few.global_batch_sequences = spec.global_batch_sequences / all * enough;
@@ -193,6 +203,7 @@ std::vector<Stage> stages_of(const RunSpec& spec, Step step) {
     stage.has_embedding = blocks.front() == 0;
     stage.has_head = blocks.back() + 1 == placement.num_blocks();
     stage.num_layers = static_cast<int64_t>(blocks.size()) - (stage.has_embedding ? 1 : 0) - (stage.has_head ? 1 : 0);
+    stage.blocks = blocks;
     stages.push_back(stage);
   }
   if (step == Step::kTraining) count_stashes(spec, stages);
@@ -227,10 +238,23 @@ double largest_block(const ModelSpec& model, const Stage& stage) {
 
 [[noreturn]] void refuse_parameters(double num_parameters, double bytes, int64_t available_bytes) {
   raise(ErrorKind::kResource,
-        "the {:.0f} parameters that a rank holds of the model need at least {:.1f} GB of memory on each rank, which has {:.1f} GB: lower "
-        "model.num_layers, model.hidden_size, model.mlp_size or model.vocabulary_size, or start fewer ranks on each "
+        "the {:.0f} parameters that a rank holds of the model need at least {:.1f} GB of memory on each rank, which has {:.1f} "
+        "GB: lower model.num_layers, model.hidden_size, model.mlp_size or model.vocabulary_size, or start fewer ranks on each "
         "host",
         num_parameters, gigabytes(bytes), gigabytes(as_double(available_bytes)));
+}
+
+// The least degree of a tensor axis beyond this one that would hold the run, with heads that divide; 0: none.
+int64_t enough_tensor_ranks(const RunSpec& spec, int64_t available_bytes, const Processor& processor) {
+  for (int64_t degree = spec.mesh.tensor + 1; degree <= spec.model.num_heads; ++degree) {
+    if (spec.model.num_heads % degree != 0 || !problem_of_tensor_degree(spec.model, static_cast<int>(degree)).empty()) continue;
+    RunSpec other = spec;
+    other.mesh.tensor = static_cast<int>(degree);
+    const int exchanging = exchanging_ranks(spec.context.scheme, group_ranks(spec), spec.mesh.context);
+    if (exchanging > spec.model.num_heads / degree) return 0;  // nor could a higher one
+    if (fits(training_need(other, processor).total(), available_bytes)) return degree;
+  }
+  return 0;
 }
 
 // How many ranks with as much memory would hold the run, or which length these ranks hold. The need grows with the length but for
@@ -251,23 +275,79 @@ std::string what_would_fit(const RunSpec& spec, int64_t available_bytes, const P
                                     : *std::ranges::partition_point(std::views::iota(context, most_ranks),
                                                                     [&](int64_t ranks) { return !fits_with(length, ranks); });
   std::string text = too_long > chunks ? fmt::format("lower data.sequence_length to at most {}", too_long - 1)
-                                  : std::string("lower model.num_layers or model.hidden_size, since no length fits");
+                                       : std::string("lower model.num_layers or model.hidden_size, since no length fits");
   if (spec.global_batch_sequences > spec.mesh.data) {
     text += ", or lower training.micro_batch_sequences or global_batch_sequences";
   }
+  const int64_t others = spec.mesh.product();
+  const auto start = [](int64_t ranks) {
+    return fmt::format(", or start at least {} ranks with as much memory each, as", ranks);
+  };
   if (enough < most_ranks) {
-    text += fmt::format(", or start at least {} ranks with as much memory each, as mesh.context {}{}",
-                        enough * (spec.mesh.num_ranks() / context), enough,
+    text += fmt::format("{} mesh.context {}{}", start(others / context * enough), enough,
                         spec.context.scheme == ContextScheme::kRing ? "" : " with context.scheme RING");
+  }
+  // A tensor axis moves more, so it is worth a word only where it needs fewer ranks.
+  const int64_t tensor = enough_tensor_ranks(spec, available_bytes, processor), tensor_ranks = others / spec.mesh.tensor * tensor;
+  if (tensor > 0 && (enough == most_ranks || tensor_ranks < others / context * enough)) {
+    text += fmt::format("{} mesh.tensor {}", start(tensor_ranks), tensor);
   }
   return text;
 }
 
+// Of what ranks share, the buckets that are whole at a rank while it needs them, in bytes.
+class OpenBuckets {
+ public:
+  OpenBuckets(const RunSpec& spec, const ModelSpec& held, const Stage& stage, const TokenBytes& b)
+      : held_(held), b_(b), has_head_(stage.has_head), buckets_(held_buckets(spec, stage.blocks)) {
+    gradients_ = shares(spec, RunSpec::Sharding::kGradients);
+    values_ = shares(spec, RunSpec::Sharding::kWeights);
+  }
+
+  bool shares_values() const { return values_; }
+  // Gradients that the loss has begun and blocks from here on have yet to add to; values of the block at work, the
+  // head or the last layer, and of the one that backward comes to next.
+  double at_block(int block) const {
+    const int head = static_cast<int>(held_.num_layers) + 1;
+    double bytes = 0;
+    for (const std::vector<int>& bucket : buckets_) {
+      const bool begun = has_head_ && reads(bucket, head) && (block == head || bucket.front() <= block);
+      if (gradients_ && begun) bytes += b_.sum * elements_of(bucket);
+      if (values_ && (reads(bucket, block) || reads(bucket, block - 1))) bytes += b_.compute * elements_of(bucket);
+    }
+    return bytes;
+  }
+
+ private:
+  // A head whose table lies with the embedding reads that bucket, too.
+  bool reads(const std::vector<int>& bucket, int block) const {
+    const auto has = [&](int number) { return std::find(bucket.begin(), bucket.end(), number) != bucket.end(); };
+    return has(block) || (block > held_.num_layers && held_.tie_embeddings == ModelSpec::Tie::kYes && has(0));
+  }
+  double elements_of(const std::vector<int>& bucket) const { return as_double(parameters_held(held_, bucket, 1, 0)); }
+
+  const ModelSpec& held_;
+  const TokenBytes& b_;
+  bool has_head_;
+  std::vector<std::vector<int>> buckets_;
+  bool gradients_ = false, values_ = false;
+};
+
+// Where a bucket's gradients are summed over a tensor axis, what its ranks hold alike is there once more.
+double summed_alike(const RunSpec& spec, const Stage& stage, const TokenBytes& b) {
+  const auto alike = [&](const std::vector<int>& blocks) {
+    return b.sum * as_double(parameters_held_alike(spec.model, blocks, spec.mesh.tensor));
+  };
+  if (spec.mesh.data * spec.mesh.context == 1) return alike(stage.blocks);
+  double most = 0;
+  for (const std::vector<int>& bucket : held_buckets(spec, stage.blocks)) most = std::max(most, alike(bucket));
+  return most;
+}
+
 TrainingNeed need_of(const Stage& stage, const RunSpec& spec, const Processor& processor) {
-  const bool shares_gradients = shares(spec, RunSpec::Sharding::kGradients);
-  const bool shares_weights = shares(spec, RunSpec::Sharding::kWeights);
   const ModelSpec held = evened(spec, KeyHeads::kHeld), seen = evened(spec, KeyHeads::kSeen);
   const TokenBytes b(spec, seen);
+  const OpenBuckets open(spec, held, stage, b);
   const double length = as_double(spec.data.sequence_length), ranks = spec.mesh.context;
   // Of a microbatch, or of a chunk of its sequences, on one rank; of a step, on a whole ring.
   const double chunks = spec.pipeline.sequence_chunks;
@@ -275,20 +355,19 @@ TrainingNeed need_of(const Stage& stage, const RunSpec& spec, const Processor& p
   const double all_tokens = length * as_double(spec.global_batch_sequences) / spec.mesh.data;
   TrainingNeed need;
   need.weights = parameters_of(held, stage) * training_bytes_per_parameter(spec);
-  if (packs(spec, processor) && !shares_weights) need.weights += 2 * b.compute * matrices_of(held, stage);
+  if (packs(spec, processor) && !open.shares_values()) need.weights += 2 * b.compute * matrices_of(held, stage);
   const SchemeBytes scheme = scheme_bytes(spec, b);
   // Once a last chunk has gone back, its stash is gone, and there are sums of gradients by the keys and values of those before.
   const double stash = stash_of_block(seen, b) + scheme.kept, stashes = as_double(stage.peak_stashes);
   const double layers = as_double(stage.num_layers);
   need.kept = tokens * std::max(stashes * stash, (stashes - layers) * stash + layers * (chunks - 1) * b.in_sums(b.kv));
   const bool has_layers = stage.num_layers > 0;
-  // The head's weight and its gradient are whole while the loss works, whoever keeps them after.
-  const double head = as_double(spec.model.vocabulary_size) * as_double(spec.model.hidden_size);
-  const double open_head = head * ((shares_gradients ? b.sum : 0) + (shares_weights ? b.compute : 0));
-  const double loss = stage.has_head ? at_work_in_loss(spec, b, processor, tokens) + open_head : 0;
-  const double mlp = has_layers ? at_work_in_mlp(b, tokens) : 0;
-  const double attention =
-      has_layers ? at_work_in_attention(seen, b, tokens) + packed_in_attention(spec, seen, processor, tokens) : 0;
+  const int last = stage.blocks.back(), last_layer = stage.has_head ? last - 1 : last;
+  const double loss = stage.has_head ? at_work_in_loss(spec, b, processor, tokens) + open.at_block(last) : 0;
+  const double open_layer = has_layers ? open.at_block(last_layer) : 0;
+  const double mlp = has_layers ? at_work_in_mlp(b, tokens) + open_layer : 0;
+  const double packed = has_layers ? packed_in_attention(spec, seen, processor, tokens) : 0;
+  const double attention = has_layers ? at_work_in_attention(seen, b, tokens) + packed + open_layer : 0;
   const double context = has_layers ? tokens * scheme.in_pass : 0;
   need.at_work = std::max({loss, mlp, attention});
   if (attention + context >= need.at_work) {
@@ -297,17 +376,19 @@ TrainingNeed need_of(const Stage& stage, const RunSpec& spec, const Processor& p
   }
   // A tensor axis shares the weights, and what blocks keep and work on.
   for (double* shared : {&need.weights, &need.kept, &need.at_work, &need.context}) *shared /= spec.mesh.tensor;
-  // Id, target, rotary angles and loss; of each query, for every rank of the ring or chunk, the interval of keys that it sees: on the
-  // host. A GPU has copies of some of them, which are not counted.
-  const double interval = !processor.on_cpu() ? 0 : 8 + as_double(sizeof(KeyIntervals::Tile)) / as_double(KeyIntervals::kTileQueries);
+  need.at_work = std::max(need.at_work, summed_alike(spec, stage, b) - need.kept - need.context);
+  // Id, target, rotary angles and loss; of each query, for every rank of the ring or chunk, the interval of keys that it sees:
+  // on the host. A GPU has copies of some of them, which are not counted.
+  const double tile = as_double(sizeof(KeyIntervals::Tile)) / as_double(KeyIntervals::kTileQueries);
+  const double interval = processor.on_cpu() ? 8 + tile : 0;
   need.tables = all_tokens / ranks * (8 + b.sum * (as_double(spec.model.head_dim) + 1)) + all_tokens * chunks * interval;
   return need;
 }
 
 }  // namespace
 
-// Gradient and two moments are sums, and the master, which is the value where the dtypes agree. What ranks share is divided; weights
-// that are gathered for a layer, and gradients on their way into sums, come on top.
+// Gradient and two moments are sums, and the master, which is the value where the dtypes agree. What ranks share is divided;
+// weights that are gathered for a layer, and gradients on their way into sums, come on top.
 double training_bytes_per_parameter(const RunSpec& spec) {
   using Sharding = RunSpec::Sharding;
   const double value = as_double(static_cast<int64_t>(size_bytes(spec.compute_dtype)));

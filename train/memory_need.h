@@ -16,8 +16,8 @@ namespace longspan {
 // Bytes for each parameter in training, at least: its value, its gradient and two moments, all of which ranks may share.
 double training_bytes_per_parameter(const RunSpec& spec);
 
-// What a training step holds at its peak on one rank, of a pipeline on that which holds most, in bytes; doubles, since sizes come from a user and may multiply
-// to more than 64 bits hold.
+// What a training step holds at its peak on one rank, of a pipeline on that which holds most, in bytes; doubles, since sizes
+// come from a user and may multiply to more than 64 bits hold.
 struct TrainingNeed {
   double weights = 0;  // values, masters, gradients and moments; what a CPU's products read packed, twice more
   double kept = 0;     // for backward, by all layers for one microbatch

@@ -53,21 +53,13 @@ PipelineCosts pipeline_costs(const RunSpec& spec) {
 }
 
 Placement place_model(const RunSpec& spec) {
-  const int blocks = num_blocks(spec.model), stages = spec.mesh.pipeline, chunks = spec.pipeline.chunks_per_stage;
-  const std::string has = fmt::format("the {} blocks of this model (embedding, {} layers, head)", blocks, spec.model.num_layers);
-  if (blocks < stages) {
-    raise(ErrorKind::kConfiguration, "mesh.pipeline: is {}, more than {}; use {} or fewer", stages, has, blocks);
-  }
-  if (blocks / stages < chunks) {
-    raise(ErrorKind::kConfiguration, "pipeline.chunks_per_stage: {} chunks on each of {} stages are more than {}; use {} or fewer",
-          chunks, stages, has, blocks / stages);
-  }
+  if (const auto problem = problem_of_stages(spec)) raise(ErrorKind::kConfiguration, "{}: {}", problem->field, problem->what);
   const auto sequences = static_cast<double>(spec.micro_batch_sequences), length = static_cast<double>(spec.data.sequence_length);
   std::vector<double> costs;
   for (const BlockFlop& block : block_flop(spec.model, sequences * length, sequences * length * (length + 1) / 2)) {
     costs.push_back(block.total());
   }
-  return place_blocks(costs, stages, chunks);
+  return place_blocks(costs, spec.mesh.pipeline, spec.pipeline.chunks_per_stage);
 }
 
 PipelineProgram plan_pipeline(const RunSpec& spec) {

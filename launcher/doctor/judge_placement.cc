@@ -42,7 +42,8 @@ void judge_placement(const Examination& found, Roll& roll) {
   int together = 0;
   for (const std::vector<int>& ranks : roll.hosts()) together = std::gcd(together, static_cast<int>(ranks.size()));
   const MeshMap map({.context = static_cast<int>(found.ranks.size())}, host_of_rank(found, roll));
-  const std::string order = map.is_identity() ? "" : "; they were dealt to the hosts in turn, and take their places in the mesh by host";
+  const std::string order =
+      map.is_identity() ? "" : "; they were dealt to the hosts in turn, and take their places in the mesh by host";
   std::string text = fmt::format("ranks by host: {}{}\n", map_text(found, roll), order);
   if (together > 1) {
     roll.say(Topic::kMpi, Status::kOk,
@@ -53,10 +54,12 @@ void judge_placement(const Examination& found, Roll& roll) {
   }
   const auto fewer = [](const std::vector<int>& a, const std::vector<int>& b) { return a.size() < b.size(); };
   const auto [least, most] = std::minmax_element(roll.hosts().begin(), roll.hosts().end(), fewer);
-  if (most->size() == 1) return roll.say(Topic::kMpi, Status::kOk, text + "one rank on each: every axis of a mesh lies across hosts");
+  if (most->size() == 1) {
+    return roll.say(Topic::kMpi, Status::kOk, text + "one rank on each: every axis of a mesh lies across hosts");
+  }
   roll.say(Topic::kMpi, Status::kWarning,
-           text + fmt::format("hosts have {} to {} ranks, with no divisor in common: every mesh.tensor and mesh.context above 1 lies "
-                              "across hosts somewhere",
+           text + fmt::format("hosts have {} to {} ranks, with no divisor in common: every mesh.tensor and mesh.context above 1 "
+                              "lies across hosts somewhere",
                               least->size(), most->size()),
            "start as many ranks on each host");
 }

@@ -74,7 +74,8 @@ Communicator::Communicator(Around around)
       hosts_(around.inner.hosts_) {}
 
 void Communicator::place_on_hosts(std::vector<int> host_of_rank) {
-  check(host_of_rank.size() == static_cast<size_t>(size_), "hosts of {} ranks for the {} of group '{}'", host_of_rank.size(), size_, name_);
+  check(host_of_rank.size() == static_cast<size_t>(size_), "hosts of {} ranks for the {} of group '{}'", host_of_rank.size(),
+        size_, name_);
   hosts_ = std::make_shared<const std::vector<int>>(std::move(host_of_rank));
 }
 

@@ -20,4 +20,7 @@ struct MeshShape {
   std::string to_string() const;  // "pipeline 1 x data 2 x context 2 x tensor 1"
 };
 
+// Of degrees of 1 or more: why the mesh is none of so many ranks, and what to change; empty where it is.
+std::string mesh_mismatch(const MeshShape& mesh, int64_t num_ranks);
+
 }  // namespace longspan

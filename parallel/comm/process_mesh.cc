@@ -13,11 +13,8 @@ const MeshShape& checked(const MeshShape& shape, int num_ranks) {
       raise(ErrorKind::kConfiguration, "mesh.{}: {} is not a number of ranks; use 1 or more", name(axis), degree);
     }
   }
-  const int64_t product = shape.product();
-  if (product != num_ranks) {
-    raise(ErrorKind::kConfiguration, "mesh {} has {} ranks, but this run has {}: start it with {} ranks or change mesh",
-          shape.to_string(), product, num_ranks, product);
-  }
+  const std::string problem = mesh_mismatch(shape, num_ranks);
+  if (!problem.empty()) raise(ErrorKind::kConfiguration, "mesh: {}", problem);
   return shape;
 }
 

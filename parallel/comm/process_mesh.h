@@ -1,5 +1,6 @@
-// ProcessMesh: the ranks as a grid with four named axes, row-major (pipeline, data, context, tensor), tensor fastest, in the order of
-// parallel/comm/mesh_map.h: by host. Where a rank is in the mesh is said by its coordinates, never by its rank in the world.
+// ProcessMesh: the ranks as a grid with four named axes, row-major (pipeline, data, context, tensor), tensor fastest, in the
+// order of parallel/comm/mesh_map.h: by host. Where a rank is in the mesh is said by its coordinates, never by its rank in the
+// world.
 #pragma once
 
 #include <array>

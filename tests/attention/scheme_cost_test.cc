@@ -17,7 +17,7 @@ AttentionShape small_shape() {
 }
 
 AttentionShape long_shape(int64_t num_tokens) {
-  const int64_t pairs = num_tokens * (num_tokens + 1) / 2;
+  const auto pairs = static_cast<double>(num_tokens * (num_tokens + 1) / 2);
   return {.num_tokens = num_tokens, .num_heads = 32, .num_kv_heads = 8, .head_dim = 128, .dtype = DType::kBFloat16,
           .num_ranks = 16, .ranks_per_host = 8, .total_pairs = pairs, .most_pairs = pairs / 16};
 }

@@ -11,10 +11,10 @@
 namespace longspan {
 namespace {
 
-std::vector<int64_t> counted(Masking masking, const SequenceLayout& layout, const std::vector<int64_t>& begins) {
-  std::vector<int64_t> areas;
+std::vector<double> counted(Masking masking, const SequenceLayout& layout, const std::vector<int64_t>& begins) {
+  std::vector<double> areas;
   for (int rank = 0; rank < layout.num_ranks(); ++rank) {
-    areas.push_back(TileMap(masking, layout, rank, begins).all_keys().visible.num_pairs());
+    areas.push_back(static_cast<double>(TileMap(masking, layout, rank, begins).all_keys().visible.num_pairs()));
   }
   return areas;
 }
@@ -43,6 +43,16 @@ TEST(SequenceArea, ImbalanceIsTheLargestOverTheMean) {
   const SequenceLayout contiguous(LayoutType::kContiguous, 8, 4096, 1), zigzag(LayoutType::kZigzag, 8, 4096, 1);
   EXPECT_NEAR(imbalance(areas(Masking::kCausal, contiguous, {0})), 1.875, 1e-3);  // 15 / 8
   EXPECT_DOUBLE_EQ(imbalance(areas(Masking::kCausal, zigzag, {0})), 1);
+}
+
+// More pairs than 64 bits count.
+TEST(SequenceArea, DoesNotOverflow) {
+  constexpr int64_t kLength = int64_t{1} << 33;
+  for (const auto type : {LayoutType::kContiguous, LayoutType::kZigzag, LayoutType::kStriped, LayoutType::kArea}) {
+    const std::vector<double> found = areas(Masking::kCausal, lay_out(type, 2, {.sequence_length = kLength}, {0}), {0});
+    EXPECT_NEAR((found[0] + found[1]) / 0x1p65, 1, 1e-9) << name(type);
+    EXPECT_NEAR(imbalance(found), type == LayoutType::kContiguous ? 1.5 : 1, 1e-6) << name(type);
+  }
 }
 
 TEST(SequenceArea, ALayoutByAreaHoldsEveryTokenOnceAndNearlyEvenShares) {
@@ -77,7 +87,9 @@ TEST(SequenceArea, ALayoutByAreaEvensOutDocuments) {
   for (int64_t at = 40000; at < 65536; at += 500) begins.push_back(at);
   const SequenceLayout zigzag(LayoutType::kZigzag, 8, 65536, 1);
   const SequenceLayout by_area = layout_by_area({.num_ranks = 8, .chunks_per_rank = 16}, 65536, begins);
-  EXPECT_GT(imbalance(areas(Masking::kCausal, zigzag, begins)), 1.2);
+  const SequenceLayout of_a_run = lay_out(LayoutType::kArea, 8, {.sequence_length = 65536}, begins);
+  EXPECT_GT(imbalance(areas(Masking::kCausal, zigzag, begins)), 2.6);
+  EXPECT_LT(imbalance(areas(Masking::kCausal, of_a_run, begins)), 1.04);
   EXPECT_LT(imbalance(areas(Masking::kCausal, by_area, begins)), 1.01);
 }
 

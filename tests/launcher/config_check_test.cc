@@ -157,7 +157,7 @@ TEST(ConfigSupport, PlansThePipeline) {
   expect_refusal({"mesh={pipeline: 8}"}, "mesh.pipeline: is 8, more than the 6 blocks of this model (4 layers, the embedding and the head); the nearest that works is 6",
                  eight);
   expect_refusal({"mesh={pipeline: 2}", "pipeline.chunks_per_stage=4"},
-                 "pipeline.chunks_per_stage: 4 chunks on each of 2 stages are more than the 6 blocks", two);
+                 "pipeline.chunks_per_stage: is 4, and 4 chunks on each of 2 stages are more than the 6 blocks", two);
   expect_refusal({"mesh={pipeline: 2}", "pipeline.chunks_per_stage=2", "training.global_batch_sequences=3"},
                  "pipeline.schedule: interleaved 1F1B over 2 ranks takes a multiple of 2 microbatches, not 3; use 4", two);
   expect_refusal({"mesh={pipeline: 2}", "pipeline={schedule: ZERO_BUBBLE chunks_per_stage: 2}"},
@@ -180,7 +180,7 @@ TEST(ConfigSupport, PlansForRanksThatAreNotThere) {
   expect_refusal(with("mesh={data: 65536 context: 65536}"), "but the plan is for at most 1048576 ranks", planned);
   planned.num_ranks = 1024;
   EXPECT_EQ(resolved(nothing, planned).config.mesh().context(), 1024);
-  expect_refusal(with("mesh={context: 4}"), "x tensor 1 is 4, but the plan is for 1024 ranks: change one of the two", planned);
+  expect_refusal(with("mesh={context: 4}"), "x tensor 1 has 4 ranks, but the plan is for 1024 ranks: change one of the two", planned);
 }
 
 TEST(ConfigSupport, RefusesDegreesThatCannotWork) {
@@ -194,12 +194,12 @@ TEST(ConfigSupport, RefusesContradictions) {
   expect_refusal({"metrics.trace_first_step=3"}, "metrics.trace_first_step: is 3, but metrics.trace_steps is 0");
   expect_refusal(
       {"mesh={context: 2}"},
-      "--set mesh={context: 2}: mesh: pipeline 1 x data 1 x context 2 x tensor 1 is 2, but this run has 1 rank: "
-      "start 2, or leave mesh out");
+      "--set mesh={context: 2}: mesh: pipeline 1 x data 1 x context 2 x tensor 1 has 2 ranks, but this run has 1: "
+      "start it with 2, or set mesh.context 1");
   expect_refusal({"mesh={data: 1048576 context: 1048576}"},
-                 "tensor 1 is at least 1000000000, but this run has 1 rank: leave mesh out");
-  expect_refusal({"mesh={data: 2}"}, "x tensor 1 is 2, but this run has 3 ranks", target(Command::kTrain, 3));
-  expect_refusal({"mesh={data: 2}"}, "x tensor 1 is 2, but this run has 3 ranks", target(Command::kVerify, 3));
+                 "tensor 1 has at least 4294967296 ranks, but this run has 1: leave mesh out");
+  expect_refusal({"mesh={data: 2}"}, "x tensor 1 has 2 ranks, but this run has 3: start it with 2, or set mesh.data 3", target(Command::kTrain, 3));
+  expect_refusal({"mesh={data: 2}"}, "x tensor 1 has 2 ranks, but this run has 3: start it with 2, or set mesh.data 3", target(Command::kVerify, 3));
   EXPECT_EQ(resolved({"mesh={tensor: 2}"}, target(Command::kVerify, 2)).config.mesh().tensor(), 2);
   ConfigTarget threads = target(Command::kVerify);
   threads.ranks = ConfigTarget::Ranks::kThreads;
@@ -326,7 +326,7 @@ TEST(ConfigContext, RefusesDegreesThatCannotWorkWithTheNearestThatCan) {
   expect_refusal(with("ALL_TO_ALL"), "context.scheme: 8 ranks cannot exchange 4 heads, as some would have none", ranks);
   expect_refusal(with("ALL_TO_ALL"), "the nearest degree that works is 4", ranks);
   expect_refusal(with("HYBRID", "context.group_ranks=8"), "context.group_ranks: 8 ranks cannot exchange 4 heads", ranks);
-  expect_refusal(with("HYBRID", "context.group_ranks=3"), "groups of 3: the nearest that divides them is 2", ranks);
+  expect_refusal(with("HYBRID", "context.group_ranks=3"), "groups of 3: the nearest that divides them, with 4 heads to exchange, is 2", ranks);
   expect_refusal(with("RING", "context.group_ranks=2"), "context.group_ranks: is 2, but context.scheme RING has no", ranks);
   expect_refusal(with("AUTO", "context.group_ranks=2"), "AUTO chooses groups, too; leave it out", ranks);
   for (const char* scheme : {"RING", "ALL_GATHER", "HYBRID", "DOUBLE_RING", "AUTO"}) {

@@ -50,7 +50,7 @@ expect 2 'did you mean "--config"?' "$longspan" train --confg x
 expect 2 'No such file' "$longspan" train --config missing.textproto
 expect 2 'misspelt.textproto:3:3: model has no field "hiden_size"; did you mean "hidden_size"?' \
   "$longspan" train $(run misspelt.textproto a)
-expect 2 'context 2 x tensor 1 is 2, but this run has 1 rank' \
+expect 2 'context 2 x tensor 1 has 2 ranks, but this run has 1' \
   "$longspan" train $(run good.textproto a) --set 'mesh={context:2}'
 # No GPU is visible, in a build with CUDA either.
 expect 2 '--set device=CUDA: device: CUDA: ' env CUDA_VISIBLE_DEVICES= "$longspan" train $(run good.textproto a) --set device=CUDA
@@ -108,6 +108,7 @@ expect 0 '1 of the 65 ranks of a context axis has no token' "$longspan" plan --c
 expect 5 'does not fit: the' "$longspan" plan --config bare.textproto --set model.num_layers=16384 --set model.hidden_size=8192
 expect 0 'whether it fits is not known' env CUDA_VISIBLE_DEVICES= "$longspan" plan --config bare.textproto --set device=CUDA
 expect 0 '2 ranks on 1 host' mpirun -np 2 "$longspan" plan --config bare.textproto
+expect 0 'a rank (of the rank with fewest) at' mpirun -np 2 "$longspan" plan --config bare.textproto
 said_once 'fits;'
 expect 0 '4 ranks on 1 host' mpirun -np 2 "$longspan" plan --config bare.textproto --world 4
 said_once 'fits;'

@@ -24,6 +24,14 @@ TEST(PlanText, ShowsWhereRanksLie) {
             "  context  4 ranks, across hosts, 2 neighbours on each\n");
 }
 
+// Neighbouring places need not be neighbours on an axis.
+TEST(PlanText, NamesTheCoordinatesThatAHostHas) {
+  const std::string text = format_mesh_map(MeshMap({.data = 2, .context = 3}, equal_hosts(6, 4)));
+  EXPECT_NE(text.find("  host 1: ranks 4-5; data 1; context 1-2\n"), std::string::npos) << text;
+  const std::string apart = format_mesh_map(MeshMap({.data = 3, .context = 3}, {0, 0, 1, 1, 2, 2, 2, 2, 3}));
+  EXPECT_NE(apart.find("  host 1: ranks 2-3; data 0-1; context 0,2\n"), std::string::npos) << apart;
+}
+
 TEST(PlanText, IsShortForManyHosts) {
   const std::string text = format_mesh_map(MeshMap({.context = 1024}, equal_hosts(1024, 8)));
   EXPECT_NE(text.find("  ...\n  host 127: ranks 1016-1023; context 1016-1023\n"), std::string::npos) << text;
@@ -46,6 +54,16 @@ std::string text_of(const RunSpec& spec, int64_t memory_bytes, const PlanRate& r
   return format_plan(spec, plan_step(spec, target), memory_bytes, rate);
 }
 
+TEST(PlanText, NamesTheSchedule) {
+  RunSpec spec = small_run({.pipeline = 2});
+  spec.pipeline.schedule = PipelineSchedule::kZeroBubble;
+  EXPECT_NE(text_of(spec, 0, {}).find("schedule: zero bubble, 8 microbatches, bubble "), std::string::npos);
+  spec.pipeline = {.schedule = PipelineSchedule::kOneForwardOneBackward, .sequence_chunks = 4};
+  EXPECT_NE(text_of(spec, 0, {}).find("schedule: 1F1B, 8 microbatches of 4 chunks of their sequences, bubble "), std::string::npos);
+  spec.pipeline = {.schedule = PipelineSchedule::kInterleaved, .chunks_per_stage = 2};
+  EXPECT_NE(text_of(spec, 0, {}).find("schedule: interleaved, 8 microbatches, 2 chunks of blocks a stage, bubble "), std::string::npos);
+}
+
 TEST(PlanText, SaysWhatIsNotKnownAndInventsNothing) {
   const std::string text = text_of(small_run({}), 0, {});
   EXPECT_NE(text.find("together"), std::string::npos);
@@ -62,17 +80,17 @@ TEST(PlanText, DividesByTheRateThatItNames) {
   EXPECT_NE(text.find("at least 4 s: "), std::string::npos) << text;
   EXPECT_NE(text.find("a rate of tests"), std::string::npos) << text;
   EXPECT_NE(text.find("fits; on this mesh sequences of up to "), std::string::npos) << text;
-  EXPECT_NE(text.find("context  RING: keys, values and their gradients"), std::string::npos) << text;
+  EXPECT_NE(text.find("context    RING: keys, values and their gradients"), std::string::npos) << text;
 }
 
 TEST(PlanText, DrawsThePipeline) {
   const std::string text = text_of(small_run({.pipeline = 2}), 0, {});
-  EXPECT_NE(text.find("schedule: 8 microbatches, bubble "), std::string::npos) << text;
+  EXPECT_NE(text.find("schedule: 1F1B, 8 microbatches, bubble "), std::string::npos) << text;
   EXPECT_NE(text.find("  stage 0: embedding, layers 0-"), std::string::npos) << text;
   EXPECT_NE(text.find(", head; at most "), std::string::npos) << text;
   EXPECT_NE(text.find("\n  rank 1  "), std::string::npos) << text;
   EXPECT_EQ(text.find("bubble ", text.find("rank 1  ")), std::string::npos) << "once: " << text;
-  EXPECT_NE(text.find("pipeline outputs and gradients between stages"), std::string::npos) << text;
+  EXPECT_NE(text.find("pipeline   outputs and gradients between stages"), std::string::npos) << text;
 }
 
 }  // namespace

@@ -134,7 +134,7 @@ expect 3 'nowhere' 10 two train $(run no_data) --set data.files=nowhere
 expect_status no_data 3
 expect 3 'empty' 10 two train $(run no_data) --set data.files=empty
 expect_no_result no_data
-expect 2 'x context 3 x tensor 1 is 3, but this run has 2 ranks' 10 two train $(run mesh) --set mesh.context=3
+expect 2 'x context 3 x tensor 1 has 3 ranks, but this run has 2' 10 two train $(run mesh) --set mesh.context=3
 [ ! -e mesh ] || complain "a mesh that was refused left a folder"
 printf 'seed: 1\nmodel {\n  hiden_size: 16\n}\n' >misspelt.textproto
 expect 2 'misspelt.textproto:3:3: model has no field "hiden_size"; did you mean "hidden_size"?' \

@@ -64,7 +64,7 @@ says 'this mesh is one rank, so little can differ'
 
 # Ranks that were started must be those of the mesh.
 for count in 1 2; do
-  expect 2 "x tensor 1 is 3, but this run has $count rank" ranks $count "$longspan" verify --config "$config" \
+  expect 2 "x tensor 1 has 3 ranks, but this run has $count" ranks $count "$longspan" verify --config "$config" \
     --set mesh.context=3
 done
 expect 2 'mesh: has 65 ranks, more than the 64' alone "$longspan" verify --config "$config" --set mesh.context=65

@@ -68,7 +68,8 @@ TEST(ProcessMesh, KnowsWhoHoldsTheSameAndWhoHoldsTheRest) {
   });
 }
 
-// Ranks that were dealt to the hosts in turn, and hosts of 3 and 5 ranks: groups are of neighbours on a host, and rank 0 is first.
+// Ranks that were dealt to the hosts in turn, and hosts of 3 and 5 ranks: groups are of neighbours on a host, and rank 0 is
+// first.
 TEST(ProcessMesh, TakesPlacesByHost) {
   const std::vector<std::vector<int>> many_hosts = {{0, 1, 0, 1, 0, 1, 0, 1}, {1, 0, 0, 1, 0, 0, 0, 1}, {4, 4, 4, 2, 2, 2, 2, 2}};
   for (const std::vector<int>& hosts : many_hosts) {
@@ -114,10 +115,10 @@ std::string refusal(int size, const MeshShape& shape) {
 
 TEST(ProcessMesh, RefusesWhatDoesNotFit) {
   EXPECT_EQ(refusal(3, {.data = 2, .context = 2}),
-            "mesh pipeline 1 x data 2 x context 2 x tensor 1 has 4 ranks, but this run has 3: start it with 4 ranks or "
-            "change mesh");
-  EXPECT_EQ(refusal(1, {.data = 65536, .context = 65536}).substr(0, 72),
-            "mesh pipeline 1 x data 65536 x context 65536 x tensor 1 has 4294967296 r");
+            "mesh: pipeline 1 x data 2 x context 2 x tensor 1 has 4 ranks, but this run has 3: start it with 4, or leave mesh "
+            "out");
+  EXPECT_EQ(refusal(1, {.data = 65536, .context = 65536}).substr(0, 84),
+            "mesh: pipeline 1 x data 65536 x context 65536 x tensor 1 has at least 4294967296 ran");
   EXPECT_EQ(refusal(1, {.context = 0}), "mesh.context: 0 is not a number of ranks; use 1 or more");
 }
 

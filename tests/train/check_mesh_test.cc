@@ -44,6 +44,23 @@ TEST(CheckMesh, NamesTheNearestDegree) {
             "works is 8\n");
 }
 
+// What is suggested works with what is kept.
+TEST(CheckMesh, NamesStagesThatWorkWithTheirChunks) {
+  const auto of = [](int stages, int chunks) {
+    RunSpec spec = run_of({.pipeline = stages});
+    spec.pipeline.chunks_per_stage = chunks;
+    return problem(spec);
+  };
+  EXPECT_EQ(of(4, 2), "");
+  EXPECT_EQ(of(4, 3), "pipeline.chunks_per_stage: is 3, and 3 chunks on each of 4 stages are more than the 8 blocks of this model (6 "
+                      "layers, the embedding and the head); the nearest that works is 2\n");
+  EXPECT_EQ(of(9, 3), "mesh.pipeline: is 9, more than the 8 blocks of this model (6 layers, the embedding and the head); the nearest "
+                      "that works is 2 with pipeline.chunks_per_stage 3\n");
+  EXPECT_EQ(of(2, 3), "");
+  EXPECT_NE(of(9, 9).find("the nearest that works is 8 with pipeline.chunks_per_stage 1\n"), std::string::npos);
+  EXPECT_EQ(of(8, 1), "");
+}
+
 TEST(CheckMesh, NamesTheNearestBatch) {
   RunSpec spec = run_of({.data = 5});
   EXPECT_EQ(problem(spec),

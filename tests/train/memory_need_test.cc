@@ -110,6 +110,38 @@ TEST(MemoryNeed, KnowsWhatRanksOfATensorAxisHoldAlike) {
   }
 }
 
+// Buckets of one block, of which few are open, and one of all, which is; activations are little.
+TEST(MemoryNeed, KnowsWhatIsOpenOfWhatRanksShare) {
+  for (const auto state : {RunSpec::Sharding::kGradients, RunSpec::Sharding::kWeights}) {
+    for (const int64_t bucket_elements : {int64_t{1}, StateShare{}.bucket_elements}) {
+      for (const auto& [pipeline, microbatches] : {std::pair{1, 1}, {2, 1}, {2, 3}}) {
+        RunSpec spec = small_run(512, 1);
+        spec.mesh.data = 4;
+        spec.mesh.pipeline = pipeline;
+        spec.global_batch_sequences = 4 * microbatches;
+        spec.model.hidden_size = 64;
+        spec.model.num_layers = 6;
+        spec.model.mlp_size = 256;
+        spec.model.vocabulary_size = 1000;
+        spec.model.tie_embeddings = ModelSpec::Tie::kYes;
+        spec.sharding = state;
+        spec.bucket_elements = bucket_elements;
+        expect_close_to_measured(spec, fmt::format("state_{}_buckets_{}_stages_{}_microbatches_{}", static_cast<int>(state),
+                                                   bucket_elements, pipeline, microbatches).c_str(), {.least = 0.96});
+      }
+    }
+  }
+}
+
+// Key heads that every rank holds: their gradients are there twice where they are summed, which is most where tokens are few.
+TEST(MemoryNeed, KnowsTheSumsOfWhatRanksHoldAlike) {
+  RunSpec spec = small_run(8, 1);
+  spec.mesh.tensor = 4;
+  spec.model = {.vocabulary_size = 256, .hidden_size = 256, .num_layers = 3, .num_heads = 4, .num_kv_heads = 1, .head_dim = 64,
+                .mlp_size = 16, .rope = {}};
+  expect_close_to_measured(spec, "held_alike", {.least = 0.97});
+}
+
 TEST(MemoryNeed, KnowsWhatEverySchemeHolds) {
   for (const auto scheme : {ContextScheme::kAllToAll, ContextScheme::kAllGather, ContextScheme::kHybrid,
                             ContextScheme::kDoubleRing}) {
@@ -200,8 +232,8 @@ TEST(MemoryNeed, CountsMicrobatchesAndTheMesh) {
   expect_close_to_measured(spec, "many_microbatches");
 }
 
-// The stage that holds most: by GPipe all stashes, by 1F1B those of the microbatches under way, by zero bubble some more; with chunks
-// of sequences smaller ones, and sums of gradients by keys and values.
+// The stage that holds most: by GPipe all stashes, by 1F1B those of the microbatches under way, by zero bubble some more; with
+// chunks of sequences smaller ones, and sums of gradients by keys and values.
 TEST(MemoryNeed, CountsTheStashesOfAPipeline) {
   RunSpec spec = small_run(1024, 1);
   spec.model.num_layers = 6;
@@ -248,7 +280,45 @@ TEST(MemoryNeed, SaysWhatWouldFit) {
   spec.global_batch_sequences = 4;
   expect_error(ErrorKind::kResource, {"or lower training.micro_batch_sequences or global_batch_sequences"},
                [&] { expect_room_for_batch(spec, 1000); });
-  spec.data.sequence_length = int64_t{1} << 40;
+}
+
+std::string refusal(const RunSpec& spec, double available_bytes) {
+  try {
+    expect_room_for_batch(spec, static_cast<int64_t>(available_bytes));
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "fits";
+}
+
+// Weights that no ring makes smaller; long sequences, of which a ring takes as much for fewer messages; heads that do not divide.
+TEST(MemoryNeed, SuggestsATensorAxisWhereItHelps) {
+  RunSpec wide = small_run(64, 2);
+  wide.model.hidden_size = 256;
+  wide.model.mlp_size = 1024;
+  RunSpec tensor = wide;
+  tensor.mesh.tensor = 4;
+  const std::string text = refusal(wide, 1.01 * training_need(tensor).total());
+  EXPECT_NE(text.find("or start at least 8 ranks with as much memory each, as mesh.tensor 4"), std::string::npos) << text;
+  EXPECT_EQ(text.find("mesh.context"), std::string::npos) << text;
+  wide.model.num_heads = wide.model.num_kv_heads = 5;
+  const auto suggests = [&](const char* what) {
+    return refusal(wide, 1.01 * training_need(tensor).total()).find(what) != std::string::npos;
+  };
+  EXPECT_FALSE(suggests("mesh.tensor 4")) << "heads do not divide";
+  wide.model.num_heads = wide.model.num_kv_heads = 4;
+  wide.context.scheme = ContextScheme::kAllToAll;
+  EXPECT_FALSE(suggests("mesh.tensor")) << "too few heads to exchange";
+  const RunSpec long_run = small_run(100'000, 1);
+  RunSpec split = long_run;
+  split.mesh.context = 4;
+  const std::string ring = refusal(long_run, 1.01 * training_need(split).total());
+  EXPECT_NE(ring.find("mesh.context 4"), std::string::npos) << ring;
+  EXPECT_EQ(ring.find("mesh.tensor"), std::string::npos) << ring;
+}
+
+TEST(MemoryNeed, CountsBeyond64Bits) {
+  RunSpec spec = small_run(int64_t{1} << 40, 1);
   spec.global_batch_sequences = 1 << 24;
   EXPECT_THROW(expect_room_for_batch(spec, int64_t{1} << 50), Error) << "beyond 64 bits";
 }

@@ -135,8 +135,8 @@ size_t expect_stash_holds_what_it_says(Communicator& axis, int64_t num_heads, in
   size_t said = 0;
   for (const auto& [id, bytes] : storages) said += bytes;
   EXPECT_EQ(said, held);
-  // By the shapes: of the own tokens two norm outputs and the middle residual, and the norms' numbers per row; of all tokens q and
-  // the attention output, k and v as the kernel sees them, three of the MLP and the softmax's numbers.
+  // By the shapes: of the own tokens two norm outputs and the middle residual, and the norms' numbers per row; of all tokens q
+  // and the attention output, k and v as the kernel sees them, three of the MLP and the softmax's numbers.
   const int64_t seen = 4 * static_cast<int64_t>(heads.kv_of.size());
   EXPECT_EQ(held, sizeof(double) * static_cast<size_t>(own * (3 * 8 + 2) + n * (2 * q + 2 * seen + 3 * mlp + heads.q.size())));
   return held;

@@ -419,7 +419,7 @@ TEST(PipelineRun, RefusesWhatCannotWork) {
   expect_refusal("mesh.pipeline: is 8, more than the 7 blocks of this model (5 layers, the embedding and the head); the nearest that works is 7");
   spec.mesh.pipeline = 2;
   spec.pipeline = {.schedule = PipelineSchedule::kInterleaved, .chunks_per_stage = 4};
-  expect_refusal("pipeline.chunks_per_stage: 4 chunks on each of 2 stages are more than the 7 blocks");
+  expect_refusal("pipeline.chunks_per_stage: is 4, and 4 chunks on each of 2 stages are more than the 7 blocks");
   spec.pipeline.chunks_per_stage = 2;
   spec.global_batch_sequences = 3;
   expect_refusal("pipeline.schedule: interleaved 1F1B over 2 ranks takes a multiple of 2 microbatches, not 3; use 4");

@@ -34,30 +34,43 @@ double planned(const StepPlan& plan, const std::string& group) {
   return bytes;
 }
 
-// What rank 0 sends in a run, by group; and the elements that it holds.
+// What a rank sends in a run, by group; what it hands to sums of a group, and the elements that it holds.
 struct Seen {
-  std::map<std::string, double> sent;
+  std::map<std::string, double> sent, summed;
   int64_t parameters = 0;
 };
-Seen seen_in_run(const RunSpec& spec) {
+std::vector<Seen> seen_by_ranks(const RunSpec& spec) {
   struct Elements final : TrainObserver {
     void on_gradients(const Context&, int64_t, const ParameterSet& parameters) override { count = parameters.num_elements(); }
     int64_t count = 0;
   };
-  Seen seen;
+  std::vector<Seen> seen_by(static_cast<size_t>(spec.mesh.num_ranks()));
   run_in_process(spec.mesh.num_ranks(), [&](Communicator& plain) {
     const auto log = std::make_shared<CommLog>();
     const auto world = make_recording_communicator(plain, log);
     Elements elements;
     train(spec, *world, {}, elements, [] { return false; });
-    if (plain.rank() != 0) return;
+    Seen& seen = seen_by[static_cast<size_t>(plain.rank())];
     seen.parameters = elements.count;
     for (const CommRecord& record : log->records()) {
-      if (record.kind == CommRecord::Kind::kSendRecvPosted) seen.sent[record.what] += static_cast<double>(record.bytes_sent);
+      const auto bytes = static_cast<double>(record.bytes_sent);
+      if (record.kind == CommRecord::Kind::kSendRecvPosted) seen.sent[record.what] += bytes;
+      if (record.kind == CommRecord::Kind::kAllReduce) seen.summed[record.what] += bytes;
     }
   });
-  return seen;
+  return seen_by;
 }
+Seen seen_in_run(const RunSpec& spec) { return seen_by_ranks(spec).front(); }
+
+constexpr const char* kHeldAlike = "gradients of what ranks hold alike, summed";
+double planned_alike(const std::vector<Traffic>& traffic) {
+  double bytes = 0;
+  for (const Traffic& t : traffic) bytes += t.what == kHeldAlike ? t.bytes : 0;
+  return bytes;
+}
+
+// Of each rank's bytes in a sum of all of `ranks`, a ring sends as many.
+double ring_sum(int ranks) { return 2.0 * (ranks - 1) / ranks; }
 
 TEST(StepPlan, BytesAreThoseOfAStep) {
   const Folder folder;
@@ -76,10 +89,44 @@ TEST(StepPlan, BytesAreThoseOfAStep) {
       // Of the head's softmax, three numbers a token go in a collective.
       const double rows = 96.0 / mesh.context * static_cast<double>(spec.global_batch_sequences) / mesh.data;
       const double softmax = (mesh.tensor - 1) * 3 * rows * sizeof(float);
-      EXPECT_DOUBLE_EQ(planned(plan, "tensor"), mesh.tensor == 1 ? 0 : seen.sent.at("tensor") + softmax);
+      const double collectives = softmax + planned_alike(plan.traffic);
+      EXPECT_DOUBLE_EQ(planned(plan, "tensor"), mesh.tensor == 1 ? 0 : seen.sent.at("tensor") + collectives);
       const double ranks = mesh.data * mesh.context;
       if (ranks == 1) continue;
       EXPECT_NEAR(planned(plan, "replicas"), seen.sent.at("replicas"), 2000) << "but for gaps";
+    }
+  }
+}
+
+// Sums that are collectives, on every rank of pipelines and of tensor axes that hold key heads twice: with buckets of one block
+// and with one of all, where gradients are shared or not.
+TEST(StepPlan, SumsOfWhatIsHeldTwiceAreThoseOfAStep) {
+  const Folder folder;
+  for (const MeshShape& mesh : {MeshShape{.tensor = 4}, MeshShape{.data = 2, .tensor = 2}, MeshShape{.pipeline = 2},
+                                MeshShape{.pipeline = 2, .context = 2, .tensor = 2}, MeshShape{.pipeline = 3, .data = 2}}) {
+    for (const auto sharding : {RunSpec::Sharding::kNone, RunSpec::Sharding::kGradients}) {
+      for (const int64_t bucket_elements : {int64_t{1}, StateShare{}.bucket_elements}) {
+        SCOPED_TRACE(fmt::format("{}, state {}, {}", mesh.to_string(), static_cast<int>(sharding), bucket_elements));
+        RunSpec spec = even_run(folder, mesh);
+        spec.model.num_kv_heads = 1;
+        spec.model.qk_norm = ModelSpec::QkNorm::kYes;
+        spec.model.bias = ModelSpec::Bias::kQkv;
+        spec.model.tie_embeddings = ModelSpec::Tie::kYes;
+        spec.sharding = sharding;
+        spec.bucket_elements = bucket_elements;
+        const StepPlan plan = plan_step(spec, target_of(spec));
+        const std::vector<Seen> seen_by = seen_by_ranks(spec);
+        for (int rank = 0; rank < mesh.num_ranks(); ++rank) {
+          const int stage = plan.map.coordinate_of(rank, Axis::kPipeline);
+          const std::vector<Traffic> traffic = traffic_of(spec, plan.pipeline.program.shape.placement.blocks_of(stage), 0);
+          const Seen& seen = seen_by[static_cast<size_t>(rank)];
+          const auto summed = [&](const char* group) { return seen.summed.contains(group) ? seen.summed.at(group) : 0; };
+          // Beside gradients, the ranks of a tensor axis agree on four numbers of a step, and on its norm if they have all parts.
+          const double numbers = mesh.pipeline > 1 ? 4 : 5;
+          const double alike = mesh.tensor > 1 ? summed("tensor") - numbers * sizeof(double) : 0;
+          EXPECT_DOUBLE_EQ(planned_alike(traffic), ring_sum(mesh.tensor) * alike) << "stage " << stage;
+        }
+      }
     }
   }
 }
@@ -107,8 +154,8 @@ TEST(StepPlan, SharedStateMovesPiecesAndValues) {
 
 RunSpec large_run(const MeshShape& mesh) {
   RunSpec spec;
-  spec.model = {.vocabulary_size = 128256, .hidden_size = 4096, .num_layers = 32, .num_heads = 32, .num_kv_heads = 8, .head_dim = 128,
-                .mlp_size = 14336,
+  spec.model = {.vocabulary_size = 128256, .hidden_size = 4096, .num_layers = 32, .num_heads = 32, .num_kv_heads = 8,
+                .head_dim = 128, .mlp_size = 14336,
                 .rope = {}};
   spec.compute_dtype = DType::kBFloat16;
   spec.data.sequence_length = 1 << 20;
@@ -176,6 +223,35 @@ TEST(StepPlan, SaysWhatDoesNotFit) {
   EXPECT_NE(plan_step(spec, target).problem, "");
   target.memory_bytes = 0;
   EXPECT_EQ(plan_step(spec, target).problem, "") << "nothing is known";
+}
+
+// One rank, which has more pairs of queries and keys than 64 bits count.
+TEST(StepPlan, LongSequencesDoNotOverflow) {
+  for (const LayoutType layout : {LayoutType::kZigzag, LayoutType::kArea}) {
+    for (const int ranks : {1, 2}) {
+      RunSpec spec = large_run({.context = ranks});
+      spec.layout = layout;
+      spec.data.sequence_length = int64_t{1} << 32;
+      const double half = plan_step(spec, target_of(spec)).step_flop;
+      spec.data.sequence_length *= 2;
+      const StepPlan plan = plan_step(spec, target_of(spec));
+      EXPECT_NEAR(plan.step_flop / half, 4, 1e-3);
+      EXPECT_NEAR(plan.critical_flop() * ranks / plan.step_flop, 1, 1e-3);
+      EXPECT_NEAR(plan.imbalance, 1, 1e-6);
+      EXPECT_EQ(plan.idle_ranks, 0);
+      for (const Traffic& traffic : plan.traffic) EXPECT_GT(traffic.bytes, 0) << traffic.what;
+      EXPECT_GT(plan.pipeline.facts.ranks.front().peak_stash_bytes, 0);
+    }
+  }
+  RunSpec endless = large_run({});
+  endless.data.sequence_length = int64_t{1} << 40;
+  endless.micro_batch_sequences = endless.global_batch_sequences = 1 << 20;
+  try {
+    plan_step(endless, target_of(endless));
+    FAIL() << "its stashes have more bytes than can be counted";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("more bytes in a step than 64 bits count"), std::string::npos) << error.what();
+  }
 }
 
 TEST(StepPlan, RefusesWhatTrainingRefuses) {

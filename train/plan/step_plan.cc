@@ -15,8 +15,8 @@ namespace {
 
 double as_double(int64_t value) { return static_cast<double>(value); }
 
-// Pairs of a query and a key that it sees, of a sequence that is one document: of all ranks of the context axis, and of the one with
-// most. Ranks that exchange heads for tokens all have the mean of their group.
+// Pairs of a query and a key that it sees, of a sequence that is one document: of all ranks of the context axis, and of the one
+// with most. Ranks that exchange heads for tokens all have the mean of their group.
 struct Pairs {
   double all = 0, most = 0;
   int idle_ranks = 0;  // which have none
@@ -24,16 +24,16 @@ struct Pairs {
 
 Pairs pairs_of(const RunSpec& spec) {
   const SequenceLayout layout = lay_out(spec.layout, spec.mesh.context, {.sequence_length = spec.data.sequence_length}, {0});
-  const std::vector<int64_t> own = areas(Masking::kCausal, layout, {0});
+  const std::vector<double> own = areas(Masking::kCausal, layout, {0});
   const auto together = static_cast<size_t>(exchanging_ranks(spec.context.scheme, group_ranks(spec), spec.mesh.context));
   double most = 0;
   for (size_t first = 0; first < own.size(); first += together) {
-    const auto begin = own.begin() + static_cast<std::ptrdiff_t>(first);
-    most = std::max(most, std::accumulate(begin, begin + static_cast<std::ptrdiff_t>(together), 0.0) / static_cast<double>(together));
+    const auto begin = own.begin() + static_cast<std::ptrdiff_t>(first), end = begin + static_cast<std::ptrdiff_t>(together);
+    most = std::max(most, std::accumulate(begin, end, 0.0) / static_cast<double>(together));
   }
-  return {.all = std::accumulate(own.begin(), own.end(), 0.0, [](double sum, int64_t area) { return sum + as_double(area); }),
+  return {.all = std::accumulate(own.begin(), own.end(), 0.0),
           .most = most,
-          .idle_ranks = static_cast<int>(std::count(own.begin(), own.end(), 0))};
+          .idle_ranks = static_cast<int>(std::count(own.begin(), own.end(), 0.0))};
 }
 
 // Operations of the blocks with one microbatch, or with one chunk of its sequences, on the rank with most of the pairs.
@@ -41,8 +41,17 @@ class BlockWork {
  public:
   BlockWork(const RunSpec& spec, int sequence_chunks, double stash_bytes) : spec_(spec), chunks_(sequence_chunks) {
     const double share = 1.0 / spec.mesh.tensor;
-    tokens_ = as_double(spec.data.sequence_length * spec.micro_batch_sequences) / spec.mesh.context / chunks_ * share;
+    tokens_ = as_double(spec.data.sequence_length) * as_double(spec.micro_batch_sequences) / spec.mesh.context / chunks_ * share;
     pairs_ = pairs_of(spec).most * as_double(spec.micro_batch_sequences) * share;
+    // The verifier sums them up over layers and microbatches.
+    const double most = std::max(stash_bytes, tokens_ * as_double(spec.model.hidden_size) * sizeof(double)) *
+                        as_double(spec.model.num_layers) * num_microbatches_of(spec);
+    if (most > 0x1p62) {
+      raise(ErrorKind::kConfiguration,
+            "data.sequence_length: {} tokens of training.micro_batch_sequences {} make a rank keep and send more bytes in a step "
+            "than 64 bits count; lower one of them, or raise mesh.context",
+            spec.data.sequence_length, spec.micro_batch_sequences);
+    }
     stash_bytes_ = static_cast<int64_t>(stash_bytes / chunks_);
   }
 
@@ -60,7 +69,8 @@ class BlockWork {
     return {3 * 2 * tokens_ * as_double(spec_.model.hidden_size) * as_double(spec_.model.vocabulary_size), 0, 0, 0};
   }
   int64_t message_bytes() const {
-    return static_cast<int64_t>(tokens_ * as_double(spec_.model.hidden_size) * static_cast<double>(size_bytes(spec_.compute_dtype)));
+    const auto value_bytes = static_cast<double>(size_bytes(spec_.compute_dtype));
+    return static_cast<int64_t>(tokens_ * as_double(spec_.model.hidden_size) * value_bytes);
   }
 
  private:
@@ -94,7 +104,8 @@ int64_t longest_that_fits(const RunSpec& spec, const PlanTarget& target) {
     other.data.sequence_length = length;
     return training_need(other, target.processor).total() <= as_double(target.memory_bytes);
   };
-  const int64_t chunks = spec.pipeline.sequence_chunks, beyond = *std::ranges::partition_point(std::views::iota(chunks, kMost), fits);
+  const int64_t chunks = spec.pipeline.sequence_chunks;
+  const int64_t beyond = *std::ranges::partition_point(std::views::iota(chunks, kMost), fits);
   return beyond > chunks ? beyond - 1 : 0;
 }
 
@@ -104,7 +115,8 @@ std::vector<Traffic> busiest_traffic(const RunSpec& spec, const StepPipeline& pi
   for (int stage = 0; stage < spec.mesh.pipeline; ++stage) {
     const double between = as_double(pipeline.facts.ranks[static_cast<size_t>(stage)].bytes_sent);
     std::vector<Traffic> traffic = traffic_of(spec, pipeline.program.shape.placement.blocks_of(stage), between);
-    const double bytes = std::accumulate(traffic.begin(), traffic.end(), 0.0, [](double sum, const Traffic& t) { return sum + t.bytes; });
+    double bytes = 0;
+    for (const Traffic& t : traffic) bytes += t.bytes;
     if (bytes <= most_bytes) continue;
     most = std::move(traffic);
     most_bytes = bytes;

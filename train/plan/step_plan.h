@@ -1,6 +1,6 @@
 // StepPlan: what a step of training would be on a mesh, computed from the configuration alone: which rank has which place, which
-// blocks each stage holds and when they run, operations, bytes moved, memory, and what does not fit. Runs nothing, so the ranks need
-// not be there. Pure functions.
+// blocks each stage holds and when they run, operations, bytes moved, memory, and what does not fit. Runs nothing, so the ranks
+// need not be there. Pure functions.
 //
 // Operations are those of the usual convention (training_flop): nothing that is computed again, backward twice forward. Every
 // sequence counts as one document; packed ones have fewer pairs of queries and keys.
@@ -12,6 +12,7 @@
 #include "parallel/comm/mesh_map.h"
 #include "parallel/pipeline/verifier.h"
 #include "train/memory_need.h"
+#include "train/plan/held_parameters.h"
 #include "train/plan/traffic.h"
 
 namespace longspan {
@@ -39,7 +40,7 @@ struct StepPlan {
   double imbalance = 1;       // of attention along the context axis: the largest area of a rank over the mean
   std::vector<Traffic> traffic;  // of the stage that sends most
   TrainingNeed need;          // of a rank
-  std::string problem;        // the first thing that does not fit, and what to change; empty: all fits, or the memory is not known
+  std::string problem;        // the first thing that does not fit, and what to change; empty: all fits, or nothing is known
   int64_t longest_sequence = 0;  // that fits on this mesh, were it a sequence of its own length; 0: none, or not known
   // Operations one after another until the step's end, on the rank that has most: what no rate shortens.
   double critical_flop() const { return pipeline.facts.makespan_seconds; }

@@ -7,6 +7,7 @@
 #include "attention/scheme_cost.h"
 #include "core/tensor/dtype.h"
 #include "parallel/tensor/head_split.h"
+#include "train/plan/held_parameters.h"
 
 namespace longspan {
 
@@ -29,11 +30,18 @@ class StepTraffic {
   StepTraffic(const RunSpec& spec, const std::vector<int>& blocks)
       : spec_(spec),
         blocks_(blocks),
+        replicas_(spec.mesh.data * spec.mesh.context),
         compute_(bytes_of(spec.compute_dtype)),
         sum_(bytes_of(accumulator(spec.compute_dtype))),
-        microbatches_(as_double(spec.global_batch_sequences) / (as_double(spec.mesh.data) * as_double(spec.micro_batch_sequences))),
-        tokens_(as_double(spec.data.sequence_length * spec.micro_batch_sequences) / spec.mesh.context),
-        layers_(as_double(layers_in(spec.model, blocks))) {}
+        microbatches_(as_double(spec.global_batch_sequences) /
+                      (as_double(spec.mesh.data) * as_double(spec.micro_batch_sequences))),
+        tokens_(as_double(spec.data.sequence_length) * as_double(spec.micro_batch_sequences) / spec.mesh.context),
+        layers_(as_double(layers_in(spec.model, blocks))) {
+    // Where ranks share gradients, these are summed after each microbatch.
+    const double times = replicas_ > 1 && spec.sharding >= RunSpec::Sharding::kGradients ? microbatches_ : 1;
+    summed_ = times * as_double(parameters_held(spec.model, blocks, spec.mesh.tensor, 0));
+    summed_alike_ = times * as_double(parameters_held_alike(spec.model, blocks, spec.mesh.tensor));
+  }
 
   std::vector<Traffic> all(double pipeline_bytes) {
     tensor();
@@ -58,6 +66,7 @@ class StepTraffic {
     const bool embedding = holds(blocks_, 0), head = holds(blocks_, spec_.model.num_layers + 1);
     const double head_bytes = rows * (compute_ + sum_) + (spec_.mesh.tensor - 1) * 3 * tokens_ * sum_ * microbatches_;
     add("tensor", "embedding and head", (embedding ? 2 * rows * compute_ : 0) + (head ? head_bytes : 0));
+    add("tensor", "gradients of what ranks hold alike, summed", 2 * share_sent(spec_.mesh.tensor) * summed_alike_ * sum_);
   }
 
   void context() {
@@ -75,48 +84,35 @@ class StepTraffic {
   }
 
   void replicas() {
-    const int ranks = spec_.mesh.data * spec_.mesh.context;
-    const double elements = as_double(parameters_held(spec_.model, blocks_, spec_.mesh.tensor, 0));
-    const double once = share_sent(ranks) * elements;
+    const double sent = share_sent(replicas_);
+    const double once = sent * as_double(parameters_held(spec_.model, blocks_, spec_.mesh.tensor, 0));
     using Sharding = RunSpec::Sharding;
-    if (spec_.sharding == Sharding::kNone) return add("replicas", "gradients summed", 2 * once * sum_);
-    const bool each = spec_.sharding >= Sharding::kGradients;
-    add("replicas", "gradients summed, a piece each", once * sum_ * (each ? microbatches_ : 1));
+    if (spec_.sharding == Sharding::kNone) return add("replicas", "gradients summed", 2 * sent * summed_ * sum_);
+    add("replicas", "gradients summed, a piece each", sent * summed_ * sum_);
     if (spec_.sharding < Sharding::kWeights) return add("replicas", "updated weights gathered", once * compute_);
     // Those of the blocks where a step turns stay, which is left out.
-    add("weights", "gathered forward and backward, at most", 2 * once * compute_ * microbatches_ * spec_.pipeline.sequence_chunks);
+    add("weights", "gathered forward and backward, at most",
+        2 * once * compute_ * microbatches_ * spec_.pipeline.sequence_chunks);
   }
 
   // Where the first stage and the last have a table both: what a rank has summed of it.
   void tied_table() {
-    const bool embedding = holds(blocks_, 0), head = holds(blocks_, spec_.model.num_layers + 1);
-    if (spec_.model.tie_embeddings == ModelSpec::Tie::kNo || embedding == head) return;
+    if (!holds_half_of_tied_table(spec_.model, blocks_)) return;
     const double rows = as_double(tensor_piece_of(spec_.model.vocabulary_size, spec_.mesh.tensor, 0).size());
-    const int keepers = spec_.sharding == RunSpec::Sharding::kNone ? 1 : spec_.mesh.data * spec_.mesh.context;
+    const int keepers = spec_.sharding == RunSpec::Sharding::kNone ? 1 : replicas_;
     add("table", "gradients between first and last stage", rows * as_double(spec_.model.hidden_size) * sum_ / keepers);
   }
 
   const RunSpec& spec_;
   const std::vector<int>& blocks_;
+  int replicas_;
   double compute_, sum_;
   double microbatches_, tokens_, layers_;  // of a step; of a rank in one of them; held
+  double summed_ = 0, summed_alike_ = 0;   // elements of gradients, as often as they are summed; of what others hold alike
   std::vector<Traffic> traffic_;
 };
 
 }  // namespace
-
-int64_t parameters_held(const ModelSpec& model, const std::vector<int>& blocks, int tensor_degree, int tensor_rank) {
-  const auto piece = [&](int64_t count) { return tensor_piece_of(count, tensor_degree, tensor_rank).size(); };
-  const HeadSplit heads = split_heads(model.num_heads, model.num_kv_heads, tensor_degree, tensor_rank);
-  const int64_t hidden = model.hidden_size, q = heads.q.size() * model.head_dim, kv = heads.kv.size() * model.head_dim;
-  int64_t layer = 2 * hidden * (q + kv) + 3 * hidden * piece(model.mlp_size) + 2 * hidden;
-  if (model.bias == ModelSpec::Bias::kQkv) layer += q + 2 * kv;
-  if (model.qk_norm == ModelSpec::QkNorm::kYes) layer += 2 * model.head_dim;
-  const int64_t table = piece(model.vocabulary_size) * hidden;
-  const bool embedding = holds(blocks, 0), head = holds(blocks, model.num_layers + 1);
-  const bool one_table = embedding && head && model.tie_embeddings == ModelSpec::Tie::kYes;
-  return layers_in(model, blocks) * layer + (embedding ? table : 0) + (head ? hidden + (one_table ? 0 : table) : 0);
-}
 
 std::vector<Traffic> traffic_of(const RunSpec& spec, const std::vector<int>& blocks, double pipeline_bytes) {
   return StepTraffic(spec, blocks).all(pipeline_bytes);

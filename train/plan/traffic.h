@@ -16,9 +16,6 @@ struct Traffic {
   double bytes = 0;   // that a rank sends in a step
 };
 
-// Elements of parameters that a rank of the tensor axis holds of these blocks (0: the embedding, then the layers, then the head).
-int64_t parameters_held(const ModelSpec& model, const std::vector<int>& blocks, int tensor_degree, int tensor_rank);
-
 // Of a rank that holds these blocks; what moves nothing is left out. Between stages: pipeline_bytes, which its program says.
 std::vector<Traffic> traffic_of(const RunSpec& spec, const std::vector<int>& blocks, double pipeline_bytes);
 

@@ -5,24 +5,25 @@
 // host's, with its host tensors. A split is a new NCCL communicator over a split of the bootstrap: each ring has one of its own,
 // so that no two rings wait for each other.
 //
-// A call starts on a stream of the communicator's own, of the highest priority, when the compute stream has done what it was given
-// so far (an event says so), and overlaps what the compute stream is given afterwards. Collectives, and Work::wait, return when the
-// host has seen the end.
+// A call starts on a stream of the communicator's own, of the highest priority, when the compute stream has done what it was
+// given so far (an event says so), and overlaps what the compute stream is given afterwards. Collectives, and Work::wait,
+// return when the host has seen the end.
 //
 // Why the host waits, where the compute stream could wait for an event while the host goes on: nothing that another rank can
 // keep from ending is to stand in a stream that this rank may have to wait for. Behind a transfer that never ends, the host would
 // block inside CUDA, in Stream::synchronize, in an allocation, or in a launch once the queue of launches is full, where
-// neither the clock nor NCCL's errors are looked at: that takes a second thread, which aborts a communicator in the middle of this
-// one's calls. And after an abort, kernels that were queued behind the transfer would compute from what never arrived,
-// with the error known only to a later call. As it is, all state has one thread, and no kernel is launched on data that is not there.
+// neither the clock nor NCCL's errors are looked at: that takes a second thread, which aborts a communicator in the middle of
+// this one's calls. And after an abort, kernels that were queued behind the transfer would compute from what never arrived,
+// with the error known only to a later call. As it is, all state has one thread, and no kernel is launched on data that is not
+// there.
 //
 // What that costs. In a ring: nothing while a hop takes less time than the attention it lies under, since that runs on while the
-// host waits, and the next is launched before it ends. Where a transfer is the slower one, the launch of the next attention follows
-// the end of the transfer (some microseconds a hop). The host is at most one hop ahead. In a step, the gradients are summed by one
-// call, before which the compute stream runs empty once. A core of the host looks at events meanwhile.
+// host waits, and the next is launched before it ends. Where a transfer is the slower one, the launch of the next attention
+// follows the end of the transfer (some microseconds a hop). The host is at most one hop ahead. In a step, the gradients are
+// summed by one call, before which the compute stream runs empty once. A core of the host looks at events meanwhile.
 //
-// One gap is left: calls of CUDA that wait for the whole device (memory that a CachingResource gets or gives back) wait for transfers
-// under way as well, without the clock. A run that has made its first step has its memory.
+// One gap is left: calls of CUDA that wait for the whole device (memory that a CachingResource gets or gives back) wait for
+// transfers under way as well, without the clock. A run that has made its first step has its memory.
 //
 // What differs from the communicators of the host:
 // - The order of a sum is NCCL's choice, by group size, bytes, topology, version and its environment. All ranks get the same

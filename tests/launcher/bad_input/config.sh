@@ -32,6 +32,6 @@ bad config_infinite 2 'echo "optimizer { gradient_clip: 1e999 }" >>run.textproto
 bad config_nul_in_path 2 'echo "evaluation { files: \"text\\000\" }" >>run.textproto' '' 'evaluation.files[0]' \
   'zero byte'
 bad config_terminal_escapes 2 'printf "name: \033]0;x\007\n" >>run.textproto' '' run.textproto:7
-bad config_mesh 2 'echo "mesh { data: 3 }" >>run.textproto' '' mesh 'data 3' "this run has $ranks rank"
+bad config_mesh 2 'echo "mesh { data: 3 }" >>run.textproto' '' mesh 'data 3' "this run has $ranks:"
 bad config_mesh_overflow 2 'echo "mesh { data: 1048576 context: 1048576 }" >>run.textproto' '' \
-  'data 1048576' "this run has $ranks rank"
+  'data 1048576' "this run has $ranks:"
