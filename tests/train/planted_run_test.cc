@@ -1,5 +1,5 @@
-// Runs in which one small thing goes wrong on one rank: a row that gets lost, a number that is none, weights that are not gathered. Each
-// is noticed, by the run itself where it can be, else by the comparison with one rank, and named.
+// Runs in which one small thing goes wrong on one rank: a row that gets lost, a number that is none, weights that nobody
+// gathered. Each is noticed, by the run itself where it can be, else by the comparison with one rank, and named.
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -142,11 +142,11 @@ TEST(Planted, SharedStateIsThereWhereItIsRead) {
   }
 }
 
-// A step over four blocks begins with messages that bring the weights of each, whether for the whole step or until the next block;
-// where ranks have these for the whole step, the sums of gradients follow.
+// A step over four blocks begins with messages that bring the weights of each, for the whole step or until the next block; where
+// ranks have these for the whole step, the sums of gradients follow.
 TEST(Planted, MessagesOfSharedStateAreMissed) {
-  const std::vector<std::string> values = {"output of model.embed_tokens, ", "queries of model.layers.0, ", "queries of model.layers.1, ",
-                                           "losses, "};
+  const std::vector<std::string> values = {"output of model.embed_tokens, ", "queries of model.layers.0, ",
+                                           "queries of model.layers.1, ", "losses, "};
   for (const auto sharding : {Sharding::kGradients, Sharding::kWeights}) {
     RunSpec run = small_run(2, 1);
     run.sharding = sharding;
