@@ -30,8 +30,8 @@ std::optional<config::Context> continued_context(const config::RunConfig& config
 std::string settle_context(config::RunConfig& config, int ranks_per_host, const std::optional<config::Context>& continued,
                            Communicator& world, const std::function<ContextChoice()>& choose);
 
-// What `longspan verify` proves: the context of the `settled` configuration, and where AUTO was `given`, behind it all else that AUTO
-// may take where rates are others. Pure.
+// What `longspan verify` proves: the context of the `settled` configuration, and where AUTO was `given`, behind it all else that
+// AUTO may take where rates are others. Pure.
 std::vector<config::Context> contexts_to_verify(const config::RunConfig& given, const config::RunConfig& settled);
 
 }  // namespace longspan

@@ -11,8 +11,8 @@
 namespace longspan {
 
 // Euclidean norm of the gradients of the whole model, in double; the same bits on every rank. Collective where ranks share state,
-// or the parameters (`parts`: those that hold the model between them). Not a number where any gradient of a rank is none, also one
-// that another rank counts.
+// or the parameters (`parts`: those that hold the model between them). Not a number where any gradient of a rank is none, also
+// one that another rank counts.
 double gradient_norm(const Context& context, const ParameterSet& parameters, Communicator& replicas, Communicator& parts);
 
 class AdamW {

@@ -35,9 +35,11 @@ int64_t num_not_finite(const Tensor& tensor) {
 std::string not_finite_gradient(const Context& context, const ParameterSet& parameters) {
   for (const ParameterSet::Part& part : parameters.parts()) {
     const Tensor gradient = context.to_host(part.gradient);
-    const int64_t count = gradient.dtype() == DType::kFloat64 ? num_not_finite<double>(gradient) : num_not_finite<float>(gradient);
+    const bool wide = gradient.dtype() == DType::kFloat64;
+    const int64_t count = wide ? num_not_finite<double>(gradient) : num_not_finite<float>(gradient);
     if (count == 0) continue;
-    return fmt::format("{} of {} numbers of the gradient of {} are not finite", count, gradient.num_elements(), part.parameter->name);
+    return fmt::format("{} of {} numbers of the gradient of {} are not finite", count, gradient.num_elements(),
+                       part.parameter->name);
   }
   return {};
 }

@@ -35,8 +35,8 @@ std::string text_of_rank_zero(const Context& context, Communicator& world, const
 // Collective: the texts of all ranks, in their order, on each.
 std::vector<std::string> texts_of_ranks(const Context& context, Communicator& world, const std::string& text);
 
-// Collective. Raises Error(kNumerical) about a step whose loss, or whose gradient norm on some rank, is not finite, and names the first
-// parameter with such a gradient, of the first rank that has one.
+// Collective. Raises Error(kNumerical) about a step whose loss, or whose gradient norm on some rank, is not finite, and names the
+// first parameter with such a gradient, of the first rank that has one.
 [[noreturn]] void refuse_not_finite(const Context& context, Communicator& world, const RunSpec& spec, const StepReport& report,
                                     const ParameterSet& parameters);
 

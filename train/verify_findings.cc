@@ -58,7 +58,8 @@ VerifyReport Findings::settle(int64_t num_tensors) {
   const std::vector<double> own_keys = gathered(world, own_.key);
   const double least_own = *std::min_element(own_keys.begin(), own_keys.end());
   if (least_own == least || !std::isfinite(least_own)) return report;
-  report.difference += "; the first after it that a rank has wrong by itself: " + broadcast(world, own_.text, first_in_ring(own_keys));
+  report.difference += "; the first after it that a rank has wrong by itself: ";
+  report.difference += broadcast(world, own_.text, first_in_ring(own_keys));
   return report;
 }
 

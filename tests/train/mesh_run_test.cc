@@ -1,5 +1,5 @@
-// What whole runs on meshes promise to the last bit: the losses of ranks that compute the same, and runs that go on with another part of
-// their state shared.
+// What whole runs on meshes promise to the last bit: the losses of ranks that compute the same, and runs that go on with another
+// part of their state shared.
 #include <gtest/gtest.h>
 
 #include "model/decoder.h"
@@ -46,7 +46,8 @@ TEST(MeshRun, LossesOfTheTensorAxisAreTheSameToTheLastBit) {
     Decoder* decoder_ = nullptr;
   };
   const Folder folder;
-  for (const MeshShape& mesh : {MeshShape{.tensor = 3}, MeshShape{.context = 2, .tensor = 4}, MeshShape{.pipeline = 2, .data = 2, .tensor = 2}}) {
+  for (const MeshShape& mesh :
+       {MeshShape{.tensor = 3}, MeshShape{.context = 2, .tensor = 4}, MeshShape{.pipeline = 2, .data = 2, .tensor = 2}}) {
     for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
       SCOPED_TRACE(fmt::format("{}, {}", mesh.to_string(), name(dtype)));
       RunSpec spec = bit_run(folder, "", mesh);

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 
@@ -91,10 +92,9 @@ std::vector<int64_t> parts_of_heads(const RunSpec& run, int exchanging) {
     parts.push_back(split.repeats());
     parts.push_back(split.counted_kv.size() == split.kv.size());
     parts.push_back(exchanged.replicated);
-    const auto [least, most] = std::minmax_element(exchanged.queries.begin(), exchanged.queries.end(), [](const auto& a, const auto& b) {
-      return a.back().end - a.front().begin < b.back().end - b.front().begin;
-    });
-    parts.push_back(most->back().end - most->front().begin - (least->back().end - least->front().begin));
+    const auto size = [](const std::vector<HeadRange>& rank) { return rank.back().end - rank.front().begin; };
+    const auto [least, most] = std::ranges::minmax(exchanged.queries, {}, size);
+    parts.push_back(size(most) - size(least));
   }
   return parts;
 }
