@@ -51,12 +51,12 @@ std::vector<Chunk> chunks_of(const AreaOptions& options, int64_t total_tokens, c
   if (options.chunks_per_rank > 0) return chunks_of(options, num_ranks * options.chunks_per_rank, total_tokens, begins);
   for (int64_t per_rank = kFewest;; per_rank *= 2) {
     std::vector<Chunk> chunks = chunks_of(options, num_ranks * per_rank, total_tokens, begins);
-    int64_t largest = 0, sum = 0;
+    double largest = 0, sum = 0;
     for (const Chunk& chunk : chunks) {
       largest = std::max(largest, chunk.area);
       sum += chunk.area;
     }
-    if (per_rank == kMost || 2 * largest <= sum / num_ranks) return chunks;
+    if (per_rank == kMost || 2 * largest * options.num_ranks <= sum) return chunks;
   }
 }
 
