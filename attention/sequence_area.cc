@@ -155,4 +155,10 @@ SequenceLayout lay_out(LayoutType type, int num_ranks, const BatchShape& batch, 
   return layout_by_area({.num_ranks = num_ranks}, batch.sequence_length * batch.num_sequences, document_begins);
 }
 
+std::vector<double> areas_of_batch(LayoutType type, int num_ranks, const BatchShape& batch) {
+  std::vector<int64_t> begins;
+  for (int64_t i = 0; i < batch.num_sequences; ++i) begins.push_back(i * batch.sequence_length);
+  return areas(Masking::kCausal, lay_out(type, num_ranks, batch, begins), begins);
+}
+
 }  // namespace longspan

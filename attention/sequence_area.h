@@ -32,5 +32,7 @@ struct BatchShape {
   int64_t sequence_length = 0, num_sequences = 1;
 };
 SequenceLayout lay_out(LayoutType type, int num_ranks, const BatchShape& batch, const std::vector<int64_t>& document_begins);
+// The areas of such a batch where each sequence is one document, as long as nothing is known of them.
+std::vector<double> areas_of_batch(LayoutType type, int num_ranks, const BatchShape& batch);
 
 }  // namespace longspan

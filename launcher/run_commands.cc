@@ -148,11 +148,13 @@ int context_ranks_per_host(World& world, const MeshShape& mesh) {
   return MeshMap(mesh, world.communicator().hosts()).ranks_per_host(Axis::kContext);
 }
 
-void settle_context(config::RunConfig& config, const Ranks& ranks, std::vector<std::string>& notes) {
+void settle_context(Command command, config::RunConfig& config, const Ranks& ranks, std::vector<std::string>& notes) {
   const int per_host = context_ranks_per_host(ranks.world, make_run_spec(config).mesh);
   const auto choose = [&]() -> ContextChoice {
     const RunSpec spec = make_run_spec(config);
     RankResources resources = resources_of(config, ranks);
+    // Which scheme fits is asked for a step of training: an evaluation keeps nothing for backward.
+    if (command == Command::kEvaluate) resources.memory_bytes = 0;
     SchemeChoice choice;
     if (spec.mesh.num_ranks() == ranks.world.size()) {
       choice = choose_context_scheme(spec, ranks.communicator, resources, per_host);
@@ -218,7 +220,9 @@ int run(const CommandLine& line, const config::RunConfig& given, const Ranks& me
   config::RunConfig config = given;
   SettledChoices settled = met.settled;
   const Ranks ranks{settled, met.device, met.world, met.communicator, met.continued_context};
-  if (line.command != Command::kGenerate && line.command != Command::kBench) settle_context(config, ranks, settled.notes);
+  if (line.command != Command::kGenerate && line.command != Command::kBench) {
+    settle_context(line.command, config, ranks, settled.notes);
+  }
   switch (line.command) {
     case Command::kTrain: return run_training(config, ranks, folder, observer);
     case Command::kEvaluate: return run_evaluation(config, ranks, observer);

@@ -12,15 +12,12 @@
 namespace longspan {
 
 AttentionShape attention_shape(const RunSpec& spec, int ranks_per_host) {
-  std::vector<int64_t> begins;
-  for (int64_t i = 0; i < spec.micro_batch_sequences; ++i) begins.push_back(i * spec.data.sequence_length);
   const BatchShape batch = {.sequence_length = spec.data.sequence_length, .num_sequences = spec.micro_batch_sequences};
-  const SequenceLayout layout = lay_out(spec.layout, spec.mesh.context, batch, begins);
-  const std::vector<double> pairs = areas(Masking::kCausal, layout, begins);
+  const std::vector<double> pairs = areas_of_batch(spec.layout, spec.mesh.context, batch);
   // Of the rank of a tensor axis that has fewest.
   const int64_t kv_heads = std::max<int64_t>(1, spec.model.num_kv_heads / spec.mesh.tensor);
   const int64_t groups = std::max<int64_t>(1, spec.model.num_heads / spec.mesh.tensor / kv_heads);
-  return {.num_tokens = layout.total_tokens(),
+  return {.num_tokens = batch.sequence_length * batch.num_sequences,
           .num_heads = groups * kv_heads,
           .num_kv_heads = kv_heads,
           .head_dim = spec.model.head_dim,

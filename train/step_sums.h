@@ -23,6 +23,7 @@ class StepSums final : public GradientSums {
   void start(const Action& action) override;
   void finish() override;
   void after_compute() override { sums_.after_compute(); }
+  bool under_way() const override { return sums_.under_way(); }
 
  private:
   Context& context_;

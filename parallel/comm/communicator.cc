@@ -1,6 +1,7 @@
 #include "parallel/comm/communicator.h"
 
 #include <functional>
+#include <thread>
 
 namespace longspan {
 
@@ -48,10 +49,11 @@ bool Work::test() {
   return done;
 }
 
-void Work::wait() {
+void Work::wait(const std::function<bool()>& meanwhile) {
   if (!state_) return;
   const TraceRange range(tracer_.get(), TimeCategory::kCommunication, "wait");
   const auto begin = std::chrono::steady_clock::now();
+  while (meanwhile && !state_->test() && meanwhile()) std::this_thread::yield();  // ranks may be more than cores
   state_->wait();
   if (times_) {
     times_->finish(*state_);

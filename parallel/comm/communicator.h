@@ -9,6 +9,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -33,7 +34,8 @@ class Work {
   Work() = default;  // already done
   explicit Work(std::shared_ptr<State> state) : state_(std::move(state)) {}
   bool test();
-  void wait();
+  // Until it is done, `meanwhile` is called again and again, as long as it says that it has something to do.
+  void wait(const std::function<bool()>& meanwhile = nullptr);
 
  private:
   friend class Communicator;

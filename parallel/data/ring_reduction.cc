@@ -10,7 +10,7 @@ Piece piece_of(int64_t n, int rank, int num_ranks) {
 }
 
 RingReduction::RingReduction(Context& context, Communicator& group, Result result)
-    : context_(context), group_(group), result_(result), progress_(context, [this] { look(); }) {}
+    : context_(context), group_(group), result_(result) {}
 
 Tensor RingReduction::piece(int owner) const {
   const Tensor& data = waiting_.front().data;
@@ -34,6 +34,7 @@ void RingReduction::add(Sum sum) {
   if (group_.size() == 1) return;
   waiting_.push_back(std::move(sum));
   if (waiting_.size() > 1 || failure_) return;
+  if (!progress_) progress_.emplace(context_, [this] { look(); });
   busy_ = true;
   hop_ = first_hop();
   post();
@@ -101,7 +102,10 @@ void RingReduction::after_compute() {
   look();
 }
 
-void RingReduction::finish() { advance(0); }
+void RingReduction::finish() {
+  advance(0);
+  progress_.reset();
+}
 
 void RingReduction::finish(const Tensor& data) {
   size_t later = 0;  // those behind it

@@ -55,6 +55,8 @@ class RingReduction {
   void finish();
   // Returns when those of a tensor that was started, and of all before it, are.
   void finish(const Tensor& data);
+  // Whether anything is, that the context's progress moves.
+  bool under_way() const { return !waiting_.empty() && !failure_; }
 
  private:
   struct Sum {
@@ -79,7 +81,7 @@ class RingReduction {
   std::optional<Work> work_;
   bool busy_ = false;            // a kernel that we call may call the hook
   std::exception_ptr failure_;  // in the hook, which must not raise
-  Context::ProgressGuard progress_;
+  std::optional<Context::ProgressGuard> progress_;  // from a first start to finish(): kernels cut their work for it
 };
 
 }  // namespace longspan

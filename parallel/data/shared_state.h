@@ -26,6 +26,7 @@ class BucketSums {
   // to is added to this rank's. All replicas start the same buckets in the same order.
   void start(const Bucket& bucket);
   void after_compute() { reduction_.after_compute(); }
+  bool under_way() const { return reduction_.under_way(); }
   void finish() { reduction_.finish(); }
 
  private:

@@ -111,16 +111,26 @@ class Interpreter {
 
   void wait_for_sends(size_t most) {
     while (sends_.size() > most) {
-      sends_.front().wait();
+      wait(sends_.front());
       sends_.pop_front();
     }
   }
 
+  // For another rank of the pipeline. Sums go on meanwhile.
+  void wait(Work& work) {
+    if (!pipeline_) return;
+    const auto deadline = Clock::now() + pipeline_->link.timeout();
+    work.wait([&] {
+      context_.progress();
+      return sums_.under_way() && Clock::now() < deadline;
+    });
+  }
+
   // Empty where nothing flows: into the first block, and back into the last.
-  static Tensor take(std::map<Key, Flow>& flows, const Key& key) {
+  Tensor take(std::map<Key, Flow>& flows, const Key& key) {
     auto flow = flows.extract(key);
     if (flow.empty()) return {};
-    flow.mapped().arrival.wait();
+    wait(flow.mapped().arrival);
     return std::move(flow.mapped().tensor);
   }
 

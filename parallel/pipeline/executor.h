@@ -18,6 +18,7 @@ class GradientSums {
   virtual void start(const Action& action) = 0;  // START_REDUCE
   virtual void finish() = 0;                     // REDUCE
   virtual void after_compute() {}                // between two actions: moves what is under way
+  virtual bool under_way() const { return false; }  // whether the context's progress moves any, so that a bubble hides it
 };
 
 // What a rank of a pipeline needs besides.

@@ -13,7 +13,7 @@ Tensor nothing_of(const Tensor& tensor) {
 
 }  // namespace
 
-PipelineLink::PipelineLink(Communicator& pipeline) : rank_(pipeline.rank()) {
+PipelineLink::PipelineLink(Communicator& pipeline) : rank_(pipeline.rank()), timeout_(pipeline.timeout()) {
   const int size = pipeline.size();
   const int num_edges = size > 2 ? size : size - 1;  // edge e joins ranks e and e + 1; two ranks have one
   // Edges without a rank in common are made by one split: the even ones, the odd ones, and in a ring of an

@@ -6,6 +6,7 @@
 // comes after it from the same rank. A send is done when the receiver has posted its receive, at the soonest.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <vector>
 
@@ -20,6 +21,7 @@ class PipelineLink {
   explicit PipelineLink(Communicator& pipeline);
 
   int rank() const { return rank_; }
+  std::chrono::milliseconds timeout() const { return timeout_; }
   // On a device a group's first message meets the peer before it is under way (NCCL connects then), so that a receive would wait that
   // schedules post early. Here the first messages of all groups pass, both ways. Collective over the axis; does nothing the second
   // time, nor on a host.
@@ -36,6 +38,7 @@ class PipelineLink {
   Neighbour& neighbour(int rank);
 
   int rank_;
+  std::chrono::milliseconds timeout_;
   bool connected_ = false;
   std::vector<Neighbour> neighbours_;  // those of the even edges first on all ranks, so that connect() waits for nobody in a circle
 };

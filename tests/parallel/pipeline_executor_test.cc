@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
+#include <thread>
 
 #include "parallel/pipeline/executor.h"
 #include "parallel/pipeline/measure_bubble.h"
@@ -234,6 +236,39 @@ TEST(PipelineExecutor, MeasuresABubble) {
     EXPECT_LT(measured.bubble, 1);
     for (size_t rank = 0; rank < 4; ++rank) EXPECT_EQ(measured.peak_stash_bytes[rank], facts.ranks[rank].peak_stash_bytes);
   }
+}
+
+// The second rank holds the first up until its sums have moved on, which only a rank that waits can move here.
+TEST(PipelineExecutor, SumsGoOnWhileARankWaits) {
+  const PipelineShape shape = shape_of(2, 1, 1, 1);
+  const PipelineProgram program = make_pipeline_program(Schedule::kOneForwardOneBackward, shape);
+  std::atomic<int> looks{0};
+  constexpr int kEnough = 5;
+  class Sums final : public GradientSums {
+   public:
+    explicit Sums(const std::atomic<int>& looks) : looks_(looks) {}
+    void start(const Action&) override {}
+    void finish() override {}
+    bool under_way() const override { return looks_ < kEnough; }
+
+   private:
+    const std::atomic<int>& looks_;
+  };
+  run_in_process(2, [&](Communicator& world) {
+    Context context = make_context();
+    PipelineLink link(world);
+    ToyStage toy(shape, world.rank());
+    Sums sums(looks);
+    const auto new_message = [&](int) {
+      const auto late = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+      while (world.rank() == 1 && looks < kEnough && std::chrono::steady_clock::now() < late) std::this_thread::yield();
+      return context.empty({kWidth}, DType::kFloat64);
+    };
+    const PipelineRank rank = {.link = link, .placement = shape.placement, .new_message = new_message};
+    const Context::ProgressGuard count(context, [&] { looks += world.rank() == 0 ? 1 : 0; });
+    execute(context, program.ranks[static_cast<size_t>(world.rank())], toy.stage, sums, &rank);
+  });
+  EXPECT_GE(looks, kEnough);
 }
 
 // Of a rank the quickest microbatch counts, of the ranks that hold a block the slowest.

@@ -15,7 +15,7 @@ namespace {
 
 double as_double(int64_t value) { return static_cast<double>(value); }
 
-// Pairs of a query and a key that it sees, of a sequence that is one document: of all ranks of the context axis, and of the one
+// Pairs of a query and a key that it sees, of a microbatch whose sequences are one document each: of all ranks of the context axis, and of the one
 // with most. Ranks that exchange heads for tokens all have the mean of their group.
 struct Pairs {
   double all = 0, most = 0;
@@ -23,8 +23,8 @@ struct Pairs {
 };
 
 Pairs pairs_of(const RunSpec& spec) {
-  const SequenceLayout layout = lay_out(spec.layout, spec.mesh.context, {.sequence_length = spec.data.sequence_length}, {0});
-  const std::vector<double> own = areas(Masking::kCausal, layout, {0});
+  const BatchShape batch = {.sequence_length = spec.data.sequence_length, .num_sequences = spec.micro_batch_sequences};
+  const std::vector<double> own = areas_of_batch(spec.layout, spec.mesh.context, batch);
   const auto together = static_cast<size_t>(exchanging_ranks(spec.context.scheme, group_ranks(spec), spec.mesh.context));
   double most = 0;
   for (size_t first = 0; first < own.size(); first += together) {
@@ -42,7 +42,7 @@ class BlockWork {
   BlockWork(const RunSpec& spec, int sequence_chunks, double stash_bytes) : spec_(spec), chunks_(sequence_chunks) {
     const double share = 1.0 / spec.mesh.tensor;
     tokens_ = as_double(spec.data.sequence_length) * as_double(spec.micro_batch_sequences) / spec.mesh.context / chunks_ * share;
-    pairs_ = pairs_of(spec).most * as_double(spec.micro_batch_sequences) * share;
+    pairs_ = pairs_of(spec).most * share;
     // The verifier sums them up over layers and microbatches.
     const double most = std::max(stash_bytes, tokens_ * as_double(spec.model.hidden_size) * sizeof(double)) *
                         as_double(spec.model.num_layers) * num_microbatches_of(spec);
@@ -155,7 +155,8 @@ StepPlan plan_step(const RunSpec& spec, const PlanTarget& target) {
   std::string problem = problem_of(spec, pipeline, target);
   return {.map = MeshMap(spec.mesh, target.host_of_rank),
           .pipeline = std::move(pipeline),
-          .step_flop = training_flop(spec.model, sequences * as_double(spec.data.sequence_length), sequences * pairs.all),
+          .step_flop = training_flop(spec.model, sequences * as_double(spec.data.sequence_length),
+                                     sequences / as_double(spec.micro_batch_sequences) * pairs.all),
           .idle_ranks = pairs.idle_ranks,
           .imbalance = pairs.most * spec.mesh.context / pairs.all,
           .traffic = std::move(traffic),
