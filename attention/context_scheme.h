@@ -17,7 +17,8 @@ struct ContextSchemeOptions {
 };
 
 // Collective over `ranks`, which share the sequence in the layout's order and must outlive it. On one rank, whatever the scheme,
-// it is the one that has nothing to move. Raises Error(kConfiguration) when `inner` does not divide the ranks, with the nearest that does.
+// it is the one that has nothing to move. Raises Error(kConfiguration) when `inner` does not divide the ranks, with the nearest
+// that does.
 std::unique_ptr<SequenceAttention> make_sequence_attention(Communicator& ranks, const ContextSchemeOptions& options);
 
 }  // namespace longspan

@@ -3,8 +3,8 @@
 // other scheme; and what comes out goes back the same way. Backward is the mirror image.
 //   ALL_TO_ALL  one group; the whole sequence is attended to in one call of the kernel
 //   HYBRID      groups of `inner` neighbouring ranks, rings across them (Fang and Zhao 2024, "USP")
-// Per rank and direction, with n tokens a rank, P ranks in the group, H query heads and G key heads a rank's heads need, this moves
-// about (P - 1) n (2 H / P + 2 G) head_dim elements, and what the scheme across groups moves of P n tokens and these heads.
+// Per rank and direction, with n tokens a rank, P ranks in the group, H query heads and G key heads a rank's heads need, this
+// moves about (P - 1) n (2 H / P + 2 G) head_dim elements, and what the scheme across groups moves of P n tokens and these heads.
 // Everything travels in the compute dtype but dK and dV of key heads that several ranks have: the accumulator, summed at home.
 #pragma once
 

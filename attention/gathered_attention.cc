@@ -86,7 +86,8 @@ Tensor GatheredAttention::do_forward(Context& context, const Tensor& q, const Te
   Columns output(context, q.shape());
   const Tensor lse = context.empty({q.size(1), q.size(0)}, context.accumulator_dtype(), tag);
   for_each_set(context, group, sets, k, v, [&](const HeadSet& set, int index, const Tensor& all_k, const Tensor& all_v) {
-    ForwardPass pass(context, q.slice(1, set.queries.begin, set.queries.end), scale_, sets.size() == 1 ? tag : MemoryTag::kActivations);
+    ForwardPass pass(context, q.slice(1, set.queries.begin, set.queries.end), scale_,
+                     sets.size() == 1 ? tag : MemoryTag::kActivations);
     pass.attend(all_k, all_v, tiles.all_keys().visible, index);
     context.copy(pass.lse(), lse.slice(0, set.queries.begin, set.queries.end));
     output.set(set.queries, pass.finish(), tag);

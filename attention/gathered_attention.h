@@ -3,8 +3,8 @@
 // the gradients of a set go home to be summed, in the order of ranks, while the next set is computed.
 //
 // With n tokens a rank, P ranks and G key heads, a rank receives in forward 2 (P - 1) n G head_dim elements of the compute dtype,
-// and in backward as many again and as many of the accumulator. Beyond its own it holds two sets of keys of the whole sequence, and
-// in backward a set of gradients with the messages they are sent in.
+// and in backward as many again and as many of the accumulator. Beyond its own it holds two sets of keys of the whole sequence,
+// and in backward a set of gradients with the messages they are sent in.
 #pragma once
 
 #include "attention/sequence_attention.h"

@@ -1,10 +1,10 @@
 // Heads of the tokens of a group of ranks, brought to the ranks that attend with them, and back.
 //
 // In: rank r has all heads of its own tokens, and gets the heads of its row of a HeadTable for all tokens of the group, in order
-// of index. Out: what each rank made of its heads for all tokens goes home to the tokens' ranks; where several ranks had one head,
-// their tensors are summed in the order of ranks, in the dtype they travel in. Every rank sends each other one message a part,
-// step s to rank + s; all are posted before the first is waited for, and the caller may compute in between. Of n tokens with w
-// heads, a rank receives n - (its own) tokens of its heads in, and its own tokens of all that the others had out.
+// of index. Out: what each rank made of its heads for all tokens goes home to the tokens' ranks; where several ranks had one
+// head, their tensors are summed in the order of ranks, in the dtype they travel in. Every rank sends each other one message a
+// part, step s to rank + s; all are posted before the first is waited for, and the caller may compute in between. Of n tokens
+// with w heads, a rank receives n - (its own) tokens of its heads in, and its own tokens of all that the others had out.
 #pragma once
 
 #include <span>

@@ -37,7 +37,8 @@ QkvGradient PrefixAttention::do_backward(Context& context, const Tensor& doutput
   }
   BackwardPass pass(context, stash, doutput, scale_);
   for (size_t c = 0; c <= own; ++c) {
-    const std::vector<Tensor> dkv = pass.attend(chunks_[c].k, chunks_[c].v, tiles.keys_of(static_cast<int>(c)), static_cast<int>(c));
+    const std::vector<Tensor> dkv =
+        pass.attend(chunks_[c].k, chunks_[c].v, tiles.keys_of(static_cast<int>(c)), static_cast<int>(c));
     add_to(context, dkv[0], chunks_[c].dk);
     add_to(context, dkv[1], chunks_[c].dv);
   }

@@ -3,10 +3,11 @@
 // keys and values of those before it, the prefix, and to its own.
 //
 //   forward   chunk c, in order: (O, LSE) takes in the keys of chunks 0 to c
-//   backward  chunk c, in reverse order: dQ accumulates over them; dK and dV of earlier chunks are summed in the accumulator until
+//   backward  chunk c, in reverse order: dQ accumulates over them; dK and dV of earlier chunks are summed in the accumulator
+//   until
 //             the backward of those chunks adds its own
-// The prefix is what the chunks' stashes keep anyway; the sums come on top, and go as soon as they are used. In the tile map chunks
-// are the ranks. One order of sums, whatever else happens between the chunks.
+// The prefix is what the chunks' stashes keep anyway; the sums come on top, and go as soon as they are used. In the tile map
+// chunks are the ranks. One order of sums, whatever else happens between the chunks.
 #pragma once
 
 #include <map>
@@ -40,7 +41,9 @@ class SequencePrefixes {
  public:
   explicit SequencePrefixes(int num_chunks) : num_chunks_(num_chunks) {}
   // The layer is known by its address.
-  const SequenceAttention& of(const void* layer, double scale) { return layers_.try_emplace(layer, num_chunks_, scale).first->second; }
+  const SequenceAttention& of(const void* layer, double scale) {
+    return layers_.try_emplace(layer, num_chunks_, scale).first->second;
+  }
 
  private:
   int num_chunks_;

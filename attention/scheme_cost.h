@@ -3,9 +3,9 @@
 // With n tokens a rank, P ranks, c the time of the compute with one rank's keys and m that of a transfer:
 //   RING         c + (P - 1) max(c, m); in backward m holds keys and sums, and the last transfer of sums hides under nothing
 //   DOUBLE_RING  the same, of rounds that are such rings themselves
-//   ALL_TO_ALL   the exchanges, then all compute at once, then the exchanges back: nothing hides, but every rank has the same area
-//   ALL_GATHER   the first set of heads, then max(compute of one, transfer of the next) for each, then the last
-//   HYBRID       the exchanges inside a group, and a ring of groups with the heads of one rank
+//   ALL_TO_ALL   the exchanges, then all compute at once, then the exchanges back: nothing hides, but every rank has the same
+//   area ALL_GATHER   the first set of heads, then max(compute of one, transfer of the next) for each, then the last HYBRID the
+//   exchanges inside a group, and a ring of groups with the heads of one rank
 // Compute is that of the rank with most to do: by area where queries stay, by heads where they are exchanged. A transfer takes
 // its messages' latencies and its bytes over the rate of the link; to ranks inside and across at the same time, the longer of
 // the two. Packing on the device and what memory the schemes need is not in it.

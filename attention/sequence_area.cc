@@ -33,7 +33,8 @@ struct Chunk {
   double area;
 };
 
-std::vector<Chunk> chunks_of(const AreaOptions& options, int64_t count, int64_t total_tokens, const std::vector<int64_t>& begins) {
+std::vector<Chunk> chunks_of(const AreaOptions& options, int64_t count, int64_t total_tokens,
+                             const std::vector<int64_t>& begins) {
   std::vector<Chunk> chunks;
   for (int64_t i = 0, begin = 0; i < count; ++i) {
     const int64_t length = total_tokens / count + (i < total_tokens % count ? 1 : 0);

@@ -23,7 +23,8 @@ int64_t heads_of(const BenchMachine& machine, int64_t head_dim) {
 
 std::unique_ptr<AttentionWork> work_of(const Case& c, const BenchMachine& machine) {
   const int64_t num_heads = heads_of(machine, c.head_dim);
-  AttentionWorkShape shape = {.num_tokens = c.num_tokens, .num_heads = num_heads, .num_kv_heads = num_heads, .head_dim = c.head_dim};
+  AttentionWorkShape shape = {
+      .num_tokens = c.num_tokens, .num_heads = num_heads, .num_kv_heads = num_heads, .head_dim = c.head_dim};
   if (c.kind == Kind::kOneHead) shape.num_heads = shape.num_kv_heads = 1;
   if (c.kind == Kind::kGroups) {
     if (machine.on_cpu()) shape.num_heads *= 8;
@@ -169,7 +170,8 @@ void run_case(const BenchAttentionOptions& options, const Case& c, std::optional
   const auto print = [&](const char* direction, double rate, double other) {
     const std::string compared = pair.beside ? fmt::format("  {:.2f} {}", rate / other, pair.comparison) : "";
     out << fmt::format("{:<8}  {:<8}  head_dim {:>3}  {:>6} tokens  {:<12}  {:>7.1f} {}{}{}\n", direction, name(c.dtype),
-                       c.head_dim, c.num_tokens, pair.name, rate / unit, options.machine.unit(), peaks->share_text(rate), compared)
+                       c.head_dim, c.num_tokens, pair.name, rate / unit, options.machine.unit(), peaks->share_text(rate),
+                       compared)
         << std::flush;
   };
   print("forward", rates.forward, beside.forward);

@@ -65,8 +65,8 @@ void bench_schedules(const BenchPipelineOptions& options, std::ostream& out) {
   }
 }
 
-// Chunk j of n has 1/n of the products and of the stash; half of a layer's time is causal attention, of which it has (2j + 1) / n^2,
-// as it attends to all before it.
+// Chunk j of n has 1/n of the products and of the stash; half of a layer's time is causal attention, of which it has (2j + 1) /
+// n^2, as it attends to all before it.
 PipelineCosts costs_of_chunks(int num_layers, int num_chunks, double layer_seconds) {
   PipelineCosts costs{.blocks = {}};
   for (int j = 0; j < num_chunks; ++j) {
@@ -90,9 +90,11 @@ void bench_sequence_chunks(const BenchPipelineOptions& options, int num_sequence
     const PipelineProgram program = make_pipeline_program(PipelineSchedule::kOneForwardOneBackward, shape, costs);
     const Run run = measure(program, costs, options.repetitions);
     if (chunks == options.sequence_chunks.front()) whole = run;
-    out << fmt::format("1F1B, {} sequence{} in {:>2} chunks  {} ranks  time of whole sequences {:.3f} predicted {:.3f} measured   {}",
-                       num_sequences, num_sequences == 1 ? "" : "s", chunks, ranks, run.predicted.makespan_seconds / whole.predicted.makespan_seconds,
-                       run.measured.makespan_seconds / whole.measured.makespan_seconds, compared(run))
+    out << fmt::format(
+               "1F1B, {} sequence{} in {:>2} chunks  {} ranks  time of whole sequences {:.3f} predicted {:.3f} measured   {}",
+               num_sequences, num_sequences == 1 ? "" : "s", chunks, ranks,
+               run.predicted.makespan_seconds / whole.predicted.makespan_seconds,
+               run.measured.makespan_seconds / whole.measured.makespan_seconds, compared(run))
         << std::flush;
   }
 }

@@ -77,7 +77,9 @@ void run_dtype(const BenchStepOptions& options, DType dtype, std::ostream& out) 
   const double rate = model_flop_of_step(run.model, run.global_batch_sequences, length) / seconds;
   const double datasheet = dtype == DType::kBFloat16 ? datasheet_peak(machine.name) : 0;
   std::string sheet;
-  if (datasheet > 0) sheet = fmt::format(", {:.1f}% of {:.1f} in its data sheet", 100 * rate / datasheet, machine.in_unit(datasheet));
+  if (datasheet > 0) {
+    sheet = fmt::format(", {:.1f}% of {:.1f} in its data sheet", 100 * rate / datasheet, machine.in_unit(datasheet));
+  }
   out << fmt::format("step  {:<8}  {} layers of {}, {:.1f} M parameters, {} x {} tokens: {:.4f} s, {:.0f} tokens/s\n",
                      name(dtype), run.model.num_layers, run.model.hidden_size, 1e-6 * static_cast<double>(steps.num_parameters()),
                      run.global_batch_sequences, length, seconds, static_cast<double>(tokens) / seconds)

@@ -171,7 +171,8 @@ void fill_mesh(Mesh& mesh, const ConfigTarget& target, ConfigProblems& problems)
   } else if (target.ranks == ConfigTarget::Ranks::kPlanned) {
     if (product == target.num_ranks || (target.num_ranks == 0 && product <= kMostPlannedRanks)) return;
     problems.add("mesh", "{} has {} ranks, but the plan is for {} rank{}: change one of the two", shape_of(mesh).to_string(),
-                 product, target.num_ranks == 0 ? "at most " + std::to_string(kMostPlannedRanks) : std::to_string(target.num_ranks),
+                 product,
+                 target.num_ranks == 0 ? "at most " + std::to_string(kMostPlannedRanks) : std::to_string(target.num_ranks),
                  target.num_ranks == 1 ? "" : "s");
   } else if (const std::string mismatch = mesh_mismatch(shape_of(mesh), target.num_ranks); !mismatch.empty()) {
     problems.add("mesh", "{}", mismatch);

@@ -127,7 +127,9 @@ std::string work_text(const RunSpec& spec, const StepPlan& plan, const PlanRate&
                         spec.mesh.context, plan.idle_ranks == 1 ? "has" : "have");
   } else if (plan.imbalance > 1.01) {
     text += fmt::format("  attention is uneven: the rank with most has {:.2f} times the mean{}\n", plan.imbalance,
-                        spec.layout == LayoutType::kContiguous || spec.layout == LayoutType::kStriped ? "; context.layout ZIGZAG evens it out" : "");
+                        spec.layout == LayoutType::kContiguous || spec.layout == LayoutType::kStriped
+                            ? "; context.layout ZIGZAG evens it out"
+                            : "");
   }
   if (rate.flop_per_second > 0) {
     text += fmt::format("  at least {:.3g} s: {:.3g} FLOP one after another, bubble included, at {:.3g} FLOP/s, {}; what does "

@@ -1,8 +1,8 @@
 // Pictures of a run: the loss, the memory by tag and where the time went, drawn by gnuplot if this machine has it.
 //
 // output_directory/plot holds the numbers as tables (steps.tsv, evaluations.tsv; at most 2,000 rows, each the mean of
-// steps that follow one another), the script plot.gp, and what it draws: loss.svg, memory.svg and, of a run on CPUs, time.svg. Without
-// gnuplot the script can be run elsewhere. Nothing of this can make a run fail.
+// steps that follow one another), the script plot.gp, and what it draws: loss.svg, memory.svg and, of a run on CPUs, time.svg.
+// Without gnuplot the script can be run elsewhere. Nothing of this can make a run fail.
 #pragma once
 
 #include <chrono>

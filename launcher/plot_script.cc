@@ -21,7 +21,8 @@ constexpr const char* kHidden = "communication_hidden_seconds";
 constexpr const char* kMemoryColours[kNumMemoryTags] = {"#0072b2", "#56b4e9", "#009e73", "#e69f00",
                                                         "#f0e442", "#999999", "#d55e00"};
 
-constexpr const char* kHead = R"(# Draws loss.svg, memory.svg and, where it is known, time.svg from the tables beside it: gnuplot plot.gp
+constexpr const char* kHead =
+    R"(# Draws loss.svg, memory.svg and, where it is known, time.svg from the tables beside it: gnuplot plot.gp
 set datafile separator "\t"
 set datafile missing "nan"
 set terminal svg size 1000,560 background "white" font "sans,15"

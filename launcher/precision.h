@@ -23,7 +23,8 @@ struct SettledPrecision {
   std::string note;  // for the user: what, and why
 };
 
-// `slowest`: the lowest level of all ranks, which counts on CPUs; `continued`: the precision of the checkpoint that will be continued, if there is one.
+// `slowest`: the lowest level of all ranks, which counts on CPUs; `continued`: the precision of the checkpoint that will be
+// continued, if there is one.
 SettledPrecision choose_precision(config::RunConfig::Device device, CpuLevel slowest,
                                   std::optional<config::Precision::Type> continued);
 
@@ -36,8 +37,8 @@ struct SettledChoices {
   std::vector<std::string> notes;            // for the user
 };
 
-// Collective, whatever is set. Replaces precision: AUTO, for all commands but benchmarks, once `device` is settled. `own` is cpu_level_of this rank,
-// `continued` counts on rank 0.
+// Collective, whatever is set. Replaces precision: AUTO, for all commands but benchmarks, once `device` is settled. `own` is
+// cpu_level_of this rank, `continued` counts on rank 0.
 SettledChoices settle_choices(config::RunConfig& config, Command command, CpuLevel own,
                               std::optional<config::Precision::Type> continued, Communicator& world);
 

@@ -25,9 +25,10 @@ double datasheet_peak(const std::string& gpu) {
   constexpr struct {
     const char* name;
     double tflops;
-  } kKnown[] = {  // what is more exact comes first
-      {"GH200", 989.5}, {"GB200", 2500}, {"H100 PCIe", 756}, {"H100 NVL", 835}, {"H100", 989.5}, {"H200 NVL", 835}, {"H200", 989.5},
-      {"H800", 989.5},  {"A100", 312},   {"A800", 312},      {"B200", 2250},
+  } kKnown[] = {
+      // what is more exact comes first
+      {"GH200", 989.5}, {"GB200", 2500}, {"H100 PCIe", 756}, {"H100 NVL", 835}, {"H100", 989.5}, {"H200 NVL", 835},
+      {"H200", 989.5},  {"H800", 989.5}, {"A100", 312},      {"A800", 312},     {"B200", 2250},
   };
   if (gpu.find(" MIG ") != std::string::npos) return 0;  // a part of one, of whichever size
   const auto known = std::find_if(std::begin(kKnown), std::end(kKnown),
@@ -37,8 +38,8 @@ double datasheet_peak(const std::string& gpu) {
 
 RankDevice describe_gpu(const CudaDeviceFacts& facts, int ordinal, int num_ranks) {
   if (facts.major < kLeastComputeCapability) {
-    raise(ErrorKind::kConfiguration, "GPU {}, {}, has compute capability {}.{}; kernels need {}.0 or newer: use device CPU", ordinal,
-          facts.name, facts.major, facts.minor, kLeastComputeCapability);
+    raise(ErrorKind::kConfiguration, "GPU {}, {}, has compute capability {}.{}; kernels need {}.0 or newer: use device CPU",
+          ordinal, facts.name, facts.major, facts.minor, kLeastComputeCapability);
   }
   RankDevice rank{.device = {DeviceType::kCuda, ordinal}, .memory_bytes = facts.free_bytes / num_ranks};
   rank.peak_flop_per_second = datasheet_peak(facts.name) / num_ranks;
@@ -54,7 +55,8 @@ RankDevice choose_rank_device(RunConfig& config, const ConfigOrigins& origins, c
   const int64_t most = largest_of_ranks(ranks, asked), least = -largest_of_ranks(ranks, -asked);
   if (most != least) {  // some would wait for others that never come
     raise(ErrorKind::kConfiguration, "device: {} and {} on different ranks: the configuration must be the same on every host",
-          RunConfig::Device_Name(static_cast<RunConfig::Device>(least)), RunConfig::Device_Name(static_cast<RunConfig::Device>(most)));
+          RunConfig::Device_Name(static_cast<RunConfig::Device>(least)),
+          RunConfig::Device_Name(static_cast<RunConfig::Device>(most)));
   }
   if (config.device() != RunConfig::CUDA) {
     RankDevice cpu;

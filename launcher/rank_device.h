@@ -32,9 +32,9 @@ constexpr int kLeastComputeCapability = 8;
 // Raises Error(kConfiguration) for a GPU that is too old. `num_ranks` share it.
 RankDevice describe_gpu(const CudaDeviceFacts& facts, int ordinal, int num_ranks);
 
-// Collective over the world. Settles `device` of the configuration: AUTO becomes CPU. Raises Error(kConfiguration) where ranks ask
-// for different devices and, with the place of the setting, where CUDA is asked for and this build or this host has none, or too
-// few for its ranks.
+// Collective over the world. Settles `device` of the configuration: AUTO becomes CPU. Raises Error(kConfiguration) where ranks
+// ask for different devices and, with the place of the setting, where CUDA is asked for and this build or this host has none, or
+// too few for its ranks.
 RankDevice choose_rank_device(config::RunConfig& config, const ConfigOrigins& origins, const World& world);
 
 // Collective over the world, which must outlive it. Of several ranks with a GPU each: NCCL's; where this build has no NCCL,

@@ -65,9 +65,10 @@ void note_trained_positions(const RunSpec& spec, ProgressPrinter& printer) {
 void note_placement(const MeshMap& map, ProgressPrinter& printer) {
   LOG(INFO) << format_mesh_map(map);
   if (map.stays_on_host(Axis::kTensor)) return;
-  printer.on_note(fmt::format("mesh.tensor {} lies across hosts, and moves more than any other axis: lower it to {}, or start as many "
-                              "ranks on each host",
-                              map.shape().tensor, map.ranks_per_host(Axis::kTensor)));
+  printer.on_note(
+      fmt::format("mesh.tensor {} lies across hosts, and moves more than any other axis: lower it to {}, or start as many "
+                  "ranks on each host",
+                  map.shape().tensor, map.ranks_per_host(Axis::kTensor)));
 }
 
 int run_training(const config::RunConfig& config, const Ranks& ranks, const RunFolder& folder, RunObserver& observer) {

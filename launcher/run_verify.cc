@@ -38,7 +38,8 @@ std::string describe(const RunSpec& run, const RunSpec& small, bool threads) {
 }
 
 std::string kernels_of(DType dtype, const RankResources& resources) {
-  const std::string backend = (resources.kernels ? resources.kernels : kernels_for(dtype, resources.cpu_level, resources.device))->backend();
+  const std::string backend =
+      (resources.kernels ? resources.kernels : kernels_for(dtype, resources.cpu_level, resources.device))->backend();
   return fmt::format("{} kernels{}", backend,
                      backend == "cpu" ? fmt::format(" ({})", name(resources.cpu_level)) : std::string());
 }
@@ -100,11 +101,12 @@ int run_verify(const config::RunConfig& config, World& world, Communicator& rank
     if (on_host) resources.device = {};
     if (on_host) resources.memory_bytes = world.share_of_memory_bytes();
     const OneRank one_rank(small, dtype, resources);
-    const VerifyReport report = compare(one_rank, small, world.alone(), on_host ? world.communicator() : ranks, resources, timeout);
+    const VerifyReport report =
+        compare(one_rank, small, world.alone(), on_host ? world.communicator() : ranks, resources, timeout);
     num_tensors = report.num_tensors;
     if (speaks) {
-      out << fmt::format("{}: largest difference {:.2g}, in {}; allowed is {:.2g}; {}; {:.1f} s\n", name(dtype),
-                         report.largest, report.where, verify_tolerance(dtype, resources.processor()), kernels_of(dtype, resources),
+      out << fmt::format("{}: largest difference {:.2g}, in {}; allowed is {:.2g}; {}; {:.1f} s\n", name(dtype), report.largest,
+                         report.where, verify_tolerance(dtype, resources.processor()), kernels_of(dtype, resources),
                          std::chrono::duration<double>(Clock::now() - begin).count())
           << std::flush;
     }

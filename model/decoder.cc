@@ -156,7 +156,8 @@ void Decoder::expect_all_blocks() const {
 
 Tensor Decoder::new_message(const Context& context, int microbatch) const {
   const int64_t num_tokens = microbatches_.at(static_cast<size_t>(microbatch)).shard.rotary.num_tokens();
-  return context.empty({tensor_piece_of(num_tokens, tensor_size_, tensor_rank_).size(), spec_.hidden_size}, context.compute_dtype());
+  return context.empty({tensor_piece_of(num_tokens, tensor_size_, tensor_rank_).size(), spec_.hidden_size},
+                       context.compute_dtype());
 }
 
 std::vector<SegmentMemory> Decoder::empty_memories(const Context& context, int64_t capacity_tokens) const {

@@ -1,9 +1,9 @@
-// Decoder: the model, or the blocks of it that a rank of a pipeline holds: parameters under their Hugging Face names, and the stage
-// (embedding, layers, head) that the executor runs. Microbatches are handed in before a step, on every rank of a pipeline the same;
-// their losses are read from them after, where the head is.
+// Decoder: the model, or the blocks of it that a rank of a pipeline holds: parameters under their Hugging Face names, and the
+// stage (embedding, layers, head) that the executor runs. Microbatches are handed in before a step, on every rank of a pipeline
+// the same; their losses are read from them after, where the head is.
 //
-// Blocks are numbered as in the chain of the model: 0 is the embedding, 1 + i layer i, the last one the head. Where a tied table is
-// on two ranks of a pipeline, it counts on that of the embedding; model/tied_table.h sums its gradients.
+// Blocks are numbered as in the chain of the model: 0 is the embedding, 1 + i layer i, the last one the head. Where a tied table
+// is on two ranks of a pipeline, it counts on that of the embedding; model/tied_table.h sums its gradients.
 //
 // On a tensor axis of several ranks each has its part of the parameters (model/decoder_parameters.h) and the same microbatches;
 // blocks take and give its piece of the tokens. What of its gradients is of the axis's sum is said by the parameters; the caller

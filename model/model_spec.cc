@@ -81,7 +81,8 @@ std::string problem_of_tensor_degree(const ModelSpec& spec, int64_t degree) {
   const int64_t most = max_tensor_degree(spec);
   if (degree <= most) return "";
   return fmt::format(
-      "is {}, more than can share this model's {} heads, {} inner columns and {} entries of the vocabulary; the nearest that works "
+      "is {}, more than can share this model's {} heads, {} inner columns and {} entries of the vocabulary; the nearest that "
+      "works "
       "is {}",
       degree, spec.num_heads, spec.mlp_size, spec.vocabulary_size, most);
 }

@@ -46,8 +46,8 @@ int64_t max_tensor_degree(const ModelSpec& spec);
 // What is wrong with a tensor axis of so many ranks, and the nearest that works; empty where it can share this model.
 std::string problem_of_tensor_degree(const ModelSpec& spec, int64_t degree);
 
-// Operations of training on so many tokens, whose queries see `pairs` keys together, by the usual convention: forward 2 for each token
-// and parameter of a product, and 4 x head_dim for each pair and head; backward twice that; nothing that is computed again.
+// Operations of training on so many tokens, whose queries see `pairs` keys together, by the usual convention: forward 2 for each
+// token and parameter of a product, and 4 x head_dim for each pair and head; backward twice that; nothing that is computed again.
 double training_flop(const ModelSpec& spec, double tokens, double pairs);
 
 // The same by block: the embedding, which multiplies nothing, the layers, the head. Attention has no weights, so no gradients by

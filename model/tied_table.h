@@ -6,8 +6,8 @@
 //
 // A rank has the sums of all of its half, and exchanges them with the same replica of the other stage; or, where replicas share
 // state, those of its piece. Pieces of the two stages need not line up: a rank exchanges with each rank of the other stage what
-// both keep. Bytes sent by each rank, of B of its part of the table over R replicas: B, or B / R where they share state; with the
-// sums over the replicas (3R - 2) / R B, or B.
+// both keep. Bytes sent by each rank, of B of its part of the table over R replicas: B, or, where they share state, B / R
+// on average: a piece may hold more of the table than others. Sums over the replicas come on top, as for any gradient.
 #pragma once
 
 #include <memory>

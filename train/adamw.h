@@ -19,8 +19,8 @@ class AdamW {
  public:
   AdamW(const Context& context, ParameterSet& parameters, const OptimizerSpec& spec);
 
-  // One update of this rank's parts; `step` counts from 1. Gradients are scaled by gradient_clip / norm where the norm is above it.
-  // Where ranks share state, share_values follows.
+  // One update of this rank's parts; `step` counts from 1. Gradients are scaled by gradient_clip / norm where the norm is above
+  // it. Where ranks share state, share_values follows.
   void step(const Context& context, int64_t step, double learning_rate, double gradient_norm);
 
   // Visits what a checkpoint must hold beside the masters: the end of the name, the part, and its state.

@@ -31,7 +31,8 @@ int64_t num_not_finite(const Tensor& tensor) {
   return std::count_if(tensor.data<T>(), tensor.data<T>() + tensor.num_elements(), [](T x) { return !std::isfinite(x); });
 }
 
-// The first gradient of this rank in which a number is not finite; empty: there is none.
+// The first gradient of this rank in which a number is not finite; empty: there is none. Takes the memory of
+// one gradient on the host.
 std::string not_finite_gradient(const Context& context, const ParameterSet& parameters) {
   for (const ParameterSet::Part& part : parameters.parts()) {
     const Tensor gradient = context.to_host(part.gradient);
@@ -93,11 +94,14 @@ void agree_on_data(const Context& context, Communicator& world, const Dataset& d
         range.smallest, range.largest, mine, world.rank(), field);
 }
 
-void agree_on_program(const Context& context, Communicator& sharing, const Program& program) {
-  std::string text;
-  for (const Action& action : program) text += action.to_string() + "\n";
-  const Range range = range_over_ranks(context, sharing, crc32c(std::as_bytes(std::span(text))));
-  check(range.smallest == range.largest, "ranks of group '{}' would do {} actions in different orders", sharing.name(), program.size());
+void agree_on_programs(const Context& context, Communicator& world, const std::vector<Program>& programs) {
+  uint32_t sum = 0;
+  for (const Program& program : programs) {
+    for (const Action& action : program) sum = crc32c(std::as_bytes(std::span(action.to_string() + "\n")), sum);
+  }
+  const Range range = range_over_ranks(context, world, sum);
+  check(range.smallest == range.largest, "the ranks would run different programs of {} stages (fingerprints between {:x} and {:x})",
+        programs.size(), range.smallest, range.largest);
 }
 
 void on_every_rank(const Context& context, Communicator& world, const std::function<void()>& body) {
@@ -148,7 +152,10 @@ std::vector<std::string> texts_of_ranks(const Context& context, Communicator& wo
 void refuse_not_finite(const Context& context, Communicator& world, const RunSpec& spec, const StepReport& report,
                        const ParameterSet& parameters) {
   const bool imported = report.step == 1 && !spec.model_folder.empty();
-  const std::vector<std::string> found = texts_of_ranks(context, world, not_finite_gradient(context, parameters));
+  std::string mine;
+  const std::optional<Error> failure = failure_of([&] { mine = not_finite_gradient(context, parameters); });
+  if (failure) mine = fmt::format("a gradient could not be looked at: {}", failure->what());
+  const std::vector<std::string> found = texts_of_ranks(context, world, mine);
   const auto first = std::find_if(found.begin(), found.end(), [](const std::string& text) { return !text.empty(); });
   const std::string where = first == found.end() ? "" : fmt::format("; on rank {}, {}", first - found.begin(), *first);
   raise(ErrorKind::kNumerical,

@@ -21,8 +21,8 @@ void agree_on_configuration(const Context& context, Communicator& world, const R
 // `field` is where the data are named, for the message.
 void agree_on_data(const Context& context, Communicator& world, const Dataset& data, const char* field);
 
-// Of ranks that share blocks, and so must do everything with them in one order. Raises Error(kInternal).
-void agree_on_program(const Context& context, Communicator& sharing, const Program& program);
+// That all ranks have planned the same for all stages: what one does, another one waits for. Raises Error(kInternal) on all.
+void agree_on_programs(const Context& context, Communicator& world, const std::vector<Program>& programs);
 
 // Collective: runs `body`, which must not communicate, on every rank, or on rank 0 alone. What it raises on one of them (of
 // several, the lowest, which is named) every rank raises as an Error of one kind in the same words, instead of waiting for a rank

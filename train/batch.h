@@ -27,8 +27,8 @@ void add_chunks(const Context& context, const ModelSpec& model, int num_chunks, 
 [[nodiscard]] CountedBytes count_tokens(const Context& context, const std::vector<TokenSequence>& sequences);
 double sum_of_losses(const Context& context, const Microbatch& batch);  // after forward; 0 where the head is on another rank
 
-// The microbatches of one training step on this rank. A step takes the next global_batch sequences of the data, whatever the mesh;
-// data rank d takes the d-th run of them.
+// The microbatches of one training step on this rank. A step takes the next global_batch sequences of the data, whatever the
+// mesh; data rank d takes the d-th run of them.
 class BatchLoader {
  public:
   // Raises Error(kConfiguration) unless the batch divides over the data axis and into microbatches.
@@ -37,8 +37,8 @@ class BatchLoader {
   int64_t first_sequence(int64_t step) const { return offset_ + step * spec_.global_batch_sequences; }
   // From now on `step` takes the sequences from this number on; for a run that resumes, also with another global batch.
   void continue_at(int64_t sequence, int64_t step) { offset_ = sequence - step * spec_.global_batch_sequences; }
-  // step counts from 1. Where sequences are cut into chunks, each chunk is a microbatch: those of one set of sequences one after the
-  // other. gradient_scale is set; collective over the mesh's replicas.
+  // step counts from 1. Where sequences are cut into chunks, each chunk is a microbatch: those of one set of sequences one after
+  // the other. gradient_scale is set; collective over the mesh's replicas.
   std::vector<Microbatch> load(Context& context, int64_t step) const;
 
  private:

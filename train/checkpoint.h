@@ -62,9 +62,9 @@ std::string checkpoint_path(const std::string& output_directory, int64_t step);
 // The configuration of the run that wrote it, as text.
 std::string stored_configuration(const std::string& folder);
 
-// Reads the tensors, each of which must be there with just this dtype and shape of the whole; further ones are ignored. Either all are
-// filled from sound bytes, or an error is raised and their contents are void. `model` must be what the checkpoint says of its
-// model: shapes alone do not tell heads or rotary angles apart.
+// Reads the tensors, each of which must be there with just this dtype and shape of the whole; further ones are ignored. Either
+// all are filled from sound bytes, or an error is raised and their contents are void. `model` must be what the checkpoint says of
+// its model: shapes alone do not tell heads or rotary angles apart.
 CheckpointFacts load_checkpoint(const std::string& folder, const std::vector<NamedTensor>& tensors,
                                 const std::string& model);
 

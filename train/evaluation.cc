@@ -153,9 +153,10 @@ EvaluationResult evaluate(const RunSpec& spec, Communicator& world, const RankRe
   const std::unique_ptr<SequenceAttention> attention = make_attention(rank.context(), spec, mesh, observer);
   const Evaluator evaluator(rank.context(), spec, mesh);
   PipelineStage stage(spec, mesh);
-  Decoder decoder(spec.model, {.attention = *attention, .tensor = mesh.axis(Axis::kTensor)}, spec.loss_tile_tokens, stage.blocks());
+  Decoder decoder(spec.model, {.attention = *attention, .tensor = mesh.axis(Axis::kTensor)}, spec.loss_tile_tokens,
+                  stage.blocks());
   check_weights(rank.context(), spec, mesh);
-  expect_room_for_inference(spec, resources.memory_bytes, resources.processor());
+  on_every_rank(rank.context(), world, [&] { expect_room_for_inference(spec, resources.memory_bytes, resources.processor()); });
   const StateShare share = state_share(spec, mesh);
   stage.share_state(mesh, decoder, share);
   decoder.parameters().materialize(rank.context(), ParameterSet::Purpose::kInference, share);

@@ -1,6 +1,6 @@
-// Where a model's weights come from, a checkpoint, a Hugging Face folder or the seed, and where they are kept. Of the ranks that hold
-// the same (ProcessMesh::replicas) the first reads and writes, the others receive: with data and context axes alone only the host of
-// rank 0 needs to see the files. All that takes a mesh is collective, and what fails on one rank is raised on every rank.
+// Where a model's weights come from, a checkpoint, a Hugging Face folder or the seed, and where they are kept. Of the ranks that
+// hold the same (ProcessMesh::replicas) the first reads and writes, the others receive: with data and context axes alone only the
+// host of rank 0 needs to see the files. All that takes a mesh is collective, and what fails on one rank is raised on every rank.
 #pragma once
 
 #include <optional>

@@ -33,8 +33,8 @@ struct StepReport {
   double mfu = std::numeric_limits<double>::quiet_NaN();  // model_flop over what the ranks' devices could have done
   double step_seconds = 0;
   double exposed_wait_seconds = 0;  // this rank's waiting for the ring; on a device, not a number
-  // Where this rank's step_seconds went (train/step_meter.h): these add up to it; hidden communication lies under them. On a device
-  // all but data_seconds are not a number.
+  // Where this rank's step_seconds went (train/step_meter.h): these add up to it; hidden communication lies under them. On a
+  // device all but data_seconds are not a number.
   double compute_seconds = 0, communication_exposed_seconds = 0, data_seconds = 0, unaccounted_seconds = 0;
   double communication_hidden_seconds = 0;
   double compute_seconds_min = 0, compute_seconds_max = 0;  // over the ranks

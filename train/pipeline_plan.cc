@@ -31,12 +31,13 @@ void expect_sequence_chunks(const RunSpec& spec) {
   if (chunks == 1) return;
   if (spec.mesh.context > 1) {
     raise(ErrorKind::kConfiguration,
-          "pipeline.sequence_chunks: is {}, but mesh.context is {}: a sequence is cut for stages or for ranks; use 1 for one of them",
+          "pipeline.sequence_chunks: is {}, but mesh.context is {}: a sequence is cut for stages or for ranks; use 1 for one of "
+          "them",
           chunks, spec.mesh.context);
   }
   if (chunks > spec.data.sequence_length) {
-    raise(ErrorKind::kConfiguration, "pipeline.sequence_chunks: is {}, more than the {} tokens of a sequence; use {} or fewer", chunks,
-          spec.data.sequence_length, spec.data.sequence_length);
+    raise(ErrorKind::kConfiguration, "pipeline.sequence_chunks: is {}, more than the {} tokens of a sequence; use {} or fewer",
+          chunks, spec.data.sequence_length, spec.data.sequence_length);
   }
 }
 

@@ -1,6 +1,6 @@
 // What the pipeline axis of a run does, from its specification alone: which blocks each rank holds and what it does in a step.
-// Costs are analytic (block_flop of model/model_spec.h), so that the head, which multiplies as much as several layers, is balanced
-// against them.
+// Costs are analytic (block_flop of model/model_spec.h), so that the head, which multiplies as much as several layers, is
+// balanced against them.
 #pragma once
 
 #include "parallel/pipeline/schedules.h"
@@ -9,10 +9,12 @@
 
 namespace longspan {
 
-// Of whole sequences, of a data rank in a step. Raises Error(kConfiguration) unless the batch divides over the data axis and into microbatches.
+// Of whole sequences, of a data rank in a step. Raises Error(kConfiguration) unless the batch divides over the data axis and into
+// microbatches.
 int num_microbatches_of(const RunSpec& spec);
 
-// Of each block, in operations, by chunk of a sequence; all ranks that share a microbatch together. Stashes are counted in layers: 1 for each.
+// Of each block, in operations, by chunk of a sequence; all ranks that share a microbatch together. Stashes are counted in
+// layers: 1 for each.
 PipelineCosts pipeline_costs(const RunSpec& spec);
 
 // Both raise Error(kConfiguration), naming the field and the nearest that works, where the blocks do not reach for the stages and

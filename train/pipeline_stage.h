@@ -1,5 +1,5 @@
-// PipelineStage: what a rank is on the pipeline axis: the blocks that are its own, and its links to the ranks with those before and
-// after. Everything that goes through the whole model, a step or an evaluation, goes through it.
+// PipelineStage: what a rank is on the pipeline axis: the blocks that are its own, and its links to the ranks with those before
+// and after. Everything that goes through the whole model, a step or an evaluation, goes through it.
 #pragma once
 
 #include "model/decoder.h"

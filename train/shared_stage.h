@@ -1,5 +1,5 @@
-// SharedStage: the blocks of a stage whose gradients or weights ranks share: each block has them where it needs them, and nobody keeps
-// all of them. Blocks themselves know nothing of it.
+// SharedStage: the blocks of a stage whose gradients or weights ranks share: each block has them where it needs them, and nobody
+// keeps all of them. Blocks themselves know nothing of it.
 #pragma once
 
 #include <memory>
@@ -13,8 +13,8 @@ namespace longspan {
 
 class SharedStage {
  public:
-  // Wraps the decoder's blocks, where ranks share that much; `blocks`: their numbers in the model, `share`: that of the parameters. What is given must outlive it. Collective
-  // over the replicas.
+  // Wraps the decoder's blocks, where ranks share that much; `blocks`: their numbers in the model, `share`: that of the
+  // parameters. What is given must outlive the last run. Collective over the replicas.
   SharedStage(const ProcessMesh& mesh, const std::vector<int>& blocks, Decoder& decoder, const StateShare& share);
   SharedStage(const SharedStage&) = delete;
 

@@ -187,7 +187,8 @@ void StepComparison::compare_share(const std::vector<ParameterPart>& share, cons
   mark(sum.held, e.name, share);
   const bool wrong = compare_elements(sum.got, e.values, sum.scale, tolerance_).first >= 0;
   sum.has = wrong ? Findings::Has::kWrong : Findings::Has::kRight;
-  blame({whole.order, fmt::format("gradient of {} by microbatch {}", e.name, whole.microbatch - first_microbatch()), *sharers_}, e, sum);
+  blame({whole.order, fmt::format("gradient of {} by microbatch {}", e.name, whole.microbatch - first_microbatch()), *sharers_},
+        e, sum);
 }
 
 // Every rank looks at those that it keeps. Collective over the ranks of a stage.

@@ -276,7 +276,8 @@ void StepRecorder::add_heads(const Context& context, const char* what, const Ten
 void StepRecorder::add_hop(const Context& context, const AttentionBlock& block) {
   const TileMap& tiles = batch(pass_.microbatch).shard.tiles;
   // Of sequences in chunks, these are in the place of ranks.
-  const int place = batch(pass_.microbatch).shard.prefixes ? pass_.microbatch % tiles.num_ranks() : mesh_.coordinate(Axis::kContext);
+  const int place =
+      batch(pass_.microbatch).shard.prefixes ? pass_.microbatch % tiles.num_ranks() : mesh_.coordinate(Axis::kContext);
   int owner = 0;
   while (owner < tiles.num_ranks() && &tiles.keys_of(owner) != block.visible) ++owner;
   if (owner == tiles.num_ranks() || owner == place) return;

@@ -52,7 +52,8 @@ struct StepRecord {
   std::vector<TensorRecord> tensors;
   std::map<int, std::shared_ptr<const SequenceLayout>> layouts;  // by microbatch: whose the rows are
   std::vector<ParameterPart> gradients;  // those that the rank keeps, after the reduction
-  // The norm of the gradients, which each rank clips by, and the loss, of the global batch; NaN where the step did not come to it.
+  // The norm of the gradients, which each rank clips by, and the loss, of the global batch; NaN where the step did not come to
+  // it.
   double norm = std::numeric_limits<double>::quiet_NaN();
   double loss = std::numeric_limits<double>::quiet_NaN();
 };

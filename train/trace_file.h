@@ -2,8 +2,8 @@
 // a process for each rank and a row for each stream of it: compute, communication (what the rank waits for or does
 // itself), transfers (from the post to the moment the rank saw the end; as many rows as overlap), data, checkpoint,
 // evaluation. A rank on a device also has a row for each of the device's streams, above the host's, whose names then begin
-// with "host": there the host gives work to the streams, and goes on. Times are microseconds on rank 0's clock. A span's args say what it is about (TraceArgs in
-// core/runtime/trace.h).
+// with "host": there the host gives work to the streams, and goes on. Times are microseconds on rank 0's clock. A span's args say
+// what it is about (TraceArgs in core/runtime/trace.h).
 #pragma once
 
 #include <span>

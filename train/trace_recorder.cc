@@ -12,8 +12,8 @@ namespace {
 
 constexpr size_t kMostEvents = size_t{1} << 20;
 
-// An action is a range; if it is an attention's, each hop, or chunk of the sequence, is a few more, with its transfers and the waits for them. On a device
-// each may be there twice.
+// An action is a range; if it is an attention's, each hop, or chunk of the sequence, is a few more, with its transfers and the
+// waits for them. On a device each may be there twice.
 size_t events_of_step(size_t num_actions, int ring, bool on_device) {
   return (on_device ? 2 : 1) * (256 + num_actions * (4 + 16 * static_cast<size_t>(ring)));
 }
@@ -30,7 +30,9 @@ void TraceRecorder::start(int64_t first_step, int64_t last_step, size_t num_acti
   if (first_ <= last_ && first_ <= last_step) {
     const auto num_steps = static_cast<size_t>(std::min(last_, last_step) - first_ + 1);
     const bool on_device = rank_.context().stream().on_device();
-    capacity_ = std::min(num_steps * events_of_step(num_actions, std::max(spec_.mesh.context, spec_.pipeline.sequence_chunks), on_device), kMostEvents);
+    capacity_ =
+        std::min(num_steps * events_of_step(num_actions, std::max(spec_.mesh.context, spec_.pipeline.sequence_chunks), on_device),
+                 kMostEvents);
     if (world_.rank() == 0) make_trace_folder(folder());
     return;
   }

@@ -32,6 +32,7 @@ Trainer::Trainer(const RunSpec& spec, Communicator& world, const RankResources& 
     expect_room_for_parameters(decoder_.parameters().num_elements(), training_bytes_per_parameter(spec), resources.memory_bytes);
     expect_room_for_batch(spec, resources.memory_bytes, resources.processor());
   });
+  stage_.share_state(mesh_, decoder_, state_share(spec, mesh_));
   program_ = std::make_unique<StepProgram>(rank_.context(), spec, mesh_, stage_, decoder_);  // for whose actions there is room
   agree_on_data(rank_.context(), world, data_, "data.files");
   data_.refuse_repetition(spec.data);
@@ -86,8 +87,7 @@ TrainOutcome Trainer::run(const std::function<bool()>& stop_requested) {
   resume();
   observer_.on_model(decoder_);
   if (world_.rank() == 0) metrics_ = std::make_unique<MetricsWriter>(spec_, steps_done_);
-  observer_.on_start({.first_step = steps_done_ + 1,
-                      .last_step = spec_.num_steps,
+  observer_.on_start({.first_step = steps_done_ + 1, .last_step = spec_.num_steps,
                       .tokens_per_step = spec_.global_batch_sequences * spec_.data.sequence_length,
                       .num_parameters = num_parameters(spec_.model),
                       .data_tokens = data_.total_tokens(),

@@ -42,8 +42,8 @@ class Findings {
   void add(const Finding& finding);
 
   // Collective over the world: the report on which all agree. Of those ranks that found the first difference, it names
-  // the one whose predecessor in its ring did not: what is wrong with a shard of keys is passed on to the ranks behind. Where that
-  // is a sum that no rank's part explains, it also names the first that a rank has wrong by itself.
+  // the one whose predecessor in its ring did not: what is wrong with a shard of keys is passed on to the ranks behind. Where
+  // that is a sum that no rank's part explains, it also names the first that a rank has wrong by itself.
   VerifyReport settle(int64_t num_tensors);
 
   // Collective over the group.

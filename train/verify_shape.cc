@@ -92,7 +92,8 @@ RunSpec shrunk(const RunSpec& run) {
   const int64_t at_once = run.micro_batch_sequences * run.mesh.data;
   const int64_t num_microbatches = std::min(std::max<int64_t>(run.global_batch_sequences / at_once, 1), enough_microbatches(run));
   small.global_batch_sequences = num_microbatches * small.micro_batch_sequences * run.mesh.data;
-  small.data.sequence_length = shrunk_length(run.data.sequence_length, run.mesh.context * run.pipeline.sequence_chunks, small.global_batch_sequences);
+  small.data.sequence_length =
+      shrunk_length(run.data.sequence_length, run.mesh.context * run.pipeline.sequence_chunks, small.global_batch_sequences);
   small.loss_tile_tokens = std::min<int64_t>(run.loss_tile_tokens, 100);
   small.optimizer = run.optimizer;
   small.num_steps = 1;

@@ -9,9 +9,9 @@
 namespace longspan {
 
 // The run with fewer layers, less width and vocabulary, shorter sequences, fewer microbatches, weights from the seed,
-// one step, and no files. Everything that a mesh could get wrong stays: the mesh, the scheme, the layout, the ratio of query heads
-// to key heads, two key heads where there are two or more, the remainder of heads by the ranks that share or exchange them, the
-// width of a head's remainder by 16, the sequence's remainder by the
+// one step, and no files. Everything that a mesh could get wrong stays: the mesh, the scheme, the layout, the ratio of query
+// heads to key heads, two key heads where there are two or more, the remainder of heads by the ranks that share or exchange them,
+// the width of a head's remainder by 16, the sequence's remainder by the
 // number of its chunks (a length that does not divide over the ranks still does not), packing, tied embeddings, biases,
 // q and k norms, rotary embedding and its scaling, several microbatches where there are several, and several sequences
 // in one.

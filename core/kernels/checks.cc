@@ -31,8 +31,8 @@ void expect_rows(const Tensor& tensor, const char* what) {
 }
 
 void expect_slice(const VocabularySlice& slice, int64_t held, const char* what) {
-  check(slice.first >= 0 && slice.first + held <= slice.size, "{} holds entries [{}, {}) of a vocabulary of {}", what, slice.first,
-        slice.first + held, slice.size);
+  check(slice.first >= 0 && slice.first + held <= slice.size, "{} holds entries [{}, {}) of a vocabulary of {}", what,
+        slice.first, slice.first + held, slice.size);
 }
 
 void expect_dense(const Tensor& tensor, const Shape& shape, DType dtype, const char* what) {

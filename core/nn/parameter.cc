@@ -13,7 +13,8 @@ namespace {
 
 // Writes to `values`, which are of the host: elements [begin, end) of the parameter's storage.
 template <class T>
-void fill(const Context& context, const ParameterSet::Part& part, uint64_t seed, double standard_deviation, const Tensor& values) {
+void fill(const Context& context, const ParameterSet::Part& part, uint64_t seed, double standard_deviation,
+          const Tensor& values) {
   const Parameter& parameter = *part.parameter;
   T* data = values.data<T>();
   if (parameter.initialization != Initialization::kNormal) {

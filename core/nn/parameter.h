@@ -1,8 +1,8 @@
 // Parameter: a tensor that is learned. ParameterSet: those of a model that this rank holds, in one flat buffer each for values,
 // master weights and gradients, so that a reduction or a norm is one call.
 //
-// A rank may hold a part of a parameter, a box of the whole. Elements are drawn and stored by their place in the whole, so that no
-// mesh changes what a model begins with, and a checkpoint fits every mesh.
+// A rank may hold a part of a parameter, a box of the whole. Elements are drawn and stored by their place in the whole, so that
+// no mesh changes what a model begins with, and a checkpoint fits every mesh.
 #pragma once
 
 #include <memory>
@@ -61,14 +61,14 @@ class ParameterSet {
   void begin_block(int block) { block_ = block; }
   // Where all will lie; also before materialize.
   FlatLayout layout(const StateShare& share) const { return lay_out(parameters_, share); }
-  // Gives every parameter its storage. Gradients are zeroed, values are not set. Where state is shared, masters exist for this rank's
-  // parts alone, unless values are the masters.
+  // Gives every parameter its storage. Gradients are zeroed, values are not set. Where state is shared, masters exist for this
+  // rank's parts alone, unless values are the masters.
   void materialize(const Context& context, Purpose purpose, const StateShare& share = {});
   // Draws this rank's parts from (seed, name, element of the whole): the same for any sharding. Normal ones have this standard
   // deviation. Values follow, where state is not shared.
   void initialize(const Context& context, uint64_t seed, double standard_deviation);
-  // value = master, rounded, of this rank's parts. After master weights were loaded. Where state is shared, the parts of the other
-  // ranks follow (parallel/data/shared_state.h).
+  // value = master, rounded, of this rank's parts. After master weights were loaded. Where state is shared, the parts of the
+  // other ranks follow (parallel/data/shared_state.h).
   void convert_masters(const Context& context);
   // Packs the values again. After values were written, as the optimizer does.
   void pack_values(const Context& context);
@@ -89,12 +89,12 @@ class ParameterSet {
   std::vector<FlatRange> own_ranges() const;
   Tensor own_gradients(const FlatRange& own) const { return own_of(gradients_, own); }  // of one of these, or some of it
 
-  // Where gradients are shared, a bucket has them, as zeros, from the first open_gradients to take_gradients, which gives what was
-  // added since, flat. Nothing happens elsewhere: all gradients are there, and take_gradients gives the bucket's.
+  // Where gradients are shared, a bucket has them, as zeros, from the first open_gradients to take_gradients, which gives what
+  // was added since, flat. Nothing happens elsewhere: all gradients are there, and take_gradients gives the bucket's.
   void open_gradients(const Context& context, const Bucket& bucket);
   Tensor take_gradients(const Bucket& bucket);
-  // The same of values, where weights are shared. open_values gives them flat, with this rank's piece alone, for the caller to fill
-  // before anybody reads the parameters.
+  // The same of values, where weights are shared. open_values gives them flat, with this rank's piece alone, for the caller to
+  // fill before anybody reads the parameters.
   Tensor open_values(const Context& context, const Bucket& bucket);
   void close_values(const Bucket& bucket);
   const std::vector<Part>& parts() const { return parts_; }  // in the order of all()

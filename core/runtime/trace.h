@@ -17,8 +17,8 @@
 // On a device all this is the host's time, which gives work to streams and goes on. So while recording, a range that is not
 // communication leaves a second event: from the moment at which the device's compute stream had done all that it was given before
 // the range to that of the last work given in it. Whoever has a stream of the device of its own, for communication, adds
-// events of that. Their times are points that the device notes as it passes them, made one by one and read when the recording ends.
-// The device's clock is tied to the host's when it begins, by a point that the host waits for.
+// events of that. Their times are points that the device notes as it passes them, made one by one and read when the recording
+// ends. The device's clock is tied to the host's when it begins, by a point that the host waits for.
 #pragma once
 
 #include <array>

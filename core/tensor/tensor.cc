@@ -33,7 +33,8 @@ Tensor Tensor::reshape(const Shape& shape) const {
 }
 
 Tensor Tensor::over_rows(DType dtype) const {
-  check(rank() == 2 && layout_.is_contiguous() && layout_.offset() == 0, "shape {} is not that of a whole matrix", shape().to_string());
+  check(rank() == 2 && layout_.is_contiguous() && layout_.offset() == 0, "shape {} is not that of a whole matrix",
+        shape().to_string());
   const size_t wide = size_bytes(dtype_), narrow = size_bytes(dtype);
   check(wide % narrow == 0, "{} does not lie over whole elements of {}", name(dtype), name(dtype_));
   Tensor t = *this;

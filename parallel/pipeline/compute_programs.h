@@ -1,5 +1,5 @@
 // What schedules are made of: programs that compute, without a message, each in a file of its own. See
-// schedules.h. Zero bubble chooses among several, and does so with the messages in them.
+// schedules.h. Zero bubble chooses among several with their messages, so it gives a whole program.
 #pragma once
 
 #include "parallel/pipeline/pipeline_program.h"

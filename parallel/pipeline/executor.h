@@ -35,8 +35,8 @@ struct PipelineRank {
 };
 
 // Runs a verified program over the stage. Raises what blocks and communicators raise; gradients are then partial and the step is
-// lost. With `pipeline` it is this rank's program of a PipelineProgram; `stage` holds the rank's blocks in the order of the model.
-// Before REDUCE, and before it returns, all sends are done.
+// lost. With `pipeline` it is this rank's program of a PipelineProgram; `stage` holds the rank's blocks in the order of the
+// model. Before REDUCE, and before it returns, all sends are done.
 void execute(Context& context, const Program& program, Stage& stage, GradientSums& sums, const PipelineRank* pipeline = nullptr);
 
 // Where all is summed at the end: `reduce` does the program's REDUCE.

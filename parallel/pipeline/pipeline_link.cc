@@ -50,9 +50,10 @@ void PipelineLink::connect(const Context& context) {
   if (connected_ || !context.stream().on_device()) return;
   const Tensor sent = context.zeros({1}, DType::kFloat32), received = context.empty({1}, DType::kFloat32);
   for (const Neighbour& own : neighbours_) {
-    // Ahead of the edge first, on both of its ranks.
+    // The group in which rank 0 sends first, on both ranks.
     const bool is_first = own.sending->rank() == 0;
-    for (Communicator* group : {is_first ? own.sending.get() : own.receiving.get(), is_first ? own.receiving.get() : own.sending.get()}) {
+    for (Communicator* group :
+         {is_first ? own.sending.get() : own.receiving.get(), is_first ? own.receiving.get() : own.sending.get()}) {
       const int peer = 1 - group->rank();
       group->send_recv(context.stream(), {.send = sent, .to = peer, .receive = received, .from = peer}).wait();
     }

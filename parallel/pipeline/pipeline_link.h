@@ -22,9 +22,9 @@ class PipelineLink {
 
   int rank() const { return rank_; }
   std::chrono::milliseconds timeout() const { return timeout_; }
-  // On a device a group's first message meets the peer before it is under way (NCCL connects then), so that a receive would wait that
-  // schedules post early. Here the first messages of all groups pass, both ways. Collective over the axis; does nothing the second
-  // time, nor on a host.
+  // On a device a group's first message meets the peer before it is under way (NCCL connects then), so that a receive would wait
+  // that schedules post early. Here the first messages of all groups pass, both ways. Collective over the axis; does nothing the
+  // second time, nor on a host.
   void connect(const Context& context);
   [[nodiscard]] Work send(Stream& stream, const Tensor& tensor, int to);
   [[nodiscard]] Work receive(Stream& stream, const Tensor& tensor, int from);
@@ -40,7 +40,8 @@ class PipelineLink {
   int rank_;
   std::chrono::milliseconds timeout_;
   bool connected_ = false;
-  std::vector<Neighbour> neighbours_;  // those of the even edges first on all ranks, so that connect() waits for nobody in a circle
+  // Those of the even edges first on all ranks, so that connect() waits for nobody in a circle.
+  std::vector<Neighbour> neighbours_;
 };
 
 }  // namespace longspan

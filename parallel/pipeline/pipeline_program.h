@@ -13,8 +13,8 @@
 
 namespace longspan {
 
-// Of which blocks gradients are summed together over the replicas while backward runs. Ranks know their own; of blocks in no bucket
-// they are summed by REDUCE.
+// Of which blocks gradients are summed together over the replicas while backward runs. Ranks know their own; of blocks in no
+// bucket they are summed by REDUCE.
 struct ReductionPlan {
   struct Blocks {
     int first = 0, end = 0;  // of one rank

@@ -100,8 +100,10 @@ void RankVerifier::start_reduce(const Action& action) {
   check(bucket != buckets.end(), "rank {}: {} is of no bucket of gradients", rank_, action.to_string());
   int& started = num_started_[static_cast<size_t>(bucket - buckets.begin())];
   const bool once = when == ReductionPlan::When::kOnce;
-  check(started < (once ? 1 : shape_.num_microbatches / shape_.sequence_chunks), "rank {}: {} is doubled", rank_, action.to_string());
-  const int done = once ? shape_.num_microbatches : (started + 1) * shape_.sequence_chunks, microbatch = shape_.gradient_order(done - 1);
+  check(started < (once ? 1 : shape_.num_microbatches / shape_.sequence_chunks), "rank {}: {} is doubled", rank_,
+        action.to_string());
+  const int done = once ? shape_.num_microbatches : (started + 1) * shape_.sequence_chunks,
+            microbatch = shape_.gradient_order(done - 1);
   check(action.microbatch == microbatch, "rank {}: {} comes before that of microbatch {}", rank_, action.to_string(), microbatch);
   for (int b = bucket->first; b < bucket->end; ++b) {
     check(holds(b) && next_weight_[static_cast<size_t>(b)] >= done, "rank {}: {} comes before W(microbatch {}, block {})", rank_,

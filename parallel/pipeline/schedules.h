@@ -28,9 +28,13 @@ const char* name(PipelineSchedule schedule);
 // With the communication in it. Not yet verified.
 PipelineProgram make_pipeline_program(PipelineSchedule schedule, const PipelineShape& shape, const PipelineCosts& costs = {});
 
-// The fastest zero-bubble program by other costs than those that `program` was made with, such as measured ones (block_times.h). No
-// rank keeps more stashes than by `program`, for which it was seen to have room; where none is faster, `program` itself.
-PipelineProgram replan_zero_bubble(const PipelineProgram& program, const PipelineCosts& costs);
+// The fastest zero-bubble program by other costs than those that `program` was made with, such as measured ones (block_times.h).
+// No rank keeps more stashes than by `program`, for which it was seen to have room; where none is faster, `program` itself.
+struct Replanned {
+  PipelineProgram program;
+  double bubble_before = 0, bubble = 0;  // of `program` and of this one, by these costs
+};
+Replanned replan_zero_bubble(const PipelineProgram& program, const PipelineCosts& costs);
 
 // F alone, for losses without gradients; no reduction. As many microbatches as there are ranks go through a chunk together, so
 // that no rank with several chunks waits for the first of them to come round. What verify_pipeline asks of a step it does not

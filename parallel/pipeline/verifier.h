@@ -12,7 +12,8 @@
 // sees to that).
 //
 // Ranks that share gradients with others, in other pipelines or as parts of one cell, run the same program, so that their
-// collectives stand at the same actions: all of them side by side end whenever one pipeline does. The step compares the programs.
+// collectives stand at the same actions: all of them side by side end whenever one pipeline does. A step compares what its ranks
+// have planned.
 #pragma once
 
 #include "parallel/pipeline/simulation.h"

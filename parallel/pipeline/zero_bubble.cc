@@ -205,15 +205,16 @@ PipelineProgram make_zero_bubble(const PipelineShape& shape, const PipelineCosts
   return std::move(programs[static_cast<size_t>(std::min_element(times.begin(), times.end()) - times.begin())]);
 }
 
-PipelineProgram replan_zero_bubble(const PipelineProgram& program, const PipelineCosts& costs) {
-  const PipelineFacts facts = verify_pipeline(program, costs);
-  PipelineProgram best = program;
-  double least = facts.makespan_seconds;
+Replanned replan_zero_bubble(const PipelineProgram& program, const PipelineCosts& costs) {
+  const PipelineFacts before = verify_pipeline(program, costs);
+  Replanned best = {.program = program, .bubble_before = before.bubble, .bubble = before.bubble};
+  double least = before.makespan_seconds;
   for (PipelineProgram& candidate : candidates(program.shape, costs)) {
-    const double seconds = makespan(candidate, costs);
-    if (seconds >= least || !keeps_no_more(verify_pipeline(candidate, costs), facts)) continue;
-    least = seconds;
-    best = std::move(candidate);
+    const PipelineFacts facts = verify_pipeline(candidate, costs);
+    if (facts.makespan_seconds >= least || !keeps_no_more(facts, before)) continue;
+    least = facts.makespan_seconds;
+    best.program = std::move(candidate);
+    best.bubble = facts.bubble;
   }
   return best;
 }

@@ -17,8 +17,8 @@ class RepeatedHeads {
   explicit RepeatedHeads(HeadSplit split) : split_(std::move(split)) {}
   const HeadSplit& split() const { return split_; }
 
-  // x [tokens, heads held, head_dim], in the compute dtype -> [tokens, heads that the kernel sees, head_dim], under `tag`; x itself
-  // where those are the same.
+  // x [tokens, heads held, head_dim], in the compute dtype -> [tokens, heads that the kernel sees, head_dim], under `tag`; x
+  // itself where those are the same.
   Tensor repeat(Context& context, const Tensor& x, MemoryTag tag = MemoryTag::kActivations) const;
   // dx [tokens, heads held, head_dim]: sums over what was repeated, in the dtype of dy, so that gradients in the accumulator are
   // not rounded one by one; dy itself where nothing was.

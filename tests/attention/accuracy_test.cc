@@ -42,7 +42,9 @@ TEST(Accuracy, OfEveryHeadSize) {
     if (!slow()) table.expect_accurate({fmt::format("307 x {}", head_dim), {307, 307, 1, 1, head_dim}}, 2);
   }
   if (slow()) {  // the widths of matrix kernels, and what none of them takes
-    for (const int64_t head_dim : {40, 96, 100, 192, 256}) table.expect_accurate({fmt::format("70 x {}", head_dim), {70, 70, 1, 1, head_dim}}, 2);
+    for (const int64_t head_dim : {40, 96, 100, 192, 256}) {
+      table.expect_accurate({fmt::format("70 x {}", head_dim), {70, 70, 1, 1, head_dim}}, 2);
+    }
   }
   table.conclude("head sizes");
 }
@@ -149,8 +151,11 @@ TEST(Accuracy, OfAdversarialInputs) {
     }
   }
   // Without a mask every p would be one number, and all would hang on how far that is from a bfloat16.
-  table.expect_accurate(
-      {.name = "keys alike", .problem = {slow() ? 150 : 300, slow() ? 257 : 401, 1, 1, 16, Kind::kCausal}, .shape = keys_alike, .cancels = {"dQ"}}, 5);
+  table.expect_accurate({.name = "keys alike",
+                         .problem = {slow() ? 150 : 300, slow() ? 257 : 401, 1, 1, 16, Kind::kCausal},
+                         .shape = keys_alike,
+                         .cancels = {"dQ"}},
+                        5);
   table.conclude("adversarial inputs");
 }
 

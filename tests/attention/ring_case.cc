@@ -63,7 +63,8 @@ void copy_rows(const ExactProblem& x, const std::vector<double>& from, const std
   for (size_t i = 0; i < places.size(); ++i) {
     for (int64_t h = 0; h < heads; ++h) {
       const double* values = from.data() + (places[i] * heads + h) * x.head_dim;
-      std::transform(values, values + x.head_dim, &to(static_cast<int64_t>(i), h, 0), [](double v) { return T(static_cast<float>(v)); });
+      std::transform(values, values + x.head_dim, &to(static_cast<int64_t>(i), h, 0),
+                     [](double v) { return T(static_cast<float>(v)); });
     }
   }
 }

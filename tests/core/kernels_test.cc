@@ -141,7 +141,8 @@ TEST_P(CpuKernels, SwigluOfTheLargestGates) {
   const std::vector<double> got = run(make_cpu_context(dtype, level, 1), dtype);
   const std::vector<double> want = run(make_reference_context(), DType::kFloat64);
   for (size_t i = 0; i < want.size(); ++i) {
-    SCOPED_TRACE(fmt::format("result {} of gate {}", i / static_cast<size_t>(shape.num_elements()), kGates[i % std::size(kGates)]));
+    SCOPED_TRACE(
+        fmt::format("result {} of gate {}", i / static_cast<size_t>(shape.num_elements()), kGates[i % std::size(kGates)]));
     if (std::isnan(want[i]) || std::isinf(want[i])) {
       EXPECT_TRUE(std::isnan(want[i]) ? std::isnan(got[i]) : got[i] == want[i]) << got[i] << ", not " << want[i];
     } else {

@@ -11,7 +11,8 @@ namespace longspan::test {
 namespace {
 
 const std::string kLayer = "core/kernels/cuda/ptx/";
-const std::vector<std::string> kFolders = {"core/kernels/cuda", "attention/kernels/cuda", "tests/core/cuda", "tests/attention/cuda"};
+const std::vector<std::string> kFolders = {"core/kernels/cuda", "attention/kernels/cuda", "tests/core/cuda",
+                                           "tests/attention/cuda"};
 
 std::vector<std::string> kernel_sources() {
   std::vector<std::string> files = sources_below(kFolders);
@@ -23,7 +24,11 @@ std::string code_of(const std::string& text) { return std::regex_replace(text, s
 
 const std::regex& words_of_the_layer() {
   static const std::regex pattern(
-      R"(\b(asm|__asm__|__shared__|__constant__|__device__|__CUDA_ARCH__|cooperative_groups|cuda_bf16|cuda_fp16|threadIdx|blockIdx|blockDim|gridDim|volatile)\b|<<<|\b(__sync|__shfl|__ballot|__any_sync|__all_sync|__activemask|__match|__reduce|__threadfence|__nanosleep|__ldg|__ldc|__stc|__cvta|__trap|clock64)\w*|\batomic[A-Z]\w*\s*\(|\b(printf|assert|malloc|free|new)\s*\()");
+      R"(\b(asm|__asm__|__shared__|__constant__|__device__|__CUDA_ARCH__)\b)"
+      R"(|\b(cooperative_groups|cuda_bf16|cuda_fp16|threadIdx|blockIdx|blockDim|gridDim|volatile)\b|<<<)"
+      R"(|\b(__sync|__shfl|__ballot|__any_sync|__all_sync|__activemask|__match|__reduce)\w*)"
+      R"(|\b(__threadfence|__nanosleep|__ldg|__ldc|__stc|__cvta|__trap|clock64)\w*)"
+      R"(|\batomic[A-Z]\w*\s*\(|\b(printf|assert|malloc|free|new)\s*\()");
   return pattern;
 }
 
@@ -34,7 +39,8 @@ struct DeviceFunction {
 
 // Kernels, and what they call.
 std::vector<DeviceFunction> device_functions(const std::string& code) {
-  static const std::regex head(R"((?:__global__|LS_DEVICE)[^(;{]*(?:__launch_bounds__\([^{;]*?\)[^(;{]*)?\(([^)]*)\)\s*(?:const\s*)?\{)"),
+  static const std::regex head(
+      R"((?:__global__|LS_DEVICE)[^(;{]*(?:__launch_bounds__\([^{;]*?\)[^(;{]*)?\(([^)]*)\)\s*(?:const\s*)?\{)"),
       pointer(R"(\*\s*(?:const\s+)?(\w+)\s*(?=,|$))");
   std::vector<DeviceFunction> functions;
   for (std::sregex_iterator it(code.begin(), code.end(), head), end; it != end; ++it) {
@@ -125,12 +131,13 @@ TEST(KernelSources, AreSeenWhereTheyBreakTheRules) {
   const std::string kernel = "__global__ void __launch_bounds__(kWarps * 32) add_kernel(int64_t n, const T* x, T* sum) {\n";
   ASSERT_EQ(device_functions(kernel).size(), 1u);
   EXPECT_EQ(device_functions(kernel).front().pointers, (std::set<std::string>{"x", "sum"}));
-  for (const char* line : {"sum[i] = 1;", "float y = x[i];", "{ float y = x[i]; }", "return *x;", "y = *x + 1;", "*reinterpret_cast<const float4*>(x + i);",
-                           "a.x[i] = 0;", "f(*(x + i));"}) {
+  for (const char* line : {"sum[i] = 1;", "float y = x[i];", "{ float y = x[i]; }", "return *x;", "y = *x + 1;",
+                           "*reinterpret_cast<const float4*>(x + i);", "a.x[i] = 0;", "f(*(x + i));"}) {
     EXPECT_FALSE(raw_accesses(kernel + line + "\n}").empty()) << line;
   }
-  for (const char* line : {"store_global(sum + i, y);", "y[i] = load_global(x + i);", "const int64_t z = i * n;", "load_global(&x[i].bits);", "int xs[2]; xs[1] = 2;",
-                           "y = n * static_cast<float>(i);", "y = 2 * (n + 1);", "} std::vector<float> x; x[1] = 2; {"}) {
+  for (const char* line :
+       {"store_global(sum + i, y);", "y[i] = load_global(x + i);", "const int64_t z = i * n;", "load_global(&x[i].bits);",
+        "int xs[2]; xs[1] = 2;", "y = n * static_cast<float>(i);", "y = 2 * (n + 1);", "} std::vector<float> x; x[1] = 2; {"}) {
     EXPECT_TRUE(raw_accesses(kernel + line + "\n}").empty()) << line;
   }
 }

@@ -47,7 +47,8 @@ std::set<std::string> commands_in(const std::string& text) {
 TEST(CommandLine, ListsJustTheCommandsThatWork) {
   const CommandLine line = parse({"--help"});
   EXPECT_EQ(line.action, CommandLine::Action::kPrint);
-  EXPECT_EQ(commands_in(line.text), (std::set<std::string>{"train", "evaluate", "generate", "verify", "plan", "bench", "doctor"}));
+  EXPECT_EQ(commands_in(line.text),
+            (std::set<std::string>{"train", "evaluate", "generate", "verify", "plan", "bench", "doctor"}));
 }
 
 TEST(CommandLine, HasJustTheseFlags) {
@@ -58,7 +59,8 @@ TEST(CommandLine, HasJustTheseFlags) {
   EXPECT_EQ(flags_in(parse({"plan", "--help"}).text), (std::set<std::string>{"--help", "--config", "--set", "--world"}));
   EXPECT_EQ(flags_in(parse({"bench", "--help"}).text), (std::set<std::string>{"--help", "--set"}));
   EXPECT_EQ(flags_in(parse({"doctor", "--help"}).text), (std::set<std::string>{"--help"}));
-  EXPECT_NE(parse({"bench", "--help"}).text.find("attention, elementwise, gemm, loss, pipeline, ring or step"), std::string::npos);
+  EXPECT_NE(parse({"bench", "--help"}).text.find("attention, elementwise, gemm, loss, pipeline, ring or step"),
+            std::string::npos);
 }
 
 TEST(CommandLine, ReadsEveryCommand) {

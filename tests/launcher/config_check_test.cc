@@ -154,7 +154,9 @@ TEST(ConfigSupport, PlansThePipeline) {
   EXPECT_EQ(schedule({"mesh={pipeline: 2}", "pipeline.schedule=ZERO_BUBBLE"}), config::Pipeline::ZERO_BUBBLE);
   EXPECT_EQ(schedule({"mesh={pipeline: 2}", "pipeline.sequence_chunks=4"}), config::Pipeline::SEQUENCE_CHUNKED);
   const ConfigTarget eight = target(Command::kTrain, 8), two = target(Command::kTrain, 2);
-  expect_refusal({"mesh={pipeline: 8}"}, "mesh.pipeline: is 8, more than the 6 blocks of this model (4 layers, the embedding and the head); the nearest that works is 6",
+  expect_refusal({"mesh={pipeline: 8}"},
+                 "mesh.pipeline: is 8, more than the 6 blocks of this model (4 layers, the embedding and the head); the nearest "
+                 "that works is 6",
                  eight);
   expect_refusal({"mesh={pipeline: 2}", "pipeline.chunks_per_stage=4"},
                  "pipeline.chunks_per_stage: is 4, and 4 chunks on each of 2 stages are more than the 6 blocks", two);
@@ -180,12 +182,14 @@ TEST(ConfigSupport, PlansForRanksThatAreNotThere) {
   expect_refusal(with("mesh={data: 65536 context: 65536}"), "but the plan is for at most 1048576 ranks", planned);
   planned.num_ranks = 1024;
   EXPECT_EQ(resolved(nothing, planned).config.mesh().context(), 1024);
-  expect_refusal(with("mesh={context: 4}"), "x tensor 1 has 4 ranks, but the plan is for 1024 ranks: change one of the two", planned);
+  expect_refusal(with("mesh={context: 4}"), "x tensor 1 has 4 ranks, but the plan is for 1024 ranks: change one of the two",
+                 planned);
 }
 
 TEST(ConfigSupport, RefusesDegreesThatCannotWork) {
   expect_refusal({"mesh={tensor: 5}"}, "mesh.tensor: is 5, more than can share this model's 4 heads", target(Command::kTrain, 5));
-  expect_refusal({"mesh={data: 2}", "training.global_batch_sequences=3"}, "the nearest that is: 2 or 4", target(Command::kTrain, 2));
+  expect_refusal({"mesh={data: 2}", "training.global_batch_sequences=3"}, "the nearest that is: 2 or 4",
+                 target(Command::kTrain, 2));
   EXPECT_EQ(refusal({"mesh={data: 2}", "training.global_batch_sequences=3", "evaluation.files=x"}, target(Command::kEvaluate, 2)),
             "no error");
 }
@@ -198,8 +202,10 @@ TEST(ConfigSupport, RefusesContradictions) {
       "start it with 2, or set mesh.context 1");
   expect_refusal({"mesh={data: 1048576 context: 1048576}"},
                  "tensor 1 has at least 4294967296 ranks, but this run has 1: leave mesh out");
-  expect_refusal({"mesh={data: 2}"}, "x tensor 1 has 2 ranks, but this run has 3: start it with 2, or set mesh.data 3", target(Command::kTrain, 3));
-  expect_refusal({"mesh={data: 2}"}, "x tensor 1 has 2 ranks, but this run has 3: start it with 2, or set mesh.data 3", target(Command::kVerify, 3));
+  expect_refusal({"mesh={data: 2}"}, "x tensor 1 has 2 ranks, but this run has 3: start it with 2, or set mesh.data 3",
+                 target(Command::kTrain, 3));
+  expect_refusal({"mesh={data: 2}"}, "x tensor 1 has 2 ranks, but this run has 3: start it with 2, or set mesh.data 3",
+                 target(Command::kVerify, 3));
   EXPECT_EQ(resolved({"mesh={tensor: 2}"}, target(Command::kVerify, 2)).config.mesh().tensor(), 2);
   ConfigTarget threads = target(Command::kVerify);
   threads.ranks = ConfigTarget::Ranks::kThreads;
@@ -281,8 +287,9 @@ TEST(ConfigSupport, KnowsWhatEachBenchmarkReads) {
             "--set precision=BF16: precision: bench ring reads model.num_heads, model.num_kv_heads, model.head_dim, "
             "data.sequence_length, cpu.level and threads_per_rank only");
   EXPECT_EQ(refusal_of("elementwise", {"precision=BF16", "threads_per_rank=1"}), "no error");
-  EXPECT_NE(refusal_of("elementwise", {"model.head_dim=64"}).find("bench elementwise reads precision, model.hidden_size, device, cpu"),
-            std::string::npos);
+  EXPECT_NE(
+      refusal_of("elementwise", {"model.head_dim=64"}).find("bench elementwise reads precision, model.hidden_size, device, cpu"),
+      std::string::npos);
   EXPECT_EQ(refusal_of("gemm", {"precision=BF16", "model.hidden_size=64", "data.sequence_length=9"}), "no error");
   EXPECT_NE(refusal_of("gemm", {"model.head_dim=64"}).find("bench gemm reads precision, model.hidden_size,"), std::string::npos);
   EXPECT_NE(refusal_of("attention", {"model.num_heads=4"}).find("bench attention reads precision,"), std::string::npos);
@@ -290,7 +297,9 @@ TEST(ConfigSupport, KnowsWhatEachBenchmarkReads) {
   EXPECT_NE(refusal_of("loss", {"data.sequence_length=9"}).find("bench loss reads precision,"), std::string::npos);
   EXPECT_EQ(refusal_of("step", {"model={num_layers: 1 rope { theta: 5 }}", "training.micro_batch_sequences=2"}), "no error");
   EXPECT_NE(refusal_of("step", {"training.steps=9"}).find("bench step reads precision, model,"), std::string::npos);
-  for (const char* bench : {"attention", "elementwise", "gemm", "loss", "step"}) EXPECT_EQ(refusal_of(bench, {"device=CUDA"}), "no error");
+  for (const char* bench : {"attention", "elementwise", "gemm", "loss", "step"}) {
+    EXPECT_EQ(refusal_of(bench, {"device=CUDA"}), "no error");
+  }
   EXPECT_NE(refusal_of("ring", {"device=CUDA"}).find("bench ring reads"), std::string::npos);
 }
 
@@ -326,7 +335,8 @@ TEST(ConfigContext, RefusesDegreesThatCannotWorkWithTheNearestThatCan) {
   expect_refusal(with("ALL_TO_ALL"), "context.scheme: 8 ranks cannot exchange 4 heads, as some would have none", ranks);
   expect_refusal(with("ALL_TO_ALL"), "the nearest degree that works is 4", ranks);
   expect_refusal(with("HYBRID", "context.group_ranks=8"), "context.group_ranks: 8 ranks cannot exchange 4 heads", ranks);
-  expect_refusal(with("HYBRID", "context.group_ranks=3"), "groups of 3: the nearest that divides them, with 4 heads to exchange, is 2", ranks);
+  expect_refusal(with("HYBRID", "context.group_ranks=3"),
+                 "groups of 3: the nearest that divides them, with 4 heads to exchange, is 2", ranks);
   expect_refusal(with("RING", "context.group_ranks=2"), "context.group_ranks: is 2, but context.scheme RING has no", ranks);
   expect_refusal(with("AUTO", "context.group_ranks=2"), "AUTO chooses groups, too; leave it out", ranks);
   for (const char* scheme : {"RING", "ALL_GATHER", "HYBRID", "DOUBLE_RING", "AUTO"}) {
@@ -390,14 +400,13 @@ TEST(ConfigDefaults, AnImportedModelBeyondTheLimitsIsTheFaultOfItsFile) {
 }
 
 TEST(RunSpecOf, CarriesEverything) {
-  const auto config =
-      resolved({"seed=7", "precision=BF16", "data.holdout_every=8", "data.pack_documents=false",
-                "context.layout=STRIPED", "pipeline={schedule: GPIPE chunks_per_stage: 2 sequence_chunks: 3}", "optimizer.schedule=LINEAR", "checkpoint.resume=40",
-                "training.dump_gradients=g.safetensors",
-                "evaluation={interval_steps: 5 max_sequences: 3 sequence_length: 64}", "metrics.tensorboard=false",
-                "metrics.trace_steps=3", "metrics.trace_first_step=7",
-                "optimizer.decay_all_parameters=true", "generation.prompt_tokens=[1, 2]"})
-          .config;
+  const auto config = resolved({"seed=7", "precision=BF16", "data.holdout_every=8", "data.pack_documents=false",
+                                "context.layout=STRIPED", "pipeline={schedule: GPIPE chunks_per_stage: 2 sequence_chunks: 3}",
+                                "optimizer.schedule=LINEAR", "checkpoint.resume=40", "training.dump_gradients=g.safetensors",
+                                "evaluation={interval_steps: 5 max_sequences: 3 sequence_length: 64}",
+                                "metrics.tensorboard=false", "metrics.trace_steps=3", "metrics.trace_first_step=7",
+                                "optimizer.decay_all_parameters=true", "generation.prompt_tokens=[1, 2]"})
+                          .config;
   const RunSpec spec = make_run_spec(config);
   EXPECT_EQ(spec.seed, 7u);
   EXPECT_EQ(spec.compute_dtype, DType::kBFloat16);

@@ -132,12 +132,15 @@ TEST(ContextChoice, GroupsThatDoNothingAreSaid) {
   EXPECT_EQ(note("scheme: HYBRID group_ranks: 2"), "");
   EXPECT_EQ(note("scheme: HYBRID"), "");
   EXPECT_EQ(note("scheme: RING", 1), "");
-  EXPECT_EQ(note("scheme: HYBRID group_ranks: 4"),
-            "context.scheme HYBRID in groups of 4: over 4 ranks that is ALL_TO_ALL; context.group_ranks 2 has something to do inside a "
-            "host and across");
-  EXPECT_EQ(note("scheme: DOUBLE_RING group_ranks: 1", 1), "context.scheme DOUBLE_RING in groups of 1: over 4 ranks that is RING");
-  EXPECT_EQ(note("scheme: DOUBLE_RING group_ranks: 2", 1),
-            "context.scheme DOUBLE_RING in groups of 2: groups lie on several hosts, which have 1 neighbours of the context axis each");
+  EXPECT_EQ(
+      note("scheme: HYBRID group_ranks: 4"),
+      "context.scheme HYBRID in groups of 4: over 4 ranks that is ALL_TO_ALL; context.group_ranks 2 has something to do inside a "
+      "host and across");
+  EXPECT_EQ(note("scheme: DOUBLE_RING group_ranks: 1", 1),
+            "context.scheme DOUBLE_RING in groups of 1: over 4 ranks that is RING");
+  EXPECT_EQ(
+      note("scheme: DOUBLE_RING group_ranks: 2", 1),
+      "context.scheme DOUBLE_RING in groups of 2: groups lie on several hosts, which have 1 neighbours of the context axis each");
   EXPECT_NE(group_note(ContextScheme::kDoubleRing, 8, 16, 4, 64).find("have 4 neighbours of the context axis each; "
                                                                        "context.group_ranks 4 has"), std::string::npos);
   EXPECT_EQ(group_note(ContextScheme::kHybrid, 1, 1, 1, 64), "") << "one rank has no groups";
@@ -145,8 +148,9 @@ TEST(ContextChoice, GroupsThatDoNothingAreSaid) {
 
 TEST(ContextChoice, TheNearestGroupsHaveHeadsToExchange) {
   EXPECT_NE(scheme_problem(ContextScheme::kDoubleRing, 7, 24, 4).find("the nearest that divides them is 6"), std::string::npos);
-  EXPECT_NE(scheme_problem(ContextScheme::kHybrid, 7, 24, 4).find("the nearest that divides them, with 4 heads to exchange, is 4"),
-            std::string::npos);
+  EXPECT_NE(
+      scheme_problem(ContextScheme::kHybrid, 7, 24, 4).find("the nearest that divides them, with 4 heads to exchange, is 4"),
+      std::string::npos);
   EXPECT_NE(scheme_problem(ContextScheme::kHybrid, 12, 24, 5).find("the nearest degree that works is 4"), std::string::npos);
   for (int inner = 0; inner <= 24; ++inner) {
     const std::string problem = scheme_problem(ContextScheme::kHybrid, inner, 24, 5);

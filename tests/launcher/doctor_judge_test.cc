@@ -116,7 +116,8 @@ const std::vector<Case> kMachineAndMpi = {
        f.cpu.gpus = 8;
        f.cpu.cuda_gpus = 4;
      })},
-    {"gpu that CUDA does not show", Status::kWarning, "has 8 NVIDIA GPUs, but CUDA shows this rank none", every_rank([](Facts& f) {
+    {"gpu that CUDA does not show", Status::kWarning, "has 8 NVIDIA GPUs, but CUDA shows this rank none",
+     every_rank([](Facts& f) {
        f.cpu.gpus = 8;
        f.cpu.cuda_gpus = 0;
      })},
@@ -140,8 +141,7 @@ const std::vector<Case> kMachineAndMpi = {
     {"programs", Status::kError,
      "ranks differ in the program file: 0a1b2c3d (node1, rank 2 on node2, node3), ffffffff (rank 3 on node2)",
      [](Examination& e) { e.ranks[3].mpi.program = "ffffffff"; }},
-    {"libraries", Status::kError,
-     "ranks differ in the MPI library: Open MPI v4.1.4 (node1, node2), Open MPI v5.0.3 (node3)",
+    {"libraries", Status::kError, "ranks differ in the MPI library: Open MPI v4.1.4 (node1, node2), Open MPI v5.0.3 (node3)",
      [](Examination& e) { e.ranks[4].mpi.library = e.ranks[5].mpi.library = "Open MPI v5.0.3"; }},
     {"thread level", Status::kError, "threads: single", every_rank([](Facts& f) { f.mpi.thread_level = "single"; })},
     {"cma", Status::kWarning, "node2: Open MPI tries to copy long messages straight from a neighbour's memory (CMA)",
@@ -299,7 +299,8 @@ TEST(DoctorJudge, ShowsWhichRanksAreOnWhichHost) {
   EXPECT_NE(report.find("mesh.tensor stays on a host if it divides 2"), std::string::npos) << report;
   Examination in_turn = healthy();
   for (size_t rank = 0; rank < 6; ++rank) in_turn.ranks[rank].host = fmt::format("node{}", rank % 3 + 1);
-  EXPECT_NE(report_of(in_turn).find("node1 has 0,3, node2 has 1,4, node3 has 2,5; they were dealt to the hosts in turn"), std::string::npos)
+  EXPECT_NE(report_of(in_turn).find("node1 has 0,3, node2 has 1,4, node3 has 2,5; they were dealt to the hosts in turn"),
+            std::string::npos)
       << report_of(in_turn);
   Examination uneven = healthy();
   uneven.ranks[2].host = "node1";

@@ -59,9 +59,11 @@ TEST(PlanText, NamesTheSchedule) {
   spec.pipeline.schedule = PipelineSchedule::kZeroBubble;
   EXPECT_NE(text_of(spec, 0, {}).find("schedule: zero bubble, 8 microbatches, bubble "), std::string::npos);
   spec.pipeline = {.schedule = PipelineSchedule::kOneForwardOneBackward, .sequence_chunks = 4};
-  EXPECT_NE(text_of(spec, 0, {}).find("schedule: 1F1B, 8 microbatches of 4 chunks of their sequences, bubble "), std::string::npos);
+  EXPECT_NE(text_of(spec, 0, {}).find("schedule: 1F1B, 8 microbatches of 4 chunks of their sequences, bubble "),
+            std::string::npos);
   spec.pipeline = {.schedule = PipelineSchedule::kInterleaved, .chunks_per_stage = 2};
-  EXPECT_NE(text_of(spec, 0, {}).find("schedule: interleaved, 8 microbatches, 2 chunks of blocks a stage, bubble "), std::string::npos);
+  EXPECT_NE(text_of(spec, 0, {}).find("schedule: interleaved, 8 microbatches, 2 chunks of blocks a stage, bubble "),
+            std::string::npos);
 }
 
 TEST(PlanText, SaysWhatIsNotKnownAndInventsNothing) {

@@ -33,7 +33,8 @@ TEST(Precision, StaysThatOfTheCheckpoint) {
   EXPECT_EQ(slow.note, "precision: AUTO is BF16, that of the checkpoint; with these processors FP32 would be faster");
   const SettledPrecision fast = choose_precision(config::RunConfig::CPU, CpuLevel::kAmx, Precision::FP32);
   EXPECT_EQ(fast.precision, Precision::FP32);
-  EXPECT_EQ(choose_precision(config::RunConfig::CPU, CpuLevel::kAmx, Precision::BF16).note, "precision: AUTO is BF16, that of the checkpoint");
+  EXPECT_EQ(choose_precision(config::RunConfig::CPU, CpuLevel::kAmx, Precision::BF16).note,
+            "precision: AUTO is BF16, that of the checkpoint");
 }
 
 void save(const test::Folder& folder, int64_t step, const std::string& configuration) {
@@ -126,7 +127,8 @@ TEST(Settle, AllRanksTakeThePrecisionThatTheFirstFound) {
   EXPECT_EQ(found, std::vector<Precision::Type>(2, Precision::FP32));
   const auto settled = settle(config, Command::kEvaluate, levels, &found, Precision::BF16);
   EXPECT_EQ(found, std::vector<Precision::Type>(2, Precision::BF16));
-  EXPECT_EQ(settled[1].notes.back(), "precision: AUTO is BF16, that of the checkpoint; with these processors FP32 would be faster");
+  EXPECT_EQ(settled[1].notes.back(),
+            "precision: AUTO is BF16, that of the checkpoint; with these processors FP32 would be faster");
   settle(config, Command::kBench, levels, &found);
   EXPECT_EQ(found, std::vector<Precision::Type>(2, Precision::AUTO)) << "which is both";
 }

@@ -1,4 +1,5 @@
-// A tensor axis whose tensors the host cannot touch: the cuda backend on the device of this program, against one rank of the reference.
+// A tensor axis whose tensors the host cannot touch: the cuda backend on the device of this program, against one rank of the
+// reference.
 #include <gtest/gtest.h>
 
 #include "tests/model/tensor_axis_case.h"

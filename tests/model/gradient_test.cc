@@ -130,7 +130,8 @@ Outcome on_mesh(const ModelSpec& spec, LayoutType layout, int data, int context_
       }
     }
     const Tensor loss = context.zeros({1}, DType::kFloat64);
-    *loss.data<double>() = run(context, decoder, share, [&] { reduce_gradients(context, mesh.replicas(), decoder.parameters()); });
+    *loss.data<double>() =
+        run(context, decoder, share, [&] { reduce_gradients(context, mesh.replicas(), decoder.parameters()); });
     mesh.replicas().all_reduce(context.stream(), loss, ReduceOp::kSum);
     if (world.rank() != 0) return;
     const std::lock_guard lock(mutex);

@@ -5,8 +5,8 @@
 
 namespace longspan::test {
 
-// All ranks along each axis in turn: activations, losses, and every gradient are those of one rank, which each computes for itself
-// on its device. Raises where they are not.
+// All ranks along each axis in turn: activations, losses, and every gradient are those of one rank, which each computes for
+// itself on its device. Raises where they are not.
 void check_meshes(Communicator& world, int ordinal);
 
 }  // namespace longspan::test

@@ -1,5 +1,5 @@
-// Ranks of MPI with a device each, or sharing one: collectives, messages, attention by every scheme and whole steps on every axis,
-// against expected values and one rank. device_ranks_test [seconds that a rank waits for the others]
+// Ranks of MPI with a device each, or sharing one: collectives, messages, attention by every scheme and whole steps on every
+// axis, against expected values and one rank. device_ranks_test [seconds that a rank waits for the others]
 #include <fmt/core.h>
 
 #include <cmath>

@@ -11,6 +11,7 @@
 #include "parallel/pipeline/schedules.h"
 #include "tests/parallel/comm_support.h"
 #include "tests/parallel/toy_pipeline.h"
+#include "tests/support/virtual_device.h"
 
 namespace longspan::test {
 namespace {
@@ -269,6 +270,35 @@ TEST(PipelineExecutor, SumsGoOnWhileARankWaits) {
     execute(context, program.ranks[static_cast<size_t>(world.rank())], toy.stage, sums, &rank);
   });
   EXPECT_GE(looks, kEnough);
+}
+
+// On a device both groups of each pair carry a message each way before a schedule posts any; on a host none does.
+TEST(PipelineLink, ConnectsOnceOnADevice) {
+  for (const int size : {2, 3, 4}) {
+    run_in_process(size, [&](Communicator& threads) {
+      const auto staging = make_staging_communicator(threads);
+      const auto log = std::make_shared<CommLog>();
+      const auto world = make_recording_communicator(*staging, log);
+      const auto posted = [&] {
+        size_t count = 0;
+        for (const CommRecord& record : log->records()) count += record.kind == CommRecord::Kind::kSendRecvPosted ? 1 : 0;
+        return count;
+      };
+      PipelineLink link(*world);
+      link.connect(make_context());
+      EXPECT_EQ(posted(), 0u);
+      VirtualDevice device;
+      Context::Options options;
+      options.device.type = DeviceType::kCuda;
+      options.memory = options.host_memory = std::make_shared<HostResource>();
+      options.stream = device.stream();
+      const Context context(options);
+      link.connect(context);
+      EXPECT_EQ(posted(), size == 2 ? 2u : 4u);
+      link.connect(context);
+      EXPECT_EQ(posted(), size == 2 ? 2u : 4u);
+    });
+  }
 }
 
 // Of a rank the quickest microbatch counts, of the ranks that hold a block the slowest.

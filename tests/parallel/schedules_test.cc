@@ -193,13 +193,15 @@ TEST(Schedules, ZeroBubbleIsPlannedAgainByOtherCosts) {
       const PipelineShape shape = shape_of(ranks, 1, microbatches, 1, 3);
       const PipelineCosts equal{.blocks = {{1, 1, 1, 100}}};
       const PipelineProgram planned = make_pipeline_program(Schedule::kZeroBubble, shape, equal);
-      EXPECT_EQ(replan_zero_bubble(planned, equal).ranks, planned.ranks) << "was the fastest already";
+      EXPECT_EQ(replan_zero_bubble(planned, equal).program.ranks, planned.ranks) << "was the fastest already";
       PipelineCosts measured{.blocks = {}};
       for (int b = 0; b < 3 * ranks; ++b) {
         measured.blocks.push_back({0.5 + b * 7 % 11 * 0.1, 0.5 + b * 5 % 13 * 0.15, b * 3 % 7 * 0.15, 100});
       }
-      const PipelineProgram again = replan_zero_bubble(planned, measured);
-      const PipelineFacts before = verify_pipeline(planned, measured), after = verify_pipeline(again, measured);
+      const Replanned again = replan_zero_bubble(planned, measured);
+      const PipelineFacts before = verify_pipeline(planned, measured), after = verify_pipeline(again.program, measured);
+      EXPECT_EQ(again.bubble_before, before.bubble);
+      EXPECT_EQ(again.bubble, after.bubble);
       EXPECT_LE(after.makespan_seconds, before.makespan_seconds);
       num_faster += after.makespan_seconds < 0.99 * before.makespan_seconds;
       for (size_t r = 0; r < before.ranks.size(); ++r) {

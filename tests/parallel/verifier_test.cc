@@ -229,7 +229,8 @@ TEST(Verifier, SumsBeginInEverySchedule) {
             starts += own.size() - before;
           }
           verify_pipeline(program);
-          EXPECT_EQ(starts, when == ReductionPlan::When::kOnce ? 4u : 16u / static_cast<size_t>(sequence_chunks)) << "whole sequences";
+          EXPECT_EQ(starts, when == ReductionPlan::When::kOnce ? 4u : 16u / static_cast<size_t>(sequence_chunks))
+              << "whole sequences";
         }
       }
     }

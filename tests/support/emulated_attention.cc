@@ -38,7 +38,9 @@ Context emulated_bf16_tile_context(DType dtype) { return context_with(amx_emulat
 bool has_emulated_tiles() { return false; }
 bool has_emulated_bf16_tiles() { return false; }
 
-Context emulated_tile_context(DType, int, const TileWindows&) { throw std::logic_error("no tile unit is emulated for this processor"); }
+Context emulated_tile_context(DType, int, const TileWindows&) {
+  throw std::logic_error("no tile unit is emulated for this processor");
+}
 Context emulated_bf16_tile_context(DType dtype) { return emulated_tile_context(dtype); }
 
 #endif

@@ -56,7 +56,8 @@ std::vector<Section> sections_of(Bytes file) {
 }
 
 std::string short_name(const std::string& mangled) {
-  const std::unique_ptr<char, void (*)(void*)> demangled(abi::__cxa_demangle(mangled.c_str(), nullptr, nullptr, nullptr), std::free);
+  const std::unique_ptr<char, void (*)(void*)> demangled(abi::__cxa_demangle(mangled.c_str(), nullptr, nullptr, nullptr),
+                                                         std::free);
   std::string name = demangled ? demangled.get() : mangled;
   name = std::regex_replace(name, std::regex(R"(\(anonymous namespace\)::|longspan::(cuda::)?|^void )"), "");
   return name.substr(0, name.find('('));
@@ -103,14 +104,17 @@ std::vector<MachineKernel> kernels_of(Bytes file, int architecture) {
     kernel.architecture = architecture;
     kernel.instructions = count_instructions(s.bytes);
     if (const Section* own = find(".nv.info." + mangled)) read_attributes_of_one(kernel, own->bytes);
-    if (const Section* shared = find(".nv.shared." + mangled)) kernel.static_shared_bytes = static_cast<int>(shared->header.sh_size);
+    if (const Section* shared = find(".nv.shared." + mangled)) {
+      kernel.static_shared_bytes = static_cast<int>(shared->header.sh_size);
+    }
   }
   for_each_attribute(info->bytes, [&](uint8_t attribute, Bytes value) {
     if (attribute != kRegisters && attribute != kFrameBytes) return;
     const auto symbol = read<Elf64_Sym>(symbols->bytes, read<uint32_t>(value, 0) * sizeof(Elf64_Sym));
     const auto kernel = kernels.find(text(strings->bytes, symbol.st_name));
     if (kernel == kernels.end()) return;
-    (attribute == kRegisters ? kernel->second.registers : kernel->second.stack_bytes) = static_cast<int>(read<uint32_t>(value, 4));
+    (attribute == kRegisters ? kernel->second.registers : kernel->second.stack_bytes) =
+        static_cast<int>(read<uint32_t>(value, 4));
   });
   std::vector<MachineKernel> list;
   for (auto& [mangled, kernel] : kernels) list.push_back(std::move(kernel));
@@ -126,7 +130,8 @@ void read_bundle(Bytes entries, std::vector<MachineKernel>& kernels) {
     const auto payload_bytes = read<uint64_t>(entries, at + 8);
     if (read<uint16_t>(entries, at) == kMachineCode) {
       expect((read<uint64_t>(entries, at + 40) & kCompressed) == 0, "it is compressed; compile with -no-compress");
-      for (MachineKernel& kernel : kernels_of(part(entries, at + header_bytes, payload_bytes), static_cast<int>(read<uint32_t>(entries, at + 28))))
+      for (MachineKernel& kernel :
+           kernels_of(part(entries, at + header_bytes, payload_bytes), static_cast<int>(read<uint32_t>(entries, at + 28))))
         kernels.push_back(std::move(kernel));
     }
     expect(header_bytes > 0, "an entry without a header");

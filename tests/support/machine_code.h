@@ -1,6 +1,6 @@
 // What nvcc made of the kernels in an object file, for each GPU it was compiled for: read from the bytes themselves, since the
-// toolkit's own reader (cuobjdump) is a package apart from nvcc. The instructions are those of sm_80 and sm_90, 128 bits each; this
-// reading was compared with nvdisasm's over all kernels of the two attention and optimizer files.
+// toolkit's own reader (cuobjdump) is a package apart from nvcc. The instructions are those of sm_80 and sm_90, 128 bits each;
+// this reading was compared with nvdisasm's over all kernels of the two attention and optimizer files.
 #pragma once
 
 #include <cstdint>

@@ -36,9 +36,10 @@ TEST(CheckMesh, WhatWorksPasses) {
 
 TEST(CheckMesh, NamesTheNearestDegree) {
   EXPECT_EQ(problem(run_of({.context = 0})), "mesh.context: is 0, which is not a number of ranks; use 1 or more\n");
-  EXPECT_EQ(problem(run_of({.tensor = 5})),
-            "mesh.tensor: is 5, more than can share this model's 4 heads, 688 inner columns and 256 entries of the vocabulary; the "
-            "nearest that works is 4\n");
+  EXPECT_EQ(
+      problem(run_of({.tensor = 5})),
+      "mesh.tensor: is 5, more than can share this model's 4 heads, 688 inner columns and 256 entries of the vocabulary; the "
+      "nearest that works is 4\n");
   EXPECT_EQ(problem(run_of({.pipeline = 9})),
             "mesh.pipeline: is 9, more than the 8 blocks of this model (6 layers, the embedding and the head); the nearest that "
             "works is 8\n");
@@ -52,10 +53,12 @@ TEST(CheckMesh, NamesStagesThatWorkWithTheirChunks) {
     return problem(spec);
   };
   EXPECT_EQ(of(4, 2), "");
-  EXPECT_EQ(of(4, 3), "pipeline.chunks_per_stage: is 3, and 3 chunks on each of 4 stages are more than the 8 blocks of this model (6 "
-                      "layers, the embedding and the head); the nearest that works is 2\n");
-  EXPECT_EQ(of(9, 3), "mesh.pipeline: is 9, more than the 8 blocks of this model (6 layers, the embedding and the head); the nearest "
-                      "that works is 2 with pipeline.chunks_per_stage 3\n");
+  EXPECT_EQ(of(4, 3),
+            "pipeline.chunks_per_stage: is 3, and 3 chunks on each of 4 stages are more than the 8 blocks of this model (6 "
+            "layers, the embedding and the head); the nearest that works is 2\n");
+  EXPECT_EQ(of(9, 3),
+            "mesh.pipeline: is 9, more than the 8 blocks of this model (6 layers, the embedding and the head); the nearest "
+            "that works is 2 with pipeline.chunks_per_stage 3\n");
   EXPECT_EQ(of(2, 3), "");
   EXPECT_NE(of(9, 9).find("the nearest that works is 8 with pipeline.chunks_per_stage 1\n"), std::string::npos);
   EXPECT_EQ(of(8, 1), "");
@@ -63,22 +66,25 @@ TEST(CheckMesh, NamesStagesThatWorkWithTheirChunks) {
 
 TEST(CheckMesh, NamesTheNearestBatch) {
   RunSpec spec = run_of({.data = 5});
-  EXPECT_EQ(problem(spec),
-            "training.global_batch_sequences: is 12, not a multiple of mesh.data 5 x training.micro_batch_sequences 1; the nearest "
-            "that is: 10 or 15; or keep it and set mesh.data 4\n");
+  EXPECT_EQ(
+      problem(spec),
+      "training.global_batch_sequences: is 12, not a multiple of mesh.data 5 x training.micro_batch_sequences 1; the nearest "
+      "that is: 10 or 15; or keep it and set mesh.data 4\n");
   EXPECT_EQ(problem(spec, 5, MeshUse::kInference), "") << "an evaluation divides no batch";
   spec.global_batch_sequences = 3;
   spec.micro_batch_sequences = 2;
-  EXPECT_EQ(problem(spec),
-            "training.global_batch_sequences: is 3, not a multiple of mesh.data 5 x training.micro_batch_sequences 2; the nearest "
-            "that is: 10\n");
+  EXPECT_EQ(
+      problem(spec),
+      "training.global_batch_sequences: is 3, not a multiple of mesh.data 5 x training.micro_batch_sequences 2; the nearest "
+      "that is: 10\n");
 }
 
 TEST(CheckMesh, NamesAnAxisThatMakesTheRanksRight) {
   const auto of = [](const MeshShape& mesh, int64_t ranks) { return problem(run_of(mesh), ranks); };
-  EXPECT_EQ(of({.data = 2, .context = 2}, 6),
-            "mesh: pipeline 1 x data 2 x context 2 x tensor 1 has 4 ranks, but this run has 6: start it with 4, or set mesh.context "
-            "3\n");
+  EXPECT_EQ(
+      of({.data = 2, .context = 2}, 6),
+      "mesh: pipeline 1 x data 2 x context 2 x tensor 1 has 4 ranks, but this run has 6: start it with 4, or set mesh.context "
+      "3\n");
   EXPECT_NE(of({.data = 2, .context = 3}, 9).find("set mesh.data 3\n"), std::string::npos);
   EXPECT_NE(of({.data = 2, .context = 2}, 3).find("or leave mesh out\n"), std::string::npos);
   EXPECT_NE(of({.data = 65536, .context = 65536}, 1).find("4294967296 ranks"), std::string::npos);

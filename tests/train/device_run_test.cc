@@ -1,5 +1,5 @@
-// Whole runs with every tensor in memory that the host cannot touch: that of the device of this program. Their losses are those of
-// the CPU, to the rounding of float32; they stop, resume, evaluate and generate as runs on a CPU do.
+// Whole runs with every tensor in memory that the host cannot touch: that of the device of this program. Their losses are those
+// of the CPU, to the rounding of float32; they stop, resume, evaluate and generate as runs on a CPU do.
 #include <gtest/gtest.h>
 
 #include <filesystem>

@@ -1,5 +1,5 @@
-// A communicator in whose groups one number of one sum over the replicas comes out as not a number, on this rank alone: in the last
-// piece that it is sent, which it passes on to nobody.
+// A communicator in whose groups one number of one sum over the replicas comes out as not a number, on this rank alone: in the
+// last piece that it is sent, which it passes on to nobody.
 #pragma once
 
 #include <cmath>

@@ -51,7 +51,8 @@ DataSpec data_spec(const std::string& model, const Folder& folder, Form form) {
   return spec;
 }
 
-RunSpec spec_of(const std::string& model, const GoldenMesh& mesh, DType dtype, const nlohmann::json& adamw, const Folder& folder) {
+RunSpec spec_of(const std::string& model, const GoldenMesh& mesh, DType dtype, const nlohmann::json& adamw,
+                const Folder& folder) {
   RunSpec spec;
   spec.output_directory = folder / "run";
   spec.compute_dtype = dtype;
@@ -117,8 +118,8 @@ GoldenArithmetic in_bfloat16() {
 }
 
 void expect_golden(const std::string& model, const GoldenMesh& mesh, const GoldenArithmetic& arithmetic) {
-  SCOPED_TRACE(fmt::format("{} pipeline {} data {} context {} tensor {} {} form {}", model, mesh.pipeline, mesh.data, mesh.context, mesh.tensor, name(mesh.layout),
-                           static_cast<int>(mesh.form)));
+  SCOPED_TRACE(fmt::format("{} pipeline {} data {} context {} tensor {} {} form {}", model, mesh.pipeline, mesh.data,
+                           mesh.context, mesh.tensor, name(mesh.layout), static_cast<int>(mesh.form)));
   const Folder folder;
   std::ifstream expected_file(golden(model) + "/expected.json");
   const auto expected = nlohmann::json::parse(expected_file);

@@ -45,7 +45,8 @@ TEST_P(GoldenTest, DataAndContextRanks) {
 
 TEST_P(GoldenTest, TensorRanks) {
   expect_golden(GetParam(), {.data = 1, .context = 1, .layout = LayoutType::kZigzag, .form = Form::kBatchOfTwo, .tensor = 2});
-  expect_golden(GetParam(), {.data = 1, .context = 1, .layout = LayoutType::kZigzag, .form = Form::kTwoMicrobatches, .tensor = 3});
+  expect_golden(GetParam(),
+                {.data = 1, .context = 1, .layout = LayoutType::kZigzag, .form = Form::kTwoMicrobatches, .tensor = 3});
   expect_golden(GetParam(), {.data = 1, .context = 2, .layout = LayoutType::kStriped, .form = Form::kTwoDocuments, .tensor = 2});
 }
 
@@ -62,7 +63,9 @@ TEST_P(GoldenTest, PipelineRanks) {
                              .form = Form::kTwoDocuments,
                              .pipeline = 2,
                              .schedule = {.sequence_chunks = 3}});
-  expect_golden(GetParam(), {.data = 1, .context = 2, .layout = LayoutType::kStriped, .form = Form::kTwoDocuments, .tensor = 2, .pipeline = 2});
+  expect_golden(
+      GetParam(),
+      {.data = 1, .context = 2, .layout = LayoutType::kStriped, .form = Form::kTwoDocuments, .tensor = 2, .pipeline = 2});
 }
 
 TEST_P(GoldenTest, SharedState) {
@@ -113,7 +116,8 @@ TEST_P(GoldenTest, LogitsWithACache) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Models, GoldenTest, testing::Values("llama", "llama_llama3rope", "llama_linear_tied", "llama_yarn", "mistral", "qwen2",
+INSTANTIATE_TEST_SUITE_P(Models, GoldenTest,
+                         testing::Values("llama", "llama_llama3rope", "llama_linear_tied", "llama_yarn", "mistral", "qwen2",
                                          "qwen3"),
                          [](const auto& i) { return std::string(i.param); });
 

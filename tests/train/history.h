@@ -19,7 +19,9 @@ struct Collect final : TrainObserver {
 inline std::string some_text(int seed, int length) {
   std::string text;
   const RandomStream random(static_cast<uint64_t>(seed), "text");
-  for (int i = 0; i < length; ++i) text += "the quick brown fox jumps over lazy dogs "[random.below(static_cast<uint64_t>(i), 41)];
+  for (int i = 0; i < length; ++i) {
+    text += "the quick brown fox jumps over lazy dogs "[random.below(static_cast<uint64_t>(i), 41)];
+  }
   return text;
 }
 

@@ -36,7 +36,8 @@ Steps run_on(const RunSpec& spec, const std::vector<int>& hosts) {
 
 TEST(Hosts, ChangeNoBitOfARun) {
   const Folder folder;
-  for (const MeshShape& mesh : {MeshShape{.context = 8}, MeshShape{.data = 4, .context = 2}, MeshShape{.data = 2, .context = 2, .tensor = 2}}) {
+  for (const MeshShape& mesh :
+       {MeshShape{.context = 8}, MeshShape{.data = 4, .context = 2}, MeshShape{.data = 2, .context = 2, .tensor = 2}}) {
     for (const auto sharding : {RunSpec::Sharding::kNone, RunSpec::Sharding::kOptimizer}) {
       SCOPED_TRACE(mesh.to_string());
       RunSpec spec = small_run(folder, "");

@@ -110,7 +110,8 @@ TEST(MemoryNeed, KnowsWhatRanksOfATensorAxisHoldAlike) {
   }
 }
 
-// Buckets of one block, of which few are open, and one of all, which is; activations are little.
+// Buckets of one block, of which few are open, and one of all, which is; activations are little. What is on its way into sums
+// comes on top: of one bucket of all blocks, those of a whole microbatch while the next one computes.
 TEST(MemoryNeed, KnowsWhatIsOpenOfWhatRanksShare) {
   for (const auto state : {RunSpec::Sharding::kGradients, RunSpec::Sharding::kWeights}) {
     for (const int64_t bucket_elements : {int64_t{1}, StateShare{}.bucket_elements}) {
@@ -126,8 +127,9 @@ TEST(MemoryNeed, KnowsWhatIsOpenOfWhatRanksShare) {
         spec.model.tie_embeddings = ModelSpec::Tie::kYes;
         spec.sharding = state;
         spec.bucket_elements = bucket_elements;
-        expect_close_to_measured(spec, fmt::format("state_{}_buckets_{}_stages_{}_microbatches_{}", static_cast<int>(state),
-                                                   bucket_elements, pipeline, microbatches).c_str(), {.least = 0.96});
+        const std::string what = fmt::format("state_{}_buckets_{}_stages_{}_microbatches_{}", static_cast<int>(state),
+                                             bucket_elements, pipeline, microbatches);
+        expect_close_to_measured(spec, what.c_str(), {.least = bucket_elements > 1 && microbatches > 1 ? 0.92 : 0.96});
       }
     }
   }

@@ -1,5 +1,5 @@
-// Whole runs on meshes with a pipeline axis: the steps of one rank by every schedule, alone and with other axes, and checkpoints that
-// every mesh reads.
+// Whole runs on meshes with a pipeline axis: the steps of one rank by every schedule, alone and with other axes, and checkpoints
+// that every mesh reads.
 #include <gtest/gtest.h>
 
 #include "model/decoder.h"
@@ -139,7 +139,7 @@ TEST(PipelineRun, EveryScheduleTakesTheStepsOfOneRank) {
   }
 }
 
-// After the first step, by what it measured. That the weights of all steps are those of the other schedules is shown above.
+// After two steps, by what they measured. That the weights of all steps are those of the other schedules is shown above.
 TEST(PipelineRun, ZeroBubbleIsPlannedAgainByTheTimesOfItsBlocks) {
   const Folder folder;
   const auto notes_of = [&](PipelineSchedule schedule, RunSpec::Sharding sharding) {
@@ -156,7 +156,7 @@ TEST(PipelineRun, ZeroBubbleIsPlannedAgainByTheTimesOfItsBlocks) {
     for (size_t rank = 1; rank < 4; ++rank) EXPECT_EQ(notes[rank], "");
     return notes[0];
   };
-  const std::string said = "pipeline.schedule ZERO_BUBBLE, planned again by the times of this step: ";
+  const std::string said = "pipeline.schedule ZERO_BUBBLE, planned again by the times of its blocks: ";
   const std::string notes = notes_of(PipelineSchedule::kZeroBubble, RunSpec::Sharding::kOptimizer);
   EXPECT_NE(notes.find(said), std::string::npos) << notes;
   EXPECT_EQ(notes.find(said), notes.rfind(said)) << "once: " << notes;
@@ -230,7 +230,8 @@ TEST(PipelineRun, ChunksOfSequencesTakeTheStepsOfOneRank) {
   }
 }
 
-// A run on two stages goes on, on any number of them, as if it had never stopped: to the last bit where the sums keep their order.
+// A run on two stages goes on, on any number of them, as if it had never stopped: to the last bit where the sums keep their
+// order.
 TEST(PipelineRun, CheckpointsGoFromMeshToMesh) {
   const Folder folder;
   for (const bool tied : {false, true}) {
@@ -416,7 +417,9 @@ TEST(PipelineRun, RefusesWhatCannotWork) {
   const Folder folder;
   RunSpec spec = double_run(folder, "", {.pipeline = 8});
   const auto expect_refusal = [&](const char* text) { EXPECT_NE(refusal(spec).find(text), std::string::npos) << refusal(spec); };
-  expect_refusal("mesh.pipeline: is 8, more than the 7 blocks of this model (5 layers, the embedding and the head); the nearest that works is 7");
+  expect_refusal(
+      "mesh.pipeline: is 8, more than the 7 blocks of this model (5 layers, the embedding and the head); the nearest that works "
+      "is 7");
   spec.mesh.pipeline = 2;
   spec.pipeline = {.schedule = PipelineSchedule::kInterleaved, .chunks_per_stage = 4};
   expect_refusal("pipeline.chunks_per_stage: is 4, and 4 chunks on each of 2 stages are more than the 7 blocks");

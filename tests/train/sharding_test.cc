@@ -1,5 +1,5 @@
-// Ranks that share the optimizer's state: the same losses as ranks that each keep all of it, less memory, and checkpoints that fit
-// every mesh.
+// Ranks that share the optimizer's state: the same losses as ranks that each keep all of it, less memory, and checkpoints that
+// fit every mesh.
 #include <gtest/gtest.h>
 
 #include "tests/train/history.h"

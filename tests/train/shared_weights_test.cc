@@ -1,5 +1,5 @@
-// Ranks that share gradients, and weights, too: the steps of one rank, to the bit those of ranks that share the optimizer's state where
-// sums have one order; what is kept and what is moved.
+// Ranks that share gradients, and weights, too: the steps of one rank, to the bit those of ranks that share the optimizer's state
+// where sums have one order; what is kept and what is moved.
 #include <gtest/gtest.h>
 
 #include <map>
@@ -176,8 +176,8 @@ std::array<int64_t, kNumMemoryTags> memory_of(RunSpec spec) {
   return found;
 }
 
-// Many layers, so that one of them is little. What is not divided is what is in flight: of gradients a bucket that is added to and
-// those that sums have not let go; of weights that of the block at work and the next.
+// Many layers, so that one of them is little. What is not divided is what is in flight: of gradients a bucket that is added to
+// and those that sums have not let go; of weights that of the block at work and the next.
 TEST(SharedWeights, AreDividedAmongTheRanks) {
   const Folder folder;
   constexpr int kRanks = 4;

@@ -1,10 +1,17 @@
-// Sums of gradients over the replicas: they move while backward still computes, whole runs take the steps of one rank with buckets
-// of every size, and all ranks end with the same bits.
+// Sums of gradients over the replicas: they move while backward still computes, whole runs take the steps of one rank with
+// buckets of every size, and all ranks end with the same bits.
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <cmath>
 #include <thread>
 
 #include "tests/train/history.h"
+#include "train/agreement.h"
+#include "train/batch.h"
+#include "train/model_state.h"
+#include "train/pipeline_plan.h"
+#include "train/rank_context.h"
 #include "train/step_program.h"
 
 namespace longspan::test {
@@ -154,6 +161,68 @@ TEST(StepSums, LeaveTheSameBitsOnAllRanks) {
     EXPECT_EQ(first[rank].own, first[rank % 4].own) << "rank " << rank;
     EXPECT_EQ(first[rank].own, second[rank].own) << "rank " << rank;
   }
+}
+
+// Of other costs than those that were counted, so that ranks do other things in the next step.
+TEST(StepProgram, KeepsItsBitsWhenItIsPlannedAgain) {
+  const Folder folder;
+  RunSpec spec = double_run(folder, {.pipeline = 3, .data = 2});
+  spec.model.num_layers = 7;
+  spec.global_batch_sequences = 12;
+  spec.pipeline.schedule = PipelineSchedule::kZeroBubble;
+  PipelineCosts costs = pipeline_costs(spec);
+  for (size_t b = 0; b < costs.blocks.size(); ++b) {
+    const auto i = static_cast<double>(b);
+    costs.blocks[b] = {.forward_seconds = 0.5 + std::fmod(7 * i, 11) * 0.1,
+                       .backward_input_seconds = 0.5 + std::fmod(5 * i, 13) * 0.15,
+                       .backward_weight_seconds = std::fmod(3 * i, 7) * 0.15,
+                       .stash_bytes = costs.blocks[b].stash_bytes};
+  }
+  run_in_process(6, [&](Communicator& world) {
+    RankContext rank(spec.compute_dtype, {});
+    Context& context = rank.context();
+    const ProcessMesh mesh(world, spec.mesh);
+    TrainObserver silent;
+    const auto attention = make_attention(context, spec, mesh, silent);
+    PipelineStage stage(spec, mesh);
+    Decoder decoder(spec.model, {.attention = *attention, .tensor = mesh.axis(Axis::kTensor)}, spec.loss_tile_tokens,
+                    stage.blocks());
+    StepProgram program(context, spec, mesh, stage, decoder);
+    const Dataset data = open_dataset(spec.data, spec.seed, spec.model.vocabulary_size, Order::kShuffled);
+    const BatchLoader loader(spec, data, mesh);
+    decoder.parameters().materialize(context, ParameterSet::Purpose::kTraining, state_share(spec, mesh));
+    initialize_weights(context, spec, mesh, decoder.parameters());
+    const auto gradients = [&] {
+      decoder.microbatches() = loader.load(context, 1);
+      program.run(context);
+      decoder.microbatches().clear();
+      std::vector<double> all;
+      for (const ParameterSet::Part& part : decoder.parameters().parts()) {
+        const auto* g = part.gradient.data<double>();
+        all.insert(all.end(), g, g + part.gradient.num_elements());
+      }
+      return all;
+    };
+    const std::vector<double> first = gradients();
+    const std::string text = program.plan_again(context, costs);
+    EXPECT_NE(text.find("is bubble, instead of"), std::string::npos) << "the same program: " << text;
+    EXPECT_EQ(gradients(), first);
+  });
+}
+
+TEST(StepProgram, RanksThatPlanOtherThingsAllSaySo) {
+  std::atomic<int> told{0};
+  run_in_process(3, [&](Communicator& world) {
+    const Context context({});
+    const std::vector<Program> one = {single_stage_program(2, 3)}, other = {single_stage_program(3, 2)};
+    agree_on_programs(context, world, one);
+    try {
+      agree_on_programs(context, world, world.rank() == 1 ? other : one);
+    } catch (const Error& error) {
+      told += std::string(error.what()).find("different programs of 1 stages") != std::string::npos ? 1 : 0;
+    }
+  });
+  EXPECT_EQ(told, 3);
 }
 
 // One rank has nobody to sum with.

@@ -129,7 +129,8 @@ Hops traced(int num_ranks, bool shares, Begin begin) {
   return hops_of(spans_of(json::parse(read_file(path))));
 }
 
-// The first bucket's sums begin after the last block; four blocks, of B and W, are left. Those of the last bucket have nothing left.
+// The first bucket's sums begin after the last block; four blocks, of B and W, are left. Those of the last bucket have nothing
+// left.
 TEST(SumsTrace, HasHopsUnderBackward) {
   const Hops all = traced(2, false, Begin::kWithBackward), shared = traced(3, true, Begin::kWithBackward);
   for (const Hops& hops : {all, shared}) {

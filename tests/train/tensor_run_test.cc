@@ -1,4 +1,5 @@
-// Whole runs on meshes with a tensor axis: the steps of one rank, alone and with other axes, and checkpoints that every mesh reads.
+// Whole runs on meshes with a tensor axis: the steps of one rank, alone and with other axes, and checkpoints that every mesh
+// reads.
 #include <gtest/gtest.h>
 
 #include "tests/train/history.h"
@@ -63,7 +64,8 @@ TEST(TensorRun, EveryMeshTakesTheStepsOfOneRank) {
 TEST(TensorRun, CheckpointsGoFromMeshToMesh) {
   const Folder folder;
   const std::vector<double> whole = run_on_mesh(double_run(folder, "", {})).losses;
-  const MeshShape meshes[] = {{}, {.tensor = 2}, {.tensor = 3}, {.data = 2, .tensor = 4}, {.context = 3}, {.context = 2, .tensor = 2}};
+  const MeshShape meshes[] = {
+      {}, {.tensor = 2}, {.tensor = 3}, {.data = 2, .tensor = 4}, {.context = 3}, {.context = 2, .tensor = 2}};
   for (size_t i = 0; i + 1 < std::size(meshes); ++i) {
     SCOPED_TRACE(meshes[i].to_string() + " to " + meshes[i + 1].to_string());
     RunSpec first = double_run(folder, fmt::format("run_{}", i), meshes[i]);

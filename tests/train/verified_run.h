@@ -50,9 +50,11 @@ inline VerifyReport verified(const RunSpec& run, DType dtype, const Plants& plan
     const bool faulty = plants.rank == kEveryRank || inner.rank() == plants.rank;
     const auto faulty_sends = make_faulty_communicator(inner, faulty ? plants.faults : CommFaults{});
     const auto world = std::make_unique<NotANumberInASum>(*faulty_sends, faulty ? plants.nan_in_sum : -1);
-    reports[static_cast<size_t>(inner.rank())] = one_rank.compare(
-        *world,
-        {.num_threads = 1, .cpu_level = all.cpu_level, .memory = nullptr, .kernels = faulty && plants.kernels ? plants.kernels : all.kernels});
+    reports[static_cast<size_t>(inner.rank())] =
+        one_rank.compare(*world, {.num_threads = 1,
+                                  .cpu_level = all.cpu_level,
+                                  .memory = nullptr,
+                                  .kernels = faulty && plants.kernels ? plants.kernels : all.kernels});
   });
   for (const VerifyReport& report : reports) {
     EXPECT_EQ(report.difference, reports[0].difference);

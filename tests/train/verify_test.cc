@@ -106,8 +106,8 @@ TEST(VerifyShape, KeepsHeadsThatDoNotDivide) {
     int tensor, context;
   };
   for (const Heads& heads : {Heads{6, 6, 1, 4}, Heads{6, 3, 1, 4}, Heads{6, 2, 1, 4}, Heads{10, 10, 1, 4}, Heads{12, 6, 1, 4},
-                             Heads{64, 64, 1, 4}, Heads{64, 8, 1, 4}, Heads{28, 4, 1, 8}, Heads{40, 40, 2, 3}, Heads{30, 15, 2, 4},
-                             Heads{96, 8, 3, 4}, Heads{56, 28, 3, 4}}) {
+                             Heads{64, 64, 1, 4}, Heads{64, 8, 1, 4}, Heads{28, 4, 1, 8}, Heads{40, 40, 2, 3},
+                             Heads{30, 15, 2, 4}, Heads{96, 8, 3, 4}, Heads{56, 28, 3, 4}}) {
     for (const auto& [scheme, exchanging] : {std::pair{ContextScheme::kRing, 1}, {ContextScheme::kAllToAll, heads.context}}) {
       RunSpec run = small_run(1, heads.context);
       run.context.scheme = scheme;

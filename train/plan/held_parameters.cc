@@ -8,15 +8,16 @@ namespace longspan {
 
 namespace {
 
-int64_t layers_in(const ModelSpec& model, const std::vector<int>& blocks) {
-  return std::count_if(blocks.begin(), blocks.end(), [&](int b) { return b > 0 && b <= model.num_layers; });
-}
 bool has_embedding(const std::vector<int>& blocks) { return std::find(blocks.begin(), blocks.end(), 0) != blocks.end(); }
 bool has_head(const ModelSpec& model, const std::vector<int>& blocks) {
   return std::find(blocks.begin(), blocks.end(), static_cast<int>(model.num_layers) + 1) != blocks.end();
 }
 
 }  // namespace
+
+int64_t layers_in(const ModelSpec& model, const std::vector<int>& blocks) {
+  return std::count_if(blocks.begin(), blocks.end(), [&](int b) { return b > 0 && b <= model.num_layers; });
+}
 
 int64_t parameters_held(const ModelSpec& model, const std::vector<int>& blocks, int tensor_degree, int tensor_rank) {
   const auto piece = [&](int64_t count) { return tensor_piece_of(count, tensor_degree, tensor_rank).size(); };

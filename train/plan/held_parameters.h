@@ -10,6 +10,8 @@
 
 namespace longspan {
 
+int64_t layers_in(const ModelSpec& model, const std::vector<int>& blocks);
+
 // Elements that a rank of the tensor axis holds of these blocks.
 int64_t parameters_held(const ModelSpec& model, const std::vector<int>& blocks, int tensor_degree, int tensor_rank);
 

@@ -15,8 +15,8 @@ namespace {
 
 double as_double(int64_t value) { return static_cast<double>(value); }
 
-// Pairs of a query and a key that it sees, of a microbatch whose sequences are one document each: of all ranks of the context axis, and of the one
-// with most. Ranks that exchange heads for tokens all have the mean of their group.
+// Pairs of a query and a key that it sees, of a microbatch whose sequences are one document each: of all ranks of the context
+// axis, and of the one with most. Ranks that exchange heads for tokens all have the mean of their group.
 struct Pairs {
   double all = 0, most = 0;
   int idle_ranks = 0;  // which have none

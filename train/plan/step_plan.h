@@ -12,7 +12,6 @@
 #include "parallel/comm/mesh_map.h"
 #include "parallel/pipeline/verifier.h"
 #include "train/memory_need.h"
-#include "train/plan/held_parameters.h"
 #include "train/plan/traffic.h"
 
 namespace longspan {

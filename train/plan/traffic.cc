@@ -18,9 +18,6 @@ double bytes_of(DType dtype) { return static_cast<double>(size_bytes(dtype)); }
 // The part of a whole that goes out where each of so many ranks ends with all of it, or with the sum of its own piece.
 double share_sent(int num_ranks) { return as_double(num_ranks - 1) / num_ranks; }
 
-int64_t layers_in(const ModelSpec& model, const std::vector<int>& blocks) {
-  return std::count_if(blocks.begin(), blocks.end(), [&](int b) { return b > 0 && b <= model.num_layers; });
-}
 bool holds(const std::vector<int>& blocks, int64_t block) {
   return std::find(blocks.begin(), blocks.end(), static_cast<int>(block)) != blocks.end();
 }

@@ -3,8 +3,8 @@
 //
 // Forward: strips of tiles; each row of O and LSE belongs to one task, and the longest tasks come first, so that no thread
 // ends long after the others.
-// Backward: chunks of queries by pieces of keys, about as many of each. A task adds to the rows of dq of its chunk and to those of
-// dk and dv of its piece, and tasks that share either run in the order of the list. The list is one of two: chunk c meets
+// Backward: chunks of queries by pieces of keys, about as many of each. A task adds to the rows of dq of its chunk and to those
+// of dk and dv of its piece, and tasks that share either run in the order of the list. The list is one of two: chunk c meets
 // piece p in wave (c + p) mod size, or (c - p) mod size; either way no two of a wave share rows. The first gives each wave
 // of a causal triangle as much work as any other, so that half as many threads as chunks are busy from the first wave to
 // the last; the second has all of the diagonal, which is what short documents and windows see, in its first wave.

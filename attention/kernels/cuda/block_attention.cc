@@ -44,7 +44,9 @@ std::shared_ptr<const DeviceIntervals> upload(const Context& context, const KeyI
   size_t places[5] = {};
   for (size_t i = 0; i < 4; ++i) places[i + 1] = places[i] + (parts[i].size() + 4 * kWords - 1) / (4 * kWords) * kWords;
   const Tensor table = context.host().empty({static_cast<int64_t>(places[4])}, DType::kInt32, MemoryTag::kWorkspace);
-  for (size_t i = 0; i < 4; ++i) std::copy(parts[i].begin(), parts[i].end(), static_cast<std::byte*>(table.raw()) + 4 * places[i]);
+  for (size_t i = 0; i < 4; ++i) {
+    std::copy(parts[i].begin(), parts[i].end(), static_cast<std::byte*>(table.raw()) + 4 * places[i]);
+  }
   auto device = std::make_shared<DeviceIntervals>();
   device->table = context.to_device(table, MemoryTag::kWorkspace);
   const auto* words = device->table.data<int32_t>();
@@ -112,7 +114,8 @@ class CudaAttention final : public BlockAttention {
 
   static AttentionShape shape_of(const AttentionBlock& block) {
     expect_dtype_here(block.q.dtype());
-    check(block.q.size(2) <= kMostHeadDim, "a head has {} elements, and these kernels take up to {}", block.q.size(2), kMostHeadDim);
+    check(block.q.size(2) <= kMostHeadDim, "a head has {} elements, and these kernels take up to {}", block.q.size(2),
+          kMostHeadDim);
     const auto size = [](int64_t n) {
       check(n <= std::numeric_limits<int32_t>::max(), "{} tokens or heads in one block of attention", n);
       return static_cast<int32_t>(n);

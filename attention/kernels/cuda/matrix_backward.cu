@@ -144,7 +144,8 @@ __global__ void __launch_bounds__(kWarps * kWarpSize) backward_keys_kernel(Backw
       QueryFacts fact{keys.begin, keys.end, kMinusInfinity, 0.0f};
       if (!keys.empty()) fact = {keys.begin, keys.end, load_global(a.lse + place) * kLog2E, load_global(a.delta + place)};
       if (fact.lse == kMinusInfinity) fact = {0, 0, 0.0f, 0.0f};
-      store_shared(facts(step) + 16 * i, Vector<float, 4>{bits_to_float(fact.begin), bits_to_float(fact.end), fact.lse, fact.delta});
+      store_shared(facts(step) + 16 * i,
+                   Vector<float, 4>{bits_to_float(fact.begin), bits_to_float(fact.end), fact.lse, fact.delta});
     }
     wait_copies<0>();
     sync_block();  // this step's queries are there, and nobody works on those before any more

@@ -10,8 +10,8 @@ namespace {
 constexpr int kWarps = 4, kStages = 2;
 
 // kRowTiles: of 16 queries a warp. With two, each piece of keys and values that a warp fetches from shared memory feeds twice the
-// products, which otherwise wait for it; heads beyond 128 leave registers for one. Where sums fill the registers, scores are of fewer
-// keys at a time.
+// products, which otherwise wait for it; heads beyond 128 leave registers for one. Where sums fill the registers, scores are of
+// fewer keys at a time.
 template <int kWidth, int kRowTiles>
 struct Forward {
   static constexpr int kQueries = kWarps * kRowTiles * 16, kKeys = kWidth <= 128 && kWidth * kRowTiles < 256 ? 64 : 32;
@@ -108,7 +108,8 @@ LS_DEVICE void begin_rows(Rows& rows, float (&sums)[kWidth / 8][4], const Forwar
 }
 
 template <int kWidth, class Rows>
-LS_DEVICE void end_rows(const Rows& rows, const float (&sums)[kWidth / 8][4], const ForwardArguments& a, int head, int first_query) {
+LS_DEVICE void end_rows(const Rows& rows, const float (&sums)[kWidth / 8][4], const ForwardArguments& a, int head,
+                        int first_query) {
   const AttentionShape& s = a.shape;
   const RowKeys keys = keys_of_rows(a, first_query);
 #pragma unroll
@@ -126,7 +127,8 @@ LS_DEVICE void end_rows(const Rows& rows, const float (&sums)[kWidth / 8][4], co
                    Vector<float, 2>{sums[t][2 * half] * inverse, sums[t][2 * half + 1] * inverse});
     }
     if (lane_index() % 4 == 0)
-      store_global(a.lse + static_cast<int64_t>(head) * s.num_queries + query, (rows.most[half] + log2_approximate(total)) * kLn2);
+      store_global(a.lse + static_cast<int64_t>(head) * s.num_queries + query,
+                   (rows.most[half] + log2_approximate(total)) * kLn2);
   }
 }
 
@@ -142,7 +144,9 @@ __global__ void __launch_bounds__(kWarps * kWarpSize) forward_kernel(ForwardArgu
   const SeenKeys seen = seen_keys<F::kQueries>(a.visible, first, s.num_queries);
   if (seen.any.empty()) return;
   const typename F::Tile q{shared_base()};
-  const auto k = [&](int tile) { return typename F::Tile{q.base + F::kQueries * kWidth * 2 + tile % kStages * 2 * F::kTileBytes}; };
+  const auto k = [&](int tile) {
+    return typename F::Tile{q.base + F::kQueries * kWidth * 2 + tile % kStages * 2 * F::kTileBytes};
+  };
   const auto v = [&](int tile) { return typename F::Tile{k(tile).base + F::kTileBytes}; };
   const int begin = seen.any.begin / kKeys, end = (seen.any.end + kKeys - 1) / kKeys;
   const auto load_keys = [&](int tile) {

@@ -1,8 +1,9 @@
 // Tiles of bfloat16 in shared memory for matrix instructions: brought by cp.async, read by ldmatrix.
 //
 // A tile is rows of kWidth elements; its 16-byte pieces are permuted by the row, so that the eight rows of an 8 x 8 matrix lie in
-// different banks: piece ^ row % 8 where rows are multiples of all banks; where they are 1.5 times that, every second row begins half
-// the banks further, and only four pieces are permuted. Heads narrower than kWidth are filled up with zeros, which add nothing.
+// different banks: piece ^ row % 8 where rows are multiples of all banks; where they are 1.5 times that, every second row begins
+// half the banks further, and only four pieces are permuted. Heads narrower than kWidth are filled up with zeros, which add
+// nothing.
 #pragma once
 
 #include "attention/kernels/cuda/kernels.h"
@@ -42,8 +43,8 @@ struct MatrixTile {
     }
   }
 
-  // The place of a lane's row and piece of a fragment whose first row is a multiple of 8 and whose first piece is even: permuting is
-  // among the lane's part of both, and the rest is a constant further, so that few places have to be kept.
+  // The place of a lane's row and piece of a fragment whose first row is a multiple of 8 and whose first piece is even: permuting
+  // is among the lane's part of both, and the rest is a constant further, so that few places have to be kept.
   LS_DEVICE uint32_t at_fragment(int row, int row_of_lane, int first_piece, int piece_of_lane) const {
     constexpr int kPermuted = kPieces % 8 == 0 ? 8 : 4;
     return at(row_of_lane, first_piece % kPermuted + piece_of_lane) + row * kRowBytes + first_piece / kPermuted * kPermuted * 16;
@@ -66,7 +67,8 @@ struct MatrixTile {
   }
 };
 
-// A warp's sums [16 rows, kColumns], kRowTiles times one below the other: what is fetched of the other operand serves all of them.
+// A warp's sums [16 rows, kColumns], kRowTiles times one below the other: what is fetched of the other operand serves all of
+// them.
 template <int kRowTiles, int kColumns>
 using Sums = float[kRowTiles][kColumns / 8][4];
 

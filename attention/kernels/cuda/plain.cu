@@ -123,9 +123,13 @@ __global__ void __launch_bounds__(kWarps * kWarpSize) forward_kernel(ForwardArgu
 #pragma unroll
     for (int c = 0; c < kColumns; ++c) {
       const int column = lane + c * kWarpSize;
-      if (column < d) store_global(a.output + (static_cast<int64_t>(query) * s.num_heads + head) * d + column, sums[r][c] / total[r]);
+      if (column < d) {
+        store_global(a.output + (static_cast<int64_t>(query) * s.num_heads + head) * d + column, sums[r][c] / total[r]);
+      }
     }
-    if (lane == 0) store_global(a.lse + static_cast<int64_t>(head) * s.num_queries + query, (most[r] + log2_approximate(total[r])) * kLn2);
+    if (lane == 0) {
+      store_global(a.lse + static_cast<int64_t>(head) * s.num_queries + query, (most[r] + log2_approximate(total[r])) * kLn2);
+    }
   }
 }
 
@@ -267,7 +271,8 @@ void with_columns(DType dtype, int head_dim, Body body) {
 void launch_plain_forward(NativeStream stream, DType dtype, const ForwardArguments& a) {
   const AttentionShape& s = a.shape;
   with_columns(dtype, s.head_dim, [&]<class T, int n>(T, Columns<n>) {
-    launch(stream, forward_kernel<T, n>, shape_for(s.num_queries, s.num_heads, kRows * s.head_dim + kTile * (2 * s.head_dim + 1)), a);
+    launch(stream, forward_kernel<T, n>, shape_for(s.num_queries, s.num_heads, kRows * s.head_dim + kTile * (2 * s.head_dim + 1)),
+           a);
   });
 }
 

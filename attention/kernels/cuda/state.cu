@@ -13,7 +13,8 @@ constexpr unsigned kThreads = 128;
 template <class Output, class Gradient, int kWidth>
 __global__ void delta_kernel(DeltaArguments a) {
   const int64_t warps = static_cast<int64_t>(num_blocks().x) * (num_threads() / kWarpSize);
-  for (int64_t row = block_index().x * (num_threads() / kWarpSize) + warp_index(); row < a.num_heads * a.num_queries; row += warps) {
+  for (int64_t row = block_index().x * (num_threads() / kWarpSize) + warp_index(); row < a.num_heads * a.num_queries;
+       row += warps) {
     const int64_t head = row / a.num_queries, query = row % a.num_queries;
     const auto* output = static_cast<const Output*>(a.output.data) + query * a.output.token_stride + head * a.output.head_stride;
     const auto* gradient =
@@ -45,7 +46,9 @@ void launch_delta(NativeStream stream, DType output_dtype, DType doutput_dtype, 
   LaunchShape shape = shape_for_pieces(a.num_heads * a.num_queries * kWarpSize);
   shape.threads = kThreads;
   constexpr int kWidth = 8;  // 16 bytes of bfloat16
-  const auto whole = [](const Strided& x) { return x.token_stride % kWidth == 0 && x.head_stride % kWidth == 0 && all_aligned(x.data); };
+  const auto whole = [](const Strided& x) {
+    return x.token_stride % kWidth == 0 && x.head_stride % kWidth == 0 && all_aligned(x.data);
+  };
   const bool aligned = a.head_dim % kWidth == 0 && whole(a.output) && whole(a.doutput);
   with_dtype(output_dtype, [&]<class Output>(Output) {
     with_dtype(doutput_dtype, [&]<class Gradient>(Gradient) {

@@ -35,7 +35,8 @@ class CpuElementwise final : public Elementwise {
     for (const Tensor& t : {from, to}) {
       expect_supported(t.dtype(), {DType::kFloat32, DType::kBFloat16}, "cpu", kName);
     }
-    const Stores stores = from.raw() == to.raw() ? Stores::kCached : stores_of_call(from.num_bytes() + to.num_bytes(), cache_bytes_);
+    const Stores stores =
+        from.raw() == to.raw() ? Stores::kCached : stores_of_call(from.num_bytes() + to.num_bytes(), cache_bytes_);
     if (from.dtype() == to.dtype()) {
       with_element_type<Elementwise>(from.dtype(), [&]<class T>(std::type_identity<T>) {
         const T* source = from.data<T>();

@@ -34,10 +34,10 @@ class CudaLoss final : public Loss {
   void do_gradient(const Context& context, const VocabularySlice& slice, const Tensor& logits, const Tensor& targets,
                    double gradient_scale, const Tensor& totals, const Tensor& dlogits) const override {
     expect_cuda_dtype<Loss>(dlogits.dtype());
-    launch_cross_entropy_gradient(context.stream().native(), dlogits.dtype(),
-                                  {logits.size(0), slice.size, slice.first, logits.size(1), logits.data<float>(), targets.data<int32_t>(),
-                                   static_cast<float>(gradient_scale), totals.data<float>(), dlogits.raw(),
-                                   dlogits.layout().strides()[0]});
+    launch_cross_entropy_gradient(
+        context.stream().native(), dlogits.dtype(),
+        {logits.size(0), slice.size, slice.first, logits.size(1), logits.data<float>(), targets.data<int32_t>(),
+         static_cast<float>(gradient_scale), totals.data<float>(), dlogits.raw(), dlogits.layout().strides()[0]});
   }
 
   bool narrows_in_place() const override { return true; }

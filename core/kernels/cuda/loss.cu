@@ -55,9 +55,9 @@ LS_DEVICE void write_gradient(const GradientRow& row, int64_t n, const float* lo
   }
 }
 
-// Row by row: the maximum and the sum of exponentials in one pass (Milakov and Gimelshein 2018), then the gradient. A logit is read
-// for the last time by the thread that overwrites it, but the target's, which is read before; and but those under a gradient of
-// half their size, whose thread waits until the block has read its logits: what it writes then ends before where they began.
+// Row by row: the maximum and the sum of exponentials in one pass (Milakov and Gimelshein 2018), then the gradient. A logit is
+// read for the last time by the thread that overwrites it, but the target's, which is read before; and but those under a gradient
+// of half their size, whose thread waits until the block has read its logits: what it writes then ends before where they began.
 template <class T, int kWidth, bool kGradient>
 __global__ void cross_entropy_kernel(CrossEntropyArguments a) {
   for_each_row(a.tokens, [&](int64_t t) {

@@ -29,7 +29,8 @@
 // - The order of a sum is NCCL's choice, by group size, bytes, topology, version and its environment. All ranks get the same
 //   bits, and the same run on the same machines repeats to the bit as far as known; NCCL promises neither. Other machines, or
 //   other numbers of elements in one call, may add in another order. Sums of int64 are exact.
-// - Maxima of int64 are NCCL's. Those of floating-point numbers go through the host, since NCCL's lose a NaN; no step takes any of
+// - Maxima of int64 are NCCL's. Those of floating-point numbers go through the host, since NCCL's lose a NaN; no step takes any
+// of
 //   tensors of a device.
 // - Bytes are not counted on arrival: peers that disagree about a size get a timeout or wrong data, not an error that says so.
 // - A group does not see that a peer has left with an error elsewhere, unless its connection breaks: then the timeout tells.

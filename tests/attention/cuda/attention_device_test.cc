@@ -18,7 +18,8 @@ void expect_reference(const Problem& problem, DType dtype, uint64_t seed, const 
   const Inputs inputs = make_inputs(device.host(), problem, dtype, seed);
   const auto intervals = visible(problem, seed);
   const Result want = attend(reference, as_double(reference, inputs), intervals, {0, problem.num_keys});
-  expect_near(attend(device, to_device(device, inputs), intervals, cuts), want, 3e-6, dtype == DType::kBFloat16 ? kBFloat16Rounding : Rounding{});
+  expect_near(attend(device, to_device(device, inputs), intervals, cuts), want, 3e-6,
+              dtype == DType::kBFloat16 ? kBFloat16Rounding : Rounding{});
 }
 
 TEST(DeviceAttention, EveryKindOfMaskAndHead) {
@@ -32,8 +33,12 @@ TEST(DeviceAttention, EveryKindOfMaskAndHead) {
   for (const int64_t head_dim : head_dims) {
     for (const auto kind : {Problem::Kind::kCausal, Problem::Kind::kDocuments, Problem::Kind::kFull}) {
       for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
-        const Problem problem = {
-            .num_queries = num_queries, .num_keys = num_keys, .num_heads = 4, .num_kv_heads = 2, .head_dim = head_dim, .kind = kind};
+        const Problem problem = {.num_queries = num_queries,
+                                 .num_keys = num_keys,
+                                 .num_heads = 4,
+                                 .num_kv_heads = 2,
+                                 .head_dim = head_dim,
+                                 .kind = kind};
         expect_reference(problem, dtype, ++seed, {0, 90, 90, num_keys});
         if (HasFailure()) return;
       }

@@ -58,8 +58,9 @@ TEST(EmulatedAttention, HeadsForMatrices) {
   for (const int64_t head_dim : {64, 96, 128}) {
     for (const auto kind : {Problem::Kind::kCausal, Problem::Kind::kDocuments, Problem::Kind::kFull}) {
       const bool common = head_dim != 96 && kind != Problem::Kind::kFull;
-      expect_reference({.num_queries = 130, .num_keys = 140, .num_heads = 2, .num_kv_heads = 1, .head_dim = head_dim, .kind = kind},
-                       DType::kBFloat16, 1, {0, 90, 140}, common ? kNumSeeds : 2);
+      expect_reference(
+          {.num_queries = 130, .num_keys = 140, .num_heads = 2, .num_kv_heads = 1, .head_dim = head_dim, .kind = kind},
+          DType::kBFloat16, 1, {0, 90, 140}, common ? kNumSeeds : 2);
       if (HasFailure()) return;
     }
   }
@@ -68,8 +69,8 @@ TEST(EmulatedAttention, HeadsForMatrices) {
 // Forward by matrix instructions, backward without.
 TEST(EmulatedAttention, WideHeads) {
   for (const int64_t head_dim : {192, 256}) {
-    expect_reference({.num_queries = 66, .num_keys = 70, .num_heads = 1, .num_kv_heads = 1, .head_dim = head_dim}, DType::kBFloat16, 1,
-                     {0, 40, 70}, 2);
+    expect_reference({.num_queries = 66, .num_keys = 70, .num_heads = 1, .num_kv_heads = 1, .head_dim = head_dim},
+                     DType::kBFloat16, 1, {0, 40, 70}, 2);
     if (HasFailure()) return;
   }
 }
@@ -77,29 +78,32 @@ TEST(EmulatedAttention, WideHeads) {
 // Of heads above 64, with the fewest queries that two tiles a warp are for, and one less.
 TEST(EmulatedAttention, PlainAndMatricesOfWideHeads) {
   for (const int64_t num_queries : {64, 65}) {
-    expect_reference({.num_queries = num_queries, .num_keys = 70, .num_heads = 1, .num_kv_heads = 1, .head_dim = 128}, DType::kBFloat16, 5,
-                     {0, 70}, 3);
-    expect_reference({.num_queries = num_queries, .num_keys = 70, .num_heads = 1, .num_kv_heads = 1, .head_dim = 100}, DType::kBFloat16, 5,
-                     {0, 70}, 3);
-    expect_reference({.num_queries = num_queries, .num_keys = 70, .num_heads = 1, .num_kv_heads = 1, .head_dim = 130}, DType::kFloat32, 5,
-                     {0, 70}, 2);
+    expect_reference({.num_queries = num_queries, .num_keys = 70, .num_heads = 1, .num_kv_heads = 1, .head_dim = 128},
+                     DType::kBFloat16, 5, {0, 70}, 3);
+    expect_reference({.num_queries = num_queries, .num_keys = 70, .num_heads = 1, .num_kv_heads = 1, .head_dim = 100},
+                     DType::kBFloat16, 5, {0, 70}, 3);
+    expect_reference({.num_queries = num_queries, .num_keys = 70, .num_heads = 1, .num_kv_heads = 1, .head_dim = 130},
+                     DType::kFloat32, 5, {0, 70}, 2);
     if (HasFailure()) return;
   }
 }
 
 TEST(EmulatedAttention, Float32) {
-  expect_reference({.num_queries = 70, .num_keys = 100, .num_heads = 2, .num_kv_heads = 1, .head_dim = 64}, DType::kFloat32, 2, {0, 100});
+  expect_reference({.num_queries = 70, .num_keys = 100, .num_heads = 2, .num_kv_heads = 1, .head_dim = 64}, DType::kFloat32, 2,
+                   {0, 100});
 }
 
 TEST(EmulatedAttention, PlainBFloat16) {
-  expect_reference({.num_queries = 40, .num_keys = 70, .num_heads = 2, .num_kv_heads = 1, .head_dim = 20}, DType::kBFloat16, 2, {0, 70});
+  expect_reference({.num_queries = 40, .num_keys = 70, .num_heads = 2, .num_kv_heads = 1, .head_dim = 20}, DType::kBFloat16, 2,
+                   {0, 70});
 }
 
 // Of one key dq and dk are 0, and there is nothing to compare; accuracy_test.cc holds them to the size of their terms.
 TEST(EmulatedAttention, OneQueryAndTwoKeys) {
   for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
-    expect_reference({.num_queries = 1, .num_keys = 2, .num_heads = 1, .num_kv_heads = 1, .head_dim = 64, .kind = Problem::Kind::kFull},
-                     dtype, 3, {0, 2});
+    expect_reference(
+        {.num_queries = 1, .num_keys = 2, .num_heads = 1, .num_kv_heads = 1, .head_dim = 64, .kind = Problem::Kind::kFull}, dtype,
+        3, {0, 2});
   }
 }
 

@@ -1,5 +1,6 @@
-// What nvcc made of every kernel, for Ampere and for Hopper, held to what the kernels were written for. It needs no GPU, and cannot
-// say how fast anything is; but a spill, a product without matrix instructions or a copy that goes word by word shows here.
+// What nvcc made of every kernel, for Ampere and for Hopper, held to what the kernels were written for. It needs no GPU, and
+// cannot say how fast anything is; but a spill, a product without matrix instructions or a copy that goes word by word shows
+// here.
 #include "tests/support/machine_code.h"
 
 #include <fmt/core.h>
@@ -101,7 +102,8 @@ const std::vector<Expected>& table() {
   return rows;
 }
 
-// Kernels for what is not aligned, one element at a time, and those in fp32 without matrix instructions: only that nothing is spilt.
+// Kernels for what is not aligned, one element at a time, and those in fp32 without matrix instructions: only that nothing is
+// spilt.
 bool is_plain(const std::string& file, const std::string& kernel) {
   if (file.starts_with("matrix")) return false;
   return file == "plain" || kernel.find("<1>") != std::string::npos || kernel.find("<1, ") != std::string::npos ||
@@ -120,11 +122,16 @@ std::string complaints(const MachineKernel& kernel, const Expected& expected) {
   if (kernel.stack_bytes > 0) wrong += fmt::format("{} bytes of stack; ", kernel.stack_bytes);
   for (const char* spill : {"LDL", "STL"})
     if (count(spill) > 0) wrong += fmt::format("{} {}; ", count(spill), spill);
-  if (kernel.static_shared_bytes > kReservedSharedBytes) wrong += fmt::format("{} bytes of static shared memory; ", kernel.static_shared_bytes);
-  if (kernel.most_threads > 0 && kernel.most_threads < expected.threads) wrong += fmt::format("bounds of {} threads; ", kernel.most_threads);
+  if (kernel.static_shared_bytes > kReservedSharedBytes) {
+    wrong += fmt::format("{} bytes of static shared memory; ", kernel.static_shared_bytes);
+  }
+  if (kernel.most_threads > 0 && kernel.most_threads < expected.threads) {
+    wrong += fmt::format("bounds of {} threads; ", kernel.most_threads);
+  }
   const int of_thread = (kernel.registers + kRegisterStep - 1) / kRegisterStep * kRegisterStep;
   if (kernel.registers == 0 || of_thread * expected.threads * expected.blocks > kRegisters)
-    wrong += fmt::format("{} registers, where {} blocks of {} threads have {}; ", kernel.registers, expected.blocks, expected.threads, kRegisters);
+    wrong += fmt::format("{} registers, where {} blocks of {} threads have {}; ", kernel.registers, expected.blocks,
+                         expected.threads, kRegisters);
   for (const auto& [name, wanted] : expected.exactly)
     if (count(name) != wanted) wrong += fmt::format("{} {} instead of {}; ", count(name), name, wanted);
   for (const auto& [name, wanted] : expected.at_least)
@@ -153,7 +160,9 @@ std::vector<Named> all_kernels() {
 }
 
 TEST(MachineCode, OfEveryKernel) {
-  if (std::strlen(LS_CUDA_OBJECTS) == 0) GTEST_SKIP() << "the CUDA backend is not built here: nvcc made nothing that could be read";
+  if (std::strlen(LS_CUDA_OBJECTS) == 0) {
+    GTEST_SKIP() << "the CUDA backend is not built here: nvcc made nothing that could be read";
+  }
   const std::vector<Named> kernels = all_kernels();
   std::map<const Expected*, std::set<int>> met;
   for (const auto& [file, kernel] : kernels) {
@@ -191,7 +200,11 @@ TEST(MachineCode, InstructionsAreCounted) {
 // Each fault alone is found, and the kernel without faults has none.
 TEST(MachineCode, FaultsAreFound) {
   const Expected expected = {"", "", 128, 2, {{"HMMA", 64}}, {{"LDG.128", 2}}};
-  const MachineKernel sound = {.name = "sound", .architecture = 80, .registers = 255, .static_shared_bytes = 1024, .most_threads = 128,
+  const MachineKernel sound = {.name = "sound",
+                               .architecture = 80,
+                               .registers = 255,
+                               .static_shared_bytes = 1024,
+                               .most_threads = 128,
                                .instructions = {{"HMMA", 64}, {"LDG", 9}, {"LDG.128", 3}}};
   EXPECT_EQ(complaints(sound, expected), "");
   const auto complaint = [&](auto spoil) {

@@ -138,7 +138,9 @@ class Stage {
     Scene scene{};
     scene.begin.assign(seen.begin().begin(), seen.begin().end());
     scene.end.assign(seen.end().begin(), seen.end().end());
-    for (const KeyIntervals::Tile& t : seen.tiles()) scene.query_tiles.push_back({t.any_begin, t.any_end, t.all_begin, t.all_end});
+    for (const KeyIntervals::Tile& t : seen.tiles()) {
+      scene.query_tiles.push_back({t.any_begin, t.any_end, t.all_begin, t.all_end});
+    }
     for (int32_t key = 0; key < problem_.num_keys; key += kTile) {
       QueryRange range{std::numeric_limits<int32_t>::max(), 0};
       for (int32_t query = 0; query < problem_.num_queries; ++query) {

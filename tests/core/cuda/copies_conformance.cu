@@ -88,7 +88,8 @@ void expect_box(int rank, Swizzle swizzle, std::vector<int> first) {
   const uint32_t width = swizzle == Swizzle::kNone ? 24 : 8u << static_cast<int>(swizzle);
   const uint32_t box[4] = {width, 8, rank > 2 ? 3u : 1u, rank > 3 ? 2u : 1u};
   const uint32_t rows = box[1] * box[2] * box[3];
-  std::vector<uint64_t> dims(kDims, kDims + rank), strides = {kPitch * 2, kPitch * 2 * kDims[1], kPitch * 2 * kDims[1] * kDims[2]};
+  std::vector<uint64_t> dims(kDims, kDims + rank),
+      strides = {kPitch * 2, kPitch * 2 * kDims[1], kPitch * 2 * kDims[1] * kDims[2]};
   strides.resize(static_cast<size_t>(rank - 1));
   std::vector<uint16_t> want(rows * width);
   for (uint32_t row = 0; row < rows; ++row) {
@@ -153,7 +154,8 @@ void run_store(int x, int y, Missing missing) {
   for (int row = 0; row < 8; ++row)
     for (int column = 0; column < 64; ++column)
       if (y + row < static_cast<int>(kDims[1]) && x + column < static_cast<int>(kDims[0]))
-        want[static_cast<size_t>((y + row) * static_cast<int>(kPitch) + x + column)] = static_cast<uint16_t>(row * 64 + column + 1);
+        want[static_cast<size_t>((y + row) * static_cast<int>(kPitch) + x + column)] =
+            static_cast<uint16_t>(row * 64 + column + 1);
   const DeviceBuffer<bfloat16> device(tensor);
   const uint32_t box[] = {64, 8};
   launch_and_wait(store_one_box, {.threads = 64, .shared_bytes = 1024},

@@ -31,7 +31,8 @@ class DeviceKernels : public testing::TestWithParam<DType> {
 };
 
 TEST_P(DeviceKernels, AgreeWithTheReference) {
-  constexpr std::pair<int64_t, int64_t> kShapes[] = {{0, 8}, {3, 0}, {1, 1}, {1, 16}, {2, 2}, {3, 7}, {5, 33}, {129, 130}, {3, 2051}};
+  constexpr std::pair<int64_t, int64_t> kShapes[] = {{0, 8}, {3, 0},  {1, 1},     {1, 16},  {2, 2},
+                                                     {3, 7}, {5, 33}, {129, 130}, {3, 2051}};
   for (const auto& [rows, n] : kShapes) {
     expect_reference(kernel_cases(rows, n), fmt::format("{} x {}", rows, n));
     if (HasFailure()) return;
@@ -85,7 +86,8 @@ TEST(DeviceProducts, AreTheSameWhereWaysAreTimed) {
       algebra.gemm(context, {.write = write}, a, b, whole);
       for (const int64_t row : {int64_t{0}, kSize / 2})
         algebra.gemm(context, {.write = write}, a.slice(0, row, row + kSize / 2), b, halves.slice(0, row, row + kSize / 2));
-      EXPECT_TRUE(bytes(context.to_host(whole)) == bytes(context.to_host(halves))) << name(dtype) << (write == Write::kAssign ? " assigned" : " accumulated");
+      EXPECT_TRUE(bytes(context.to_host(whole)) == bytes(context.to_host(halves)))
+          << name(dtype) << (write == Write::kAssign ? " assigned" : " accumulated");
     }
   }
 }

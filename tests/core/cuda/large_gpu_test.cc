@@ -88,7 +88,8 @@ TEST_F(LargeTensors, Rows) {
   set_places(x);
   const Large16 weight(std::vector<bfloat16>(kColumns, bfloat16(1.0f)));
   const Large<float> inverse(kRows), cosine(kRows * 64), sine(kRows * 64);
-  cuda::launch_rms_norm_forward({}, kBF16, {kRows, kColumns, 1.0f, x.data(), nullptr, weight.data(), nullptr, y.data(), inverse.data()});
+  cuda::launch_rms_norm_forward({}, kBF16,
+                                {kRows, kColumns, 1.0f, x.data(), nullptr, weight.data(), nullptr, y.data(), inverse.data()});
   const double last = 5 / std::sqrt(25.0 / kColumns + 1);
   EXPECT_NEAR(y.number(kCount - 1), last, 0.01 * last);
   // Cosines and sines are zeros but of the last token: a quarter turn.
@@ -125,7 +126,8 @@ TEST_F(LargeTensors, EmbeddingGradient) {
 TEST_F(LargeTensors, Loss) {
   const Large<float> logits(kCount), losses(kRows);
   const Large<int32_t> targets(kRows);
-  cuda::launch_cross_entropy({}, kBF16, {kRows, kColumns, logits.data(), targets.data(), 1.0f, losses.data(), logits.data(), 2 * kColumns});
+  cuda::launch_cross_entropy({}, kBF16,
+                             {kRows, kColumns, logits.data(), targets.data(), 1.0f, losses.data(), logits.data(), 2 * kColumns});
   EXPECT_NEAR(losses.at(kRows - 1), std::log(static_cast<double>(kColumns)), 1e-4);
   const auto* const gradients = reinterpret_cast<const bfloat16*>(logits.data()) + (kRows - 1) * 2 * kColumns;
   bfloat16 pair[2];

@@ -58,7 +58,9 @@ TEST_P(Synchronisation, IsMissedWhereverItIsLeftOut) {
   for (const DType dtype : {DType::kFloat32, DType::kBFloat16}) {
     const bool narrows = GetParam().narrows_in_place && dtype == DType::kBFloat16;
     std::vector<Equivalent> equivalents;
-    if (narrows) equivalents = {{"bar.sync", 1, "after the sum of a row the barrier before its gradients separates what follows, too"}};
+    if (narrows) {
+      equivalents = {{"bar.sync", 1, "after the sum of a row the barrier before its gradients separates what follows, too"}};
+    }
     expect_every_site_needed(fmt::format("{} {}", GetParam().name, name(dtype)), run_of(GetParam(), dtype),
                              GetParam().sites + (narrows ? 1 : 0), equivalents);
   }

@@ -90,7 +90,9 @@ INSTANTIATE_TEST_SUITE_P(DTypes, ProductDescription, testing::Values(DType::kFlo
 
 TEST(ProductKey, HoldsAllThatAWayDependsOn) {
   const Context context = naive_context(DType::kBFloat16);
-  const auto matrix = [&](int64_t rows, int64_t columns, DType dtype = DType::kBFloat16) { return context.empty({rows, columns}, dtype); };
+  const auto matrix = [&](int64_t rows, int64_t columns, DType dtype = DType::kBFloat16) {
+    return context.empty({rows, columns}, dtype);
+  };
   const Tensor a = matrix(8, 16), b = matrix(16, 32), c = matrix(8, 32);
   const ColumnProduct key = describe_product({}, a, b, c);
   EXPECT_EQ(key, describe_product({}, matrix(8, 16), matrix(16, 32), matrix(8, 32))) << "other memory, same product";

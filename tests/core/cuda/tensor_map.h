@@ -18,7 +18,8 @@ namespace longspan::test {
 
 // dims innermost first; strides_bytes of the others. Raises where the map is refused.
 inline LS_CUDA::TensorMap make_tensor_map(const bfloat16* base, const std::vector<uint64_t>& dims,
-                                       const std::vector<uint64_t>& strides_bytes, const uint32_t* box, LS_CUDA::Swizzle swizzle) {
+                                          const std::vector<uint64_t>& strides_bytes, const uint32_t* box,
+                                          LS_CUDA::Swizzle swizzle) {
   LS_CUDA::TensorMap map;
   void* address = const_cast<bfloat16*>(base);
   const int rank = static_cast<int>(dims.size());

@@ -39,7 +39,9 @@ Step step(Context context, int64_t vocabulary, int64_t tile_tokens) {
   weight.gradient = copied(context, random_tensor(host, weight.shape, DType::kFloat32, 1, "gradient", 0), sums);
   const Tensor x = copied(context, random_tensor(host, {kTokens, kHidden}, DType::kBFloat16, 1, "x"), dtype);
   const Tensor targets = context.empty({kTokens}, DType::kInt32);
-  for (int64_t t = 0; t < kTokens; ++t) targets.data<int32_t>()[t] = t % 5 == 4 ? kNoTarget : static_cast<int32_t>(t * 37 % vocabulary);
+  for (int64_t t = 0; t < kTokens; ++t) {
+    targets.data<int32_t>()[t] = t % 5 == 4 ? kNoTarget : static_cast<int32_t>(t * 37 % vocabulary);
+  }
   TiledLoss::Stash stash;
   const TiledLoss loss(weight, tile_tokens);
   Step result;
@@ -91,7 +93,8 @@ TEST(TiledLossOnCuda, OtherOverlapsAreRefused) {
   const Tensor targets = device.empty({3}, DType::kInt32);
   std::fill_n(targets.data<int32_t>(), 3, 0);
   const Tensor wide = device.empty({3, 80}, DType::kBFloat16);
-  EXPECT_THROW(device.kernels<Loss>().cross_entropy_with_gradient(device, logits, targets, 1, losses, wide.slice(1, 0, 40)), Error);
+  EXPECT_THROW(device.kernels<Loss>().cross_entropy_with_gradient(device, logits, targets, 1, losses, wide.slice(1, 0, 40)),
+               Error);
 }
 
 // Tiles of 2,048 to 4,096 tokens keep a GPU busy; a CPU's are smaller.

@@ -100,9 +100,9 @@ void expect_product() {
     const DeviceBuffer<bfloat16> plain_a(a), device_a(kMajorA == Major::kMn ? transposed(a, kRows) : a),
         device_b(kMajorB == Major::kMn ? transposed(b, n) : b);
     const DeviceBuffer<float> out(kRows * n);
-    launch_and_wait(multiply<n, kMajorA, kMajorB, kSwizzle, kRegisters>,
-                    {.threads = 128, .shared_bytes = (kRows + n) * kDepth * 2 + 64}, operand_map<kMajorA, kSwizzle>(device_a, kRows),
-                    operand_map<kMajorB, kSwizzle>(device_b, n), plain_a.data(), out.data());
+    launch_and_wait(
+        multiply<n, kMajorA, kMajorB, kSwizzle, kRegisters>, {.threads = 128, .shared_bytes = (kRows + n) * kDepth * 2 + 64},
+        operand_map<kMajorA, kSwizzle>(device_a, kRows), operand_map<kMajorB, kSwizzle>(device_b, n), plain_a.data(), out.data());
     EXPECT_EQ(out.values(), want);
   }, 4);
 }

@@ -9,7 +9,8 @@ int main() {
   using namespace longspan;
   auto kernels = std::make_shared<KernelSet>("cpu");
   add_cpu_kernels(*kernels);
-  const Context context({.device = {}, .compute_dtype = DType::kFloat32, .num_threads = 1, .memory = nullptr, .kernels = kernels});
+  const Context context(
+      {.device = {}, .compute_dtype = DType::kFloat32, .num_threads = 1, .memory = nullptr, .kernels = kernels});
   const Tensor x = context.zeros({2, 3}, DType::kFloat32), w = context.zeros({4, 3}, DType::kFloat32);
   const Tensor y = context.empty({2, 4}, DType::kFloat32);
   for (int i = 0; i < 6; ++i) x.data<float>()[i] = static_cast<float>(i);

@@ -182,7 +182,8 @@ void give_back_accumulators(Warpgroup& group, int warp, uint64_t target) {
 
 void retire(Block& block, Warpgroup& group) {
   const auto& waited = group.waited;
-  const uint64_t limit = options().strict_warpgroups ? *std::min_element(waited, waited + 4) : *std::max_element(waited, waited + 4);
+  const uint64_t limit =
+      options().strict_warpgroups ? *std::min_element(waited, waited + 4) : *std::max_element(waited, waited + 4);
   for (uint64_t number = group.base; number < limit && number - group.base < group.products.size(); ++number) {
     WarpgroupProduct& product = *group.products[number - group.base];
     if (product.retired) continue;

@@ -18,11 +18,19 @@ static_assert(kTileBlockKeys == kKeyFactors);
 
 class BackwardProblem {
  public:
-  BackwardProblem(const Context& context, const TileKernels& kernels, const TileWindows& windows,
-                  const AttentionBlock& block, const AttentionGradient& gradient)
-      : context_(context), kernels_(kernels), windows_(windows), block_(block), gradient_(gradient), num_queries_(block.q.size(0)),
-        num_kv_heads_(block.k.size(1)), group_(block.q.size(1) / num_kv_heads_), head_dim_(block.q.size(2)),
-        padded_(padded_head_dim(head_dim_)), num_tiles_(static_cast<int64_t>(block.visible->tiles().size())) {}
+  BackwardProblem(const Context& context, const TileKernels& kernels, const TileWindows& windows, const AttentionBlock& block,
+                  const AttentionGradient& gradient)
+      : context_(context),
+        kernels_(kernels),
+        windows_(windows),
+        block_(block),
+        gradient_(gradient),
+        num_queries_(block.q.size(0)),
+        num_kv_heads_(block.k.size(1)),
+        group_(block.q.size(1) / num_kv_heads_),
+        head_dim_(block.q.size(2)),
+        padded_(padded_head_dim(head_dim_)),
+        num_tiles_(static_cast<int64_t>(block.visible->tiles().size())) {}
 
   void run() const {
     const GradientExtent extent = choose_extent();

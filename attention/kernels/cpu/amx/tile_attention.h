@@ -1,8 +1,8 @@
 // Block attention in bfloat16 on a tile unit: packs keys once for all query heads of their group, hands tiles of queries to
 // threads, and lets another backend do what is not bfloat16.
 //
-// Work is cut into windows, so that packed copies stay bounded (kWorkspace). Windows, their division and the order of all sums follow
-// from the shape alone: the same bits whatever the number of threads.
+// Work is cut into windows, so that packed copies stay bounded (kWorkspace). Windows, their division and the order of all sums
+// follow from the shape alone: the same bits whatever the number of threads.
 #pragma once
 
 #include <memory>

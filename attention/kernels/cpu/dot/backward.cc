@@ -240,8 +240,8 @@ void group_of_tiles(const BackwardTask<bfloat16>& task, int64_t t, int64_t super
     if (common(block, {tile.any_begin, tile.any_end}).empty()) continue;
     any = true;
     LaneBounds bounds(task.visible, (task.first_tile + t + i) * kLanes);
-    // A last group reaches beyond the block. Keys there are seen, and met in another block: here they are zeros, whose p is that of
-    // a score of 0, and infinite where LSE is far below.
+    // A last group reaches beyond the block. Keys there are seen, and met in another block: here they are zeros, whose p is that
+    // of a score of 0, and infinite where LSE is far below.
     if (block.size() % kRowsAtOnce != 0) bounds.end_at(block.end);
     const Meeting x = {.head_dim = head_dim,
                        .to_base2 = task.scale * kLog2E,

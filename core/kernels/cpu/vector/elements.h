@@ -177,8 +177,8 @@ int64_t unaligned_elements(const T* y, int64_t n) {
   return smaller(n, static_cast<int64_t>(-reinterpret_cast<uintptr_t>(y) % sizeof(BitsV) / sizeof(T)));
 }
 
-// y[i] = of(i, from) for all i < n, where `from` reads inputs of type From, or of y's for assign, at i. Streaming stores fill the queues of the
-// processor, so that it does not see by itself what comes after a row: the caller may say how far `ahead` to fetch.
+// y[i] = of(i, from) for all i < n, where `from` reads inputs of type From, or of y's for assign, at i. Streaming stores fill the
+// queues of the processor, so that it does not see by itself what comes after a row: the caller may say how far `ahead` to fetch.
 template <class From, class T, class Function>
 void convert(int64_t n, T* y, cpu::Stores stores, Function of, int64_t ahead = 0) {
   using R = Register<T, From>;

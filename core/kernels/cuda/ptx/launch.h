@@ -35,7 +35,8 @@ inline void ask_for_shared_memory(const void* kernel, unsigned bytes) {
   const std::lock_guard lock(mutex);
   unsigned& most = granted[{kernel, device}];
   if (bytes <= most) return;
-  expect_success(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)), "shared memory of a kernel");
+  expect_success(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
+                 "shared memory of a kernel");
   most = bytes;
 }
 
