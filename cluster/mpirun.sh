@@ -33,7 +33,7 @@ flags+=(-x LONGSPAN_LAUNCH)
 has_no_slots() {  # WORD...
   local before=()
   while [ $# -gt 1 ]; do
-    case $2 in train | evaluate | generate | verify | bench | doctor) break ;; esac
+    case $2 in train | evaluate | generate | verify | plan | bench | doctor) break ;; esac
     before+=("$1")
     shift
   done

@@ -1,5 +1,7 @@
 #include "launcher/config_defaults.h"
 
+#include <algorithm>
+
 #include "core/base/error.h"
 #include "core/nn/tiled_loss.h"
 #include "launcher/config_limits.h"
@@ -170,10 +172,14 @@ void fill_mesh(Mesh& mesh, const ConfigTarget& target, ConfigProblems& problems)
     }
   } else if (target.ranks == ConfigTarget::Ranks::kPlanned) {
     if (product == target.num_ranks || (target.num_ranks == 0 && product <= kMostPlannedRanks)) return;
-    problems.add("mesh", "{} has {} ranks, but the plan is for {} rank{}: change one of the two", shape_of(mesh).to_string(),
+    const int64_t others = std::max<int64_t>(1, product / std::max<int64_t>(1, mesh.data()));
+    problems.add("mesh", "{} has {} ranks, but the plan is for {} rank{}: change one of the two{}", shape_of(mesh).to_string(),
                  product,
                  target.num_ranks == 0 ? "at most " + std::to_string(kMostPlannedRanks) : std::to_string(target.num_ranks),
-                 target.num_ranks == 1 ? "" : "s");
+                 target.num_ranks == 1 ? "" : "s",
+                 target.num_ranks > 0 && target.num_ranks % others == 0
+                     ? fmt::format("; mesh.data {} makes them equal", target.num_ranks / others)
+                     : std::string());
   } else if (const std::string mismatch = mesh_mismatch(shape_of(mesh), target.num_ranks); !mismatch.empty()) {
     problems.add("mesh", "{}", mismatch);
   }

@@ -89,7 +89,9 @@ std::string schedule_text(const RunSpec& spec, const StepPipeline& pipeline) {
   const PipelineShape& shape = pipeline.program.shape;
   const int stages = shape.placement.num_ranks;
   const int microbatches = shape.num_microbatches / shape.sequence_chunks;
-  std::string text = fmt::format("schedule: {}, {} microbatch{}", name(spec.pipeline.schedule), microbatches,
+  constexpr const char* kFieldValues[] = {"GPIPE", "ONE_F_ONE_B", "INTERLEAVED", "ZERO_BUBBLE"};
+  std::string text = fmt::format("schedule: {} (pipeline.schedule {}), {} microbatch{}", name(spec.pipeline.schedule),
+                                 kFieldValues[static_cast<int>(spec.pipeline.schedule)], microbatches,
                                  microbatches == 1 ? "" : "es");
   if (shape.sequence_chunks > 1) text += fmt::format(" of {} chunks of their sequences", shape.sequence_chunks);
   if (spec.pipeline.chunks_per_stage > 1) text += fmt::format(", {} chunks of blocks a stage", spec.pipeline.chunks_per_stage);

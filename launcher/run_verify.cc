@@ -25,6 +25,15 @@ std::string describe(const RunSpec& run, const RunSpec& small, bool threads) {
   std::string text = fmt::format("{}: {}, {}, {}\n", run.name, run.mesh.to_string(), name(run.layout),
                                  run.data.packing == Packing::kDocuments ? "documents apart" : "one stream of text");
   if (run.mesh.context > 1) text += fmt::format("context.scheme: {}\n", describe(run.context.scheme, group_ranks(run)));
+  if (run.mesh.pipeline > 1) {
+    text += fmt::format("pipeline.schedule: {}, {} chunk{} a stage, {} a sequence\n", name(run.pipeline.schedule),
+                        run.pipeline.chunks_per_stage, run.pipeline.chunks_per_stage == 1 ? "" : "s",
+                        run.pipeline.sequence_chunks);
+  }
+  if (run.sharding != RunSpec::Sharding::kNone && run.mesh.data * run.mesh.context > 1) {
+    constexpr const char* kStates[] = {"NONE", "OPTIMIZER", "GRADIENTS", "WEIGHTS"};
+    text += fmt::format("sharding.state: {}\n", kStates[static_cast<int>(run.sharding)]);
+  }
   if (threads && run.mesh.num_ranks() > 1) {
     text +=
         fmt::format("its {} ranks are threads of this process, which compute the same numbers\n", run.mesh.num_ranks());

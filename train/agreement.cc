@@ -97,11 +97,15 @@ void agree_on_data(const Context& context, Communicator& world, const Dataset& d
 void agree_on_programs(const Context& context, Communicator& world, const std::vector<Program>& programs) {
   uint32_t sum = 0;
   for (const Program& program : programs) {
-    for (const Action& action : program) sum = crc32c(std::as_bytes(std::span(action.to_string() + "\n")), sum);
+    for (const Action& action : program) {
+      const std::string text = action.to_string() + "\n";
+      sum = crc32c(std::as_bytes(std::span(text)), sum);
+    }
   }
   const Range range = range_over_ranks(context, world, sum);
-  check(range.smallest == range.largest, "the ranks would run different programs of {} stages (fingerprints between {:x} and {:x})",
-        programs.size(), range.smallest, range.largest);
+  check(range.smallest == range.largest,
+        "the ranks would run different programs of {} stages (fingerprints between {:x} and {:x})", programs.size(),
+        range.smallest, range.largest);
 }
 
 void on_every_rank(const Context& context, Communicator& world, const std::function<void()>& body) {

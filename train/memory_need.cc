@@ -239,8 +239,8 @@ double largest_block(const ModelSpec& model, const Stage& stage) {
 [[noreturn]] void refuse_parameters(double num_parameters, double bytes, int64_t available_bytes) {
   raise(ErrorKind::kResource,
         "the {:.0f} parameters that a rank holds of the model need at least {:.1f} GB of memory on each rank, which has {:.1f} "
-        "GB: lower model.num_layers, model.hidden_size, model.mlp_size or model.vocabulary_size, or start fewer ranks on each "
-        "host",
+        "GB: share state among ranks (sharding.state), raise mesh.pipeline or mesh.tensor, lower model.num_layers, "
+        "model.hidden_size, model.mlp_size or model.vocabulary_size, or start fewer ranks on each host",
         num_parameters, gigabytes(bytes), gigabytes(as_double(available_bytes)));
 }
 

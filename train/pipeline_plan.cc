@@ -73,8 +73,9 @@ PipelineProgram plan_pipeline(const RunSpec& spec) {
     return make_pipeline_program(spec.pipeline.schedule, shape, pipeline_costs(spec));
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::kConfiguration) throw;
-    raise(ErrorKind::kConfiguration, "pipeline.schedule: {}; training.global_batch_sequences {} makes {}", error.what(),
-          spec.global_batch_sequences, shape.num_microbatches);
+    raise(ErrorKind::kConfiguration,
+          "pipeline.schedule: {}; training.global_batch_sequences {} makes {} microbatches, pipeline.chunks_per_stage is {}",
+          error.what(), spec.global_batch_sequences, shape.num_microbatches, spec.pipeline.chunks_per_stage);
   }
 }
 

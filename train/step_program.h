@@ -1,8 +1,8 @@
 // StepProgram: how the gradients of a step come about on this rank: which blocks run when, and when gradients are summed.
 //
-// The zero-bubble schedule is planned twice: at first by counted operations, and after two steps by the times that its blocks took.
-// Weights do not depend on that, since every schedule sums in one order; where ranks share gradients, the order of sums is the
-// schedule's, so that one stays with the first plan, for runs to repeat to the last bit.
+// The zero-bubble schedule is planned twice: at first by counted operations, and after two steps by the times that its blocks
+// took. Weights do not depend on that, since every schedule sums in one order; where ranks share gradients, the order of sums is
+// the schedule's, so that one stays with the first plan, for runs to repeat to the last bit.
 #pragma once
 
 #include "model/tied_table.h"
@@ -12,8 +12,8 @@ namespace longspan {
 
 class StepProgram {
  public:
-  // Makes the programs of all ranks of the pipeline and proves them sound together. Collective over the mesh. What it is given must
-  // outlive it. Raises Error(kConfiguration) where the schedule cannot do with the run's microbatches.
+  // Makes the programs of all ranks of the pipeline and proves them sound together. Collective over the mesh. What it is given
+  // must outlive it. Raises Error(kConfiguration) where the schedule cannot do with the run's microbatches.
   StepProgram(const Context& context, const RunSpec& spec, const ProcessMesh& mesh, PipelineStage& stage, Decoder& decoder);
   StepProgram(const StepProgram&) = delete;
   size_t num_actions() const { return program_.size(); }

@@ -32,12 +32,12 @@ class Drawing {
     std::string text;
     for (size_t rank = 0; rank < rows_.size(); ++rank) {
       const double busy = facts_.ranks[rank].busy_seconds, all = facts_.makespan_seconds;
-      text += fmt::format("rank {:<3}{}  waits {:.1f} %\n", rank, row(rows_[rank]), all > 0 ? 100 * (1 - busy / all) : 0.0);
+      text += fmt::format("stage {:<3}{}  waits {:.1f} %\n", rank, row(rows_[rank]), all > 0 ? 100 * (1 - busy / all) : 0.0);
     }
     text += fmt::format("bubble {:.1f} %, {:.4g} s\n", 100 * facts_.bubble, facts_.makespan_seconds);
     for (size_t rank = 0; rank < rows_.size(); ++rank) {
       const RankFacts& facts = facts_.ranks[rank];
-      text += fmt::format("rank {:<3}at most {} stashes ({} bytes), sends {} messages ({} bytes)\n", rank, facts.peak_stashes,
+      text += fmt::format("stage {:<3}at most {} stashes ({} bytes), sends {} messages ({} bytes)\n", rank, facts.peak_stashes,
                           facts.peak_stash_bytes, facts.messages_sent, facts.bytes_sent);
     }
     return text;

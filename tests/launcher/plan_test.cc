@@ -57,12 +57,13 @@ std::string text_of(const RunSpec& spec, int64_t memory_bytes, const PlanRate& r
 TEST(PlanText, NamesTheSchedule) {
   RunSpec spec = small_run({.pipeline = 2});
   spec.pipeline.schedule = PipelineSchedule::kZeroBubble;
-  EXPECT_NE(text_of(spec, 0, {}).find("schedule: zero bubble, 8 microbatches, bubble "), std::string::npos);
+  EXPECT_NE(text_of(spec, 0, {}).find("schedule: zero bubble (pipeline.schedule ZERO_BUBBLE), 8 microbatches, bubble "),
+            std::string::npos);
   spec.pipeline = {.schedule = PipelineSchedule::kOneForwardOneBackward, .sequence_chunks = 4};
-  EXPECT_NE(text_of(spec, 0, {}).find("schedule: 1F1B, 8 microbatches of 4 chunks of their sequences, bubble "),
+  EXPECT_NE(text_of(spec, 0, {}).find("schedule: 1F1B (pipeline.schedule ONE_F_ONE_B), 8 microbatches of 4 chunks of their sequences, bubble "),
             std::string::npos);
   spec.pipeline = {.schedule = PipelineSchedule::kInterleaved, .chunks_per_stage = 2};
-  EXPECT_NE(text_of(spec, 0, {}).find("schedule: interleaved, 8 microbatches, 2 chunks of blocks a stage, bubble "),
+  EXPECT_NE(text_of(spec, 0, {}).find("schedule: interleaved (pipeline.schedule INTERLEAVED), 8 microbatches, 2 chunks of blocks a stage, bubble "),
             std::string::npos);
 }
 
@@ -87,11 +88,11 @@ TEST(PlanText, DividesByTheRateThatItNames) {
 
 TEST(PlanText, DrawsThePipeline) {
   const std::string text = text_of(small_run({.pipeline = 2}), 0, {});
-  EXPECT_NE(text.find("schedule: 1F1B, 8 microbatches, bubble "), std::string::npos) << text;
+  EXPECT_NE(text.find("schedule: 1F1B (pipeline.schedule ONE_F_ONE_B), 8 microbatches, bubble "), std::string::npos) << text;
   EXPECT_NE(text.find("  stage 0: embedding, layers 0-"), std::string::npos) << text;
   EXPECT_NE(text.find(", head; at most "), std::string::npos) << text;
-  EXPECT_NE(text.find("\n  rank 1  "), std::string::npos) << text;
-  EXPECT_EQ(text.find("bubble ", text.find("rank 1  ")), std::string::npos) << "once: " << text;
+  EXPECT_NE(text.find("\n  stage 1  "), std::string::npos) << text;
+  EXPECT_EQ(text.find("bubble ", text.find("  stage 1  ")), std::string::npos) << "once: " << text;
   EXPECT_NE(text.find("pipeline   outputs and gradients between stages"), std::string::npos) << text;
 }
 

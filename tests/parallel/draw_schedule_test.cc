@@ -13,14 +13,14 @@ TEST(DrawSchedule, ShowsWhoDoesWhatWhen) {
   const PipelineShape shape{.placement = place_blocks({1, 1}, 2), .num_microbatches = 2};
   const PipelineCosts costs{.blocks = {{1, 1, 1, 10}}, .message_bytes = {8}};
   EXPECT_EQ(draw_schedule(make_pipeline_program(PipelineSchedule::kOneForwardOneBackward, shape, costs), costs),
-            "rank 0  F0F1..B0  ..B1    waits 25.0 %\n"
-            "rank 1  ..F0B0  F1B1  ..  waits 25.0 %\n"
+            "stage 0  F0F1..B0  ..B1    waits 25.0 %\n"
+            "stage 1  ..F0B0  F1B1  ..  waits 25.0 %\n"
             "bubble 25.0 %, 8 s\n"
-            "rank 0  at most 2 stashes (20 bytes), sends 2 messages (16 bytes)\n"
-            "rank 1  at most 1 stashes (10 bytes), sends 2 messages (16 bytes)\n");
+            "stage 0  at most 2 stashes (20 bytes), sends 2 messages (16 bytes)\n"
+            "stage 1  at most 1 stashes (10 bytes), sends 2 messages (16 bytes)\n");
   EXPECT_EQ(
-      draw_schedule(make_pipeline_program(PipelineSchedule::kGPipe, shape, costs), costs, {.max_columns = 6}).substr(0, 35),
-      "rank 0  F0F1.....  waits 25.0 %\nran");
+      draw_schedule(make_pipeline_program(PipelineSchedule::kGPipe, shape, costs), costs, {.max_columns = 6}).substr(0, 36),
+      "stage 0  F0F1.....  waits 25.0 %\nsta");
 }
 
 TEST(DrawSchedule, ShowsWApartWhereItIs) {

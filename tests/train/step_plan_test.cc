@@ -9,6 +9,7 @@
 #include "core/base/error.h"
 #include "core/nn/parameter.h"
 #include "tests/train/history.h"
+#include "train/plan/held_parameters.h"
 
 namespace longspan::test {
 namespace {

@@ -8,6 +8,7 @@
 #include "core/base/error.h"
 #include "train/check_mesh.h"
 #include "train/pipeline_plan.h"
+#include "train/plan/held_parameters.h"
 
 namespace longspan {
 
