@@ -56,15 +56,15 @@ std::string text_of(const RunSpec& spec, int64_t memory_bytes, const PlanRate& r
 
 TEST(PlanText, NamesTheSchedule) {
   RunSpec spec = small_run({.pipeline = 2});
+  const auto says = [&](const std::string& text) {
+    return text_of(spec, 0, {}).find("schedule: " + text + ", bubble ") != std::string::npos;
+  };
   spec.pipeline.schedule = PipelineSchedule::kZeroBubble;
-  EXPECT_NE(text_of(spec, 0, {}).find("schedule: zero bubble (pipeline.schedule ZERO_BUBBLE), 8 microbatches, bubble "),
-            std::string::npos);
+  EXPECT_TRUE(says("zero bubble (pipeline.schedule ZERO_BUBBLE), 8 microbatches"));
   spec.pipeline = {.schedule = PipelineSchedule::kOneForwardOneBackward, .sequence_chunks = 4};
-  EXPECT_NE(text_of(spec, 0, {}).find("schedule: 1F1B (pipeline.schedule ONE_F_ONE_B), 8 microbatches of 4 chunks of their sequences, bubble "),
-            std::string::npos);
+  EXPECT_TRUE(says("1F1B (pipeline.schedule ONE_F_ONE_B), 8 microbatches of 4 chunks of their sequences"));
   spec.pipeline = {.schedule = PipelineSchedule::kInterleaved, .chunks_per_stage = 2};
-  EXPECT_NE(text_of(spec, 0, {}).find("schedule: interleaved (pipeline.schedule INTERLEAVED), 8 microbatches, 2 chunks of blocks a stage, bubble "),
-            std::string::npos);
+  EXPECT_TRUE(says("interleaved (pipeline.schedule INTERLEAVED), 8 microbatches, 2 chunks of blocks a stage"));
 }
 
 TEST(PlanText, SaysWhatIsNotKnownAndInventsNothing) {
